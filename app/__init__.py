@@ -1,0 +1,1 @@
+"""Roster: the models endpoint of a whole company, as a small Flask application."""

@@ -1,0 +1,165 @@
+"""The errors of the domain, each with the code a caller can act on.
+
+What status a code becomes is decided in one table, ``app.api.errors``; how the sentence is
+wrapped, by the dialect.
+
+::
+
+    RosterError
+    ├── MissingKey            missing_api_key
+    ├── InvalidKey            invalid_api_key
+    ├── InsufficientScope     insufficient_permissions
+    ├── ModelNotFound         model_not_found
+    ├── KeyNotFound           key_not_found
+    ├── ModelExists           model_exists
+    ├── RevisionMismatch      revision_mismatch
+    ├── InvalidValue          invalid_value
+    ├── InvalidJson           invalid_json
+    ├── ValidationFailed      validation_error
+    └── StoreUnavailable      unavailable
+        └── StoreRefused      unavailable
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+#: The most characters of a caller's input that a message repeats.
+QUOTED_LENGTH = 60
+
+
+def quote(value: object, length: int = QUOTED_LENGTH) -> str:
+    """Return `value` as one short printable line, fit for a message.
+
+    Input comes back cut to `length` characters and with everything unprintable
+    replaced, so that a message can neither be flooded nor forge a line of a log.
+    """
+    text = value if isinstance(value, str) else json.dumps(value, default=repr)
+    printable = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:200])
+    return printable if len(printable) <= length else printable[: length - 1] + "…"
+
+
+class RosterError(Exception):
+    """A request that cannot be granted; `str()` of it is the sentence for the caller."""
+
+    #: What programs read, beside the sentence for people.
+    code: ClassVar[str]
+    #: The parameter or field at fault, where there is one.
+    param: str | None = None
+
+
+class MissingKey(RosterError):
+    """No key was given where one is needed."""
+
+    code = "missing_api_key"
+
+    def __init__(self) -> None:
+        super().__init__("No API key was provided: send it as 'Authorization: Bearer KEY'.")
+
+
+class InvalidKey(RosterError):
+    """The key given is unknown, malformed, revoked or expired; which, is not told."""
+
+    code = "invalid_api_key"
+
+    def __init__(self, shown: str) -> None:
+        super().__init__(f"Incorrect API key provided: {shown}.")
+
+
+class InsufficientScope(RosterError):
+    """The key is good, but not for this."""
+
+    code = "insufficient_permissions"
+
+    def __init__(self) -> None:
+        super().__init__("This key may not administer the catalogue.")
+
+
+class ModelNotFound(RosterError):
+    """No entry with this id is visible to the caller.
+
+    `replacement` names the entry to use instead of a retired one; dialects word the rest.
+    """
+
+    code = "model_not_found"
+    param = "model"
+
+    def __init__(self, model_id: str, replacement: str | None = None) -> None:
+        super().__init__(f"The model '{quote(model_id)}' does not exist")
+        self.model_id = model_id
+        self.replacement = replacement
+
+
+class KeyNotFound(RosterError):
+    """There is no key with this id that could be changed."""
+
+    code = "key_not_found"
+    param = "key"
+
+    def __init__(self, kid: str, state: str = "does not exist") -> None:
+        super().__init__(f"The key '{quote(kid)}' {state}.")
+
+
+class ModelExists(RosterError):
+    """An entry with this id is there already."""
+
+    code = "model_exists"
+    param = "id"
+
+    def __init__(self, model_id: str) -> None:
+        super().__init__(f"The model '{quote(model_id)}' exists already; PUT or PATCH changes it.")
+
+
+class RevisionMismatch(RosterError):
+    """The entry is not in the state that the precondition names."""
+
+    code = "revision_mismatch"
+
+    def __init__(self, current: int | None) -> None:
+        state = "does not exist" if current is None else f'is at revision "{current}"'
+        super().__init__(f"The precondition does not hold: the model {state}.")
+
+
+class InvalidValue(RosterError):
+    """A query parameter has a value outside its range."""
+
+    code = "invalid_value"
+
+    def __init__(self, param: str, message: str) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class InvalidJson(RosterError):
+    """A text is not the one strict JSON object that is asked for."""
+
+    code = "invalid_json"
+
+
+class ValidationFailed(RosterError):
+    """Some fields of an object are wrong.
+
+    `errors` has sentences by dotted field name, such as ``permission.0.group``.
+    """
+
+    code = "validation_error"
+
+    def __init__(self, errors: Mapping[str, Sequence[str]]) -> None:
+        self.errors = {field: list(sentences) for field, sentences in errors.items()}
+        self.param, sentences = next(iter(self.errors.items()))
+        super().__init__(f"{self.param}: {sentences[0]}")
+
+
+class StoreUnavailable(RosterError):
+    """The store cannot be read or written just now; nothing of the write is kept."""
+
+    code = "unavailable"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("The catalogue cannot be reached just now. Try again.")
+        #: For the operator: the log and ``/readyz``.
+        self.reason = reason
+
+
+class StoreRefused(StoreUnavailable):
+    """The store is there, but this program must not use it until somebody acts."""

@@ -1,0 +1,102 @@
+"""A worker's view of the store: always the current snapshot, and the last one in an outage."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from app.catalog.errors import StoreUnavailable
+from app.catalog.ports import Feed
+from app.catalog.snapshot import Snapshot
+
+_log = logging.getLogger(__name__)
+
+
+class Catalog:
+    """The catalogue as this process serves it; one instance is shared by all its threads.
+
+    `clock` gives Unix seconds and decides what is live; ages are told by `monotonic`, which
+    nobody can set back.
+    """
+
+    def __init__(
+        self,
+        feed: Feed,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._feed = feed
+        self._clock = clock
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._snapshot: Snapshot | None = None
+        self._confirmed = monotonic()
+        #: While reads are answered from the last image: why the store cannot be read.
+        self.outage: str | None = None
+
+    @property
+    def age(self) -> float:
+        """Seconds since the store last confirmed that the image is the current one."""
+        return self._monotonic() - self._confirmed
+
+    def current(self) -> Snapshot:
+        """Return the snapshot at the store's revision.
+
+        One read of the revision, and nothing else unless it moved. When the store cannot be
+        read, the last snapshot goes on serving and `outage` says why; `StoreUnavailable` is
+        raised only where there is none yet.
+        """
+        snapshot = self._snapshot
+        try:
+            revision = self._feed.revision()
+            if snapshot is None or snapshot.revision != revision:
+                snapshot = self._follow(snapshot, revision)
+        except StoreUnavailable as error:
+            snapshot = self._note(error)
+        else:
+            self._confirmed = self._monotonic()
+            if self.outage is not None:
+                self._recover()
+        now = self._clock()
+        return snapshot if snapshot.covers(now) else self._turn(now)
+
+    def _follow(self, seen: Snapshot | None, revision: int) -> Snapshot:
+        with self._lock:
+            latest = self._snapshot
+            if latest is None or (latest is seen and revision < latest.revision):
+                # The first image, or a database put back from a backup: its log says nothing
+                # of what we have.
+                snapshot = Snapshot.of(self._feed.load(), self._clock())
+            elif latest.revision >= revision:
+                return latest  # another thread was here first
+            else:
+                changes = self._feed.changes_since(latest.revision)
+                now = self._clock()
+                snapshot = (
+                    Snapshot.of(self._feed.load(), now)
+                    if changes is None
+                    else latest.apply(changes, now)
+                )
+            self._snapshot = snapshot
+            return snapshot
+
+    def _turn(self, now: float) -> Snapshot:
+        with self._lock:
+            latest = self._snapshot
+            assert latest is not None, "only a served snapshot has a stretch of time to leave"  # noqa: S101
+            if not latest.covers(now):
+                latest = self._snapshot = latest.turn(now)
+            return latest
+
+    def _note(self, error: StoreUnavailable) -> Snapshot:
+        snapshot = self._snapshot
+        if self.outage != error.reason:
+            _log.error("The store cannot be read: %s", error.reason)
+        self.outage = error.reason
+        if snapshot is None:
+            raise error
+        return snapshot
+
+    def _recover(self) -> None:
+        self.outage = None
+        _log.warning("The store can be read again.")

@@ -1,0 +1,99 @@
+"""API keys: their form, their digest, and what a key row says of its holder.
+
+A key is ``ro_<kid>_<secret><crc>``: kid 8, secret 32 and crc 6 characters of base62. The kid
+is public: it names the key in logs, lists and the audit. The crc is the CRC-32 of everything
+before it, so that a mistyped key is refused without a look-up and scanners find leaked ones.
+Only the SHA-256 of the whole key is stored; from it nobody can make a key.
+"""
+
+import hashlib
+import re
+import zlib
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.catalog.ids import BASE62, random_base62
+from app.catalog.visibility import Viewer
+
+READ = "read"
+ADMIN = "admin"
+SCOPES = (READ, ADMIN)
+
+_KEY = re.compile(r"ro_([0-9A-Za-z]{8})_[0-9A-Za-z]{32}([0-9A-Za-z]{6})", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKey:
+    """One key as the store knows it: never the key itself. Times are Unix seconds."""
+
+    kid: str
+    #: SHA-256 of the whole key, hexadecimal.
+    digest: str = field(repr=False)
+    name: str
+    scopes: tuple[str, ...] = (READ,)
+    organization: str | None = None
+    groups: tuple[str, ...] = ()
+    created: int
+    #: The first second at which the key is refused; None lives until revoked.
+    expires_at: int | None = None
+    #: Of a rotated key: the end of its grace.
+    retires_at: int | None = None
+    revoked_at: int | None = None
+
+    @property
+    def viewer(self) -> Viewer:
+        """Return whom the holder of this key is, for the public routes."""
+        return Viewer(self.organization, frozenset(self.groups))
+
+    @property
+    def ends_at(self) -> int | None:
+        """Return the first second at which the key is refused, None if it has no end."""
+        return min(
+            (end for end in (self.expires_at, self.retires_at) if end is not None), default=None
+        )
+
+    def state(self, now: float) -> str:
+        """Return ``active``, ``expired`` or ``revoked``."""
+        if self.revoked_at is not None:
+            return "revoked"
+        return "expired" if self.ends_at is not None and self.ends_at <= now else "active"
+
+
+def mint() -> str:
+    """Return a new key. It exists nowhere else: show it, or it is lost."""
+    body = f"ro_{random_base62(8)}_{random_base62(32)}"
+    return body + _checksum(body)
+
+
+def parse_kid(key: str) -> str | None:
+    """Return the kid of a well-formed `key`, or None if the form or the checksum is wrong."""
+    match = _KEY.fullmatch(key)
+    if match is None or _checksum(key[:-6]) != match[2]:
+        return None
+    return match[1]
+
+
+def digest(key: str) -> str:
+    """Return what the store keeps of `key`: its SHA-256, 64 hexadecimal characters."""
+    return hashlib.sha256(key.encode("ascii")).hexdigest()
+
+
+def describe(key: str, **facts: Any) -> ApiKey:
+    """Return the row for a well-formed `key`; `facts` are the other fields of `ApiKey`."""
+    return ApiKey(kid=key[3:11], digest=digest(key), **facts)
+
+
+def mask(presented: str) -> str:
+    """Return what a message may repeat of a presented key: at most four characters."""
+    # A short string may be a password typed into the wrong field: nothing of it is shown.
+    shown = presented[:4] if len(presented) >= 12 and presented[:4].isascii() else ""  # noqa: PLR2004
+    return (shown if shown.isprintable() else "") + "***"
+
+
+def _checksum(text: str) -> str:
+    number = zlib.crc32(text.encode("ascii"))
+    digits = ""
+    for _ in range(6):
+        number, digit = divmod(number, 62)
+        digits = BASE62[digit] + digits
+    return digits

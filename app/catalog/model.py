@@ -1,0 +1,120 @@
+"""What an entry of the catalogue is: `Model` and its `Permission` list.
+
+Field names are those of the reference reply, so that one name runs from the database to the
+wire. Which viewer sees an entry is in ``visibility``, when it is live in ``lifecycle``.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+from app.catalog.ids import random_base62
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Permission:
+    """Who may see an entry, in the reference's terms; the defaults are the reference's.
+
+    Only `allow_view`, `organization`, `group` and `is_blocking` decide anything here; the
+    others are for the gateway that serves the model.
+    """
+
+    id: str
+    #: Unix seconds.
+    created: int
+    allow_create_engine: bool = True
+    allow_sampling: bool = True
+    allow_logprobs: bool = True
+    allow_search_indices: bool = False
+    allow_view: bool = True
+    allow_fine_tuning: bool = False
+    #: ``*`` is everybody.
+    organization: str = "*"
+    #: None is every group of the organization.
+    group: str | None = None
+    is_blocking: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """One entry. None means unknown, save in `parent`; times are Unix seconds."""
+
+    id: str
+    created: int
+    owned_by: str
+    permission: tuple[Permission, ...]
+    root: str
+    parent: str | None = None
+
+    name: str | None = None
+    description: str | None = None
+    #: Tokens, input and output together.
+    context_length: int | None = None
+    #: Tokens.
+    max_output_tokens: int | None = None
+    #: ``input_modalities`` and ``output_modalities``, lists of strings.
+    architecture: Mapping[str, Sequence[str]] | None = None
+    supported_parameters: Sequence[str] | None = None
+    #: USD for each token, as decimal strings: a float would change 0.0000025.
+    pricing: Mapping[str, str] | None = None
+    #: ``YYYY-MM-DD``; the entry is gone from 00:00 UTC of this day on.
+    shutdown_date: str | None = None
+    #: RFC 3339; when the entry became, or becomes, deprecated. It stays listed.
+    deprecation: str | None = None
+    deprecation_replacement_model: str | None = None
+    metadata: Mapping[str, str] | None = None
+
+    # The task fields of the reference's "response schema".
+    work_name: str | None = None
+    work_video_path: str | None = None
+    wm_work_video_path: str | None = None
+    no_wm_work_video_path: str | None = None
+    work_webp_path: str | None = None
+    web_work_status: float | None = None
+    create_time: float | None = None
+
+    #: Unix seconds; the entry is hidden before.
+    available_from: int | None = None
+    #: Revision of the catalogue at which the entry last changed; the store sets it. Two
+    #: states of an entry are equal whatever their revision.
+    revision: int = field(default=0, compare=False)
+
+    @classmethod
+    def compose(cls, fields: Mapping[str, Any], *, now: int, stored: "Self | None" = None) -> Self:
+        """Return the entry that `fields` describe, with every default filled in.
+
+        `fields` are checked values by field name; only ``id`` is required. With the `stored`
+        entry that this one replaces, ``created`` stays, and a permission that left out its id
+        keeps the id of the stored one that is otherwise equal: so the same PUT twice changes
+        nothing.
+        """
+        created = fields.get("created", now if stored is None else stored.created)
+        permission = _compose_permissions(
+            fields.get("permission", [{}]), created, () if stored is None else stored.permission
+        )
+        defaults = {"owned_by": "custom", "root": fields["id"]}
+        # An object without members says nothing: it is unknown, and left out of replies.
+        known = {name: value for name, value in fields.items() if value != {}}
+        return cls(**{**defaults, **known, "created": created, "permission": permission})
+
+
+def _compose_permissions(
+    given: Sequence[Mapping[str, Any]], created: int, stored: Sequence[Permission]
+) -> tuple[Permission, ...]:
+    given_ids = {fields.get("id") for fields in given}
+    kept = [permission for permission in stored if permission.id not in given_ids]
+    composed = []
+    for fields in given:
+        permission = Permission(**{"id": "", "created": created, **fields})
+        if "id" not in fields:
+            same = next((p for p in kept if _without_id(p) == _without_id(permission)), None)
+            if same is not None:
+                kept.remove(same)
+            permission_id = f"modelperm-{random_base62(24)}" if same is None else same.id
+            permission = replace(permission, id=permission_id)
+        composed.append(permission)
+    return tuple(composed)
+
+
+def _without_id(permission: Permission) -> Permission:
+    return replace(permission, id="")

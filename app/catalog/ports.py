@@ -1,0 +1,90 @@
+"""What the catalogue needs of a store: the feed that workers follow, and one write.
+
+The contract is written here; ``app.store`` says only what is particular to SQL. Every method
+raises `StoreUnavailable` when the database cannot be read or written.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from app.catalog.keys import ApiKey
+from app.catalog.model import Model
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """Everything the store has at one revision."""
+
+    revision: int
+    models: Sequence[Model]
+    keys: Sequence[ApiKey]
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What is different at `revision`: by id the entry, None when it is gone; keys by kid."""
+
+    revision: int
+    models: Mapping[str, Model | None]
+    keys: Mapping[str, ApiKey]
+
+
+class Feed(Protocol):
+    """How a worker follows the store."""
+
+    def revision(self) -> int:
+        """Return the revision of the last committed change: one tiny read."""
+        ...
+
+    def load(self) -> Image:
+        """Return all entries and keys, as one transaction saw them."""
+        ...
+
+    def changes_since(self, revision: int) -> Changes | None:
+        """Return what changed after `revision`, as one transaction saw it.
+
+        None when the log does not tell: it lacks a revision, as after a restored backup.
+        """
+        ...
+
+
+class Transaction(Protocol):
+    """One write: all of it is durable when the block ends, or none of it ever was.
+
+    Each change takes the next revision and leaves one line in the log. A block that changes
+    nothing takes no revision.
+    """
+
+    def model(self, model_id: str) -> Model | None:
+        """Return the entry as it is now, after every write before this one."""
+        ...
+
+    def put_model(self, model: Model, before: Model | None) -> Model:
+        """Store `model` in place of `before` and return it with its revision."""
+        ...
+
+    def remove_model(self, before: Model) -> None:
+        """Remove the entry."""
+        ...
+
+    def key(self, kid: str) -> ApiKey | None:
+        """Return the key as it is now."""
+        ...
+
+    def all_keys(self) -> list[ApiKey]:
+        """Return all keys, revoked and expired ones too."""
+        ...
+
+    def put_key(self, key: ApiKey, before: ApiKey | None, action: str) -> None:
+        """Store `key` in place of `before`; `action` is what the log calls it."""
+        ...
+
+
+class Writer(Protocol):
+    """How a change gets into the store."""
+
+    def transaction(self, *, actor: str, now: int) -> AbstractContextManager[Transaction]:
+        """Open a transaction for `actor` at `now` (Unix seconds), after all others."""
+        ...

@@ -1,0 +1,43 @@
+"""Who sees an entry: one function of entry, viewer and now.
+
+List and retrieval, in every dialect, ask this module and nothing else; that is why they never
+disagree.
+"""
+
+from dataclasses import dataclass
+
+from app.catalog.lifecycle import is_live
+from app.catalog.model import Model, Permission
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """Whoever asks: an organization and groups, both from the key's row."""
+
+    organization: str | None = None
+    groups: frozenset[str] = frozenset()
+
+
+#: A caller without a key.
+ANONYMOUS = Viewer()
+
+
+def is_visible(model: Model, viewer: Viewer, now: float) -> bool:
+    """Tell whether `viewer` sees `model` at `now` (Unix seconds)."""
+    return is_live(model, now) and is_permitted(model, viewer)
+
+
+def is_permitted(model: Model, viewer: Viewer) -> bool:
+    """Tell whether the permissions of `model` let `viewer` see it, whatever the date.
+
+    Some permission that allows viewing must match and none that matches may block, whether or
+    not the blocking one allows viewing. An empty list hides the entry from everyone.
+    """
+    matching = [p for p in model.permission if _matches(p, viewer)]
+    return any(p.allow_view for p in matching) and not any(p.is_blocking for p in matching)
+
+
+def _matches(permission: Permission, viewer: Viewer) -> bool:
+    return permission.organization in ("*", viewer.organization) and (
+        permission.group is None or permission.group in viewer.groups
+    )

@@ -1,0 +1,245 @@
+"""Every setting, once: its variable, default, unit, range and what it is for.
+
+Standard library only, and no import of the rest of the application: ``gunicorn.conf.py`` runs
+this file by itself, in a process that must not hold the application's code (see there).
+"""
+
+import dataclasses
+import difflib
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9._\[\]:-]+")
+_BIND = re.compile(r"unix:.+|[A-Za-z0-9._\[\]:-]+:(\d{1,5})", re.ASCII)
+_PASSWORD = re.compile(r"(://[^:/@]*:).*(@)")
+_PORTS = range(65536)
+
+
+class SettingsError(Exception):
+    """Some variables have values that cannot be used; the message has a line for each."""
+
+
+def _path(text: str) -> Path:
+    if not text:
+        raise ValueError
+    return Path(text)
+
+
+def _sqlite_url(text: str) -> str:
+    if not re.fullmatch(r"sqlite:///[^?]+", text) or ":memory:" in text:
+        raise ValueError
+    return text
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError
+        return text
+
+    return parse
+
+
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"\d{1,9}", text, re.ASCII) or not least <= int(text) <= most:
+            raise ValueError
+        return int(text)
+
+    return parse
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    origins = tuple(text.replace(",", " ").split())
+    if origins != ("*",) and not all(_ORIGIN.fullmatch(origin) for origin in origins):
+        raise ValueError
+    return origins
+
+
+def _bind(text: str) -> str:
+    match = _BIND.fullmatch(text)
+    if match is None or (match[1] and int(match[1]) not in _PORTS):
+        raise ValueError
+    return text
+
+
+def _about(
+    variable: str,
+    parse: Callable[[str], Any],
+    *,
+    values: str,
+    help: str,  # noqa: A002
+) -> dict[str, Any]:
+    return {"variable": variable, "parse": parse, "values": values, "help": help}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The settings of one application; environments differ by values alone."""
+
+    instance_path: Path = field(
+        default=Path(__file__).resolve().parent.parent / "instance",
+        metadata=_about(
+            "ROSTER_INSTANCE_PATH",
+            _path,
+            values="a folder",
+            help="Folder of the database and the first admin key; made when missing.",
+        ),
+    )
+    database_url: str | None = field(
+        default=None,
+        metadata=_about(
+            "ROSTER_DATABASE_URL",
+            _sqlite_url,
+            values="sqlite:///PATH",
+            help="The database; unset, it is roster.db in the instance folder.",
+        ),
+    )
+    auth: str = field(
+        default="optional",
+        metadata=_about(
+            "ROSTER_AUTH",
+            _one_of("optional", "required", "off"),
+            values="optional, required or off",
+            help="Whether reading needs a key; off is for a gateway that has checked the caller.",
+        ),
+    )
+    admin_key_file: Path | None = field(
+        default=None,
+        metadata=_about(
+            "ROSTER_ADMIN_KEY_FILE",
+            _path,
+            values="a file",
+            help="File with one admin key to add at start, instead of making instance/admin-key.",
+        ),
+    )
+    reply_fields: str = field(
+        default="all",
+        metadata=_about(
+            "ROSTER_FIELDS",
+            _one_of("all", "reference"),
+            values="all or reference",
+            help="Fields of an entry in replies; reference is the reference reply's seven.",
+        ),
+    )
+    cors_origins: tuple[str, ...] = field(
+        default=(),
+        metadata=_about(
+            "ROSTER_CORS_ORIGINS",
+            _origins,
+            values="* or a list of origins",
+            help="Web pages that may read the public routes, such as https://chat.example.com.",
+        ),
+    )
+    bind: str = field(
+        default="127.0.0.1:8000",
+        metadata=_about(
+            "ROSTER_BIND",
+            _bind,
+            values="HOST:PORT or unix:PATH",
+            help="Where gunicorn listens.",
+        ),
+    )
+    workers: int = field(
+        default=2,
+        metadata=_about(
+            "WEB_CONCURRENCY",
+            _whole(1, 64),
+            values="1 to 64 processes",
+            help="Worker processes of gunicorn.",
+        ),
+    )
+    threads: int = field(
+        default=4,
+        metadata=_about(
+            "ROSTER_THREADS",
+            _whole(1, 64),
+            values="1 to 64 threads",
+            help="Threads in each worker process.",
+        ),
+    )
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Self:
+        """Return the settings that `environ` gives; raise `SettingsError` for all bad ones."""
+        values = {}
+        problems = []
+        for setting in dataclasses.fields(cls):
+            variable = setting.metadata["variable"]
+            if variable not in environ:
+                continue
+            text = environ[variable]
+            try:
+                values[setting.name] = setting.metadata["parse"](text)
+            except ValueError:
+                shown = _masked(text) if len(text) <= 100 else f"{_masked(text)[:100]}…"  # noqa: PLR2004
+                problems.append(f"{variable}={shown!r}: must be {setting.metadata['values']}")
+        if problems:
+            raise SettingsError("\n".join(problems))
+        return cls(**values)
+
+    @property
+    def database_path(self) -> Path:
+        """Return the file of the database."""
+        if self.database_url is None:
+            return self.instance_path / "roster.db"
+        return Path(self.database_url.removeprefix("sqlite:///"))
+
+    @property
+    def first_key_path(self) -> Path:
+        """Return where the first start leaves the admin key that it makes."""
+        return self.instance_path / "admin-key"
+
+    def rows(self, environ: Mapping[str, str]) -> Iterator[tuple[str, str, str, str]]:
+        """Yield variable, value, where it came from and help of each setting; no secrets."""
+        for setting in dataclasses.fields(self):
+            variable = setting.metadata["variable"]
+            value = getattr(self, setting.name)
+            if variable in environ:
+                source = "environment"
+            else:
+                source = "default" if value == setting.default else "create_app()"
+            yield variable, _shown(value), source, setting.metadata["help"]
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """Return a sentence for each ``ROSTER_*`` variable that is no setting.
+
+    A warning, not an error: orchestrators inject such names (``ROSTER_PORT``) by themselves.
+    """
+    known = [setting.metadata["variable"] for setting in dataclasses.fields(Settings)]
+    sentences = []
+    for name in sorted(environ):
+        if name.startswith("ROSTER_") and name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0)
+            sentences.append(f"{name} is no setting of Roster and is ignored; nearest: {near[0]}.")
+    return sentences
+
+
+def short_path(path: Path) -> str:
+    """Return `path` as a person in the current folder would type it."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def _shown(value: object) -> str:
+    if value is None or value == ():
+        return "-"
+    if isinstance(value, tuple):
+        return " ".join(map(str, value))
+    return short_path(value) if isinstance(value, Path) else _masked(str(value))
+
+
+def _masked(text: str) -> str:
+    return _PASSWORD.sub(r"\1***\2", text)
+
+
+def environment_settings() -> Settings:
+    """Return the settings of this process's environment."""
+    return Settings.from_environment(os.environ)

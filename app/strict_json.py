@@ -1,0 +1,103 @@
+"""JSON text to values and back, the strict way.
+
+Python's own reader takes NaN, 1e999, duplicate keys and integers of any size, and runs out of
+stack on deep nesting; each of these is a 500 or a silent loss further on.
+"""
+
+import json
+import math
+from collections import Counter
+from typing import Any, NoReturn
+
+from app.catalog.errors import InvalidJson, quote
+
+#: The deepest nesting of arrays and objects that is read.
+MAX_DEPTH = 32
+_INT64 = range(-(2**63), 2**63)
+
+
+def parse_object(text: bytes) -> dict[str, Any]:
+    """Return the one JSON object that `text` is; `InvalidJson` for anything else."""
+    value = parse(text)
+    if not isinstance(value, dict):
+        raise InvalidJson("The text must be a JSON object.")
+    return value
+
+
+def parse(text: bytes) -> Any:
+    """Return the one JSON value (RFC 8259) that `text` is.
+
+    Raises `InvalidJson` for anything else: other bytes than UTF-8, trailing text, duplicate
+    keys, numbers that JSON or 64 bits do not have, nesting beyond `MAX_DEPTH`.
+    """
+    try:
+        value = _decoder.decode(text.decode())
+    except UnicodeDecodeError as error:
+        raise InvalidJson(f"The text is not UTF-8, from byte {error.start} on.") from None
+    except json.JSONDecodeError as error:
+        raise InvalidJson(
+            f"The text is not JSON: {error.msg} at line {error.lineno} column {error.colno}."
+        ) from None
+    except RecursionError:
+        raise _too_deep() from None
+    _check_depth(value)
+    return value
+
+
+def dump(value: object) -> str:
+    """Return `value` as compact JSON, keys in their own order, text unescaped."""
+    return _encoder.encode(value)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        [(name, _)] = Counter(name for name, _ in pairs).most_common(1)
+        raise InvalidJson(f"The key '{quote(name)}' stands twice in one object.")
+    return result
+
+
+def _integer(digits: str) -> int:
+    # 20 characters hold every 64-bit integer; int() of a million digits takes minutes.
+    value = int(digits) if len(digits) <= 20 else None  # noqa: PLR2004
+    if value is None or value not in _INT64:
+        raise InvalidJson(f"The integer {quote(digits)} is beyond 64 bits.")
+    return value
+
+
+def _number(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise InvalidJson(f"The number {quote(digits)} is too large.")
+    return value
+
+
+def _refuse(name: str) -> NoReturn:
+    raise InvalidJson(f"{name} is not JSON.")
+
+
+def _too_deep() -> InvalidJson:
+    return InvalidJson(f"The text is nested deeper than {MAX_DEPTH} levels.")
+
+
+def _check_depth(value: object) -> None:
+    level: list[Any] = [[value]]
+    for _ in range(MAX_DEPTH + 1):
+        level = [
+            child
+            for parent in level
+            for child in (parent.values() if isinstance(parent, dict) else parent)
+            if isinstance(child, dict | list)
+        ]
+        if not level:
+            return
+    raise _too_deep()
+
+
+_decoder = json.JSONDecoder(
+    object_pairs_hook=_object,
+    parse_int=_integer,
+    parse_float=_number,
+    parse_constant=_refuse,
+)
+_encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)

@@ -1,0 +1,131 @@
+"""What an entry is when fields are left out, and when it replaces another one."""
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from app.catalog.model import Model, Permission
+
+
+def ids(model: Model) -> list[str]:
+    return [permission.id for permission in model.permission]
+
+
+def test_defaults() -> None:
+    """An entry of nothing but an id has the reference's values."""
+    model = Model.compose({"id": "x"}, now=5)
+
+    [permission] = model.permission
+    assert re.fullmatch(r"modelperm-[0-9A-Za-z]{24}", permission.id)
+    assert Model(id="x", created=5, owned_by="custom", permission=(permission,), root="x") == model
+    assert (
+        Permission(
+            id=permission.id,
+            created=5,
+            allow_create_engine=True,
+            allow_sampling=True,
+            allow_logprobs=True,
+            allow_search_indices=False,
+            allow_view=True,
+            allow_fine_tuning=False,
+            organization="*",
+            group=None,
+            is_blocking=False,
+        )
+        == permission
+    )
+    assert model.parent is None
+
+
+def test_given() -> None:
+    """What is given is taken, permission ids too."""
+    fields = {"id": "x", "created": 0, "owned_by": "acme", "root": "y", "parent": "z", "name": "X"}
+    given = {"id": "modelperm-A", "created": 1, "group": "red"}
+
+    model = Model.compose({**fields, "permission": [given]}, now=5)
+
+    assert fields == {name: getattr(model, name) for name in fields}
+    assert (Permission(id="modelperm-A", created=1, group="red"),) == model.permission
+
+
+def test_hidden() -> None:
+    """An empty list of permissions stays empty."""
+    assert () == Model.compose({"id": "x", "permission": []}, now=5).permission
+
+
+def test_created_of_permission() -> None:
+    """A permission is as old as its entry, unless it says otherwise."""
+    model = Model.compose({"id": "x", "created": 3, "permission": [{}, {"created": 4}]}, now=5)
+
+    assert [3, 4] == [permission.created for permission in model.permission]
+
+
+def test_replaced() -> None:
+    """A replacement keeps the date of the entry, and none of its other fields."""
+    stored = Model.compose({"id": "x", "owned_by": "acme", "name": "X", "parent": "y"}, now=5)
+
+    model = Model.compose({"id": "x"}, now=9, stored=stored)
+
+    assert Model.compose({"id": "x", "permission": [{"id": ids(stored)[0]}]}, now=5) == model
+
+
+def test_new_date() -> None:
+    """A replacement may bring a date of its own, and its permissions are then as old."""
+    stored = Model.compose({"id": "x"}, now=5)
+
+    model = Model.compose({"id": "x", "created": 7}, now=9, stored=stored)
+
+    assert (7, 7) == (model.created, model.permission[0].created)
+    assert ids(stored) != ids(model)
+
+
+@pytest.mark.parametrize(
+    "permission",
+    [
+        [],
+        [{}],
+        [{}, {}],
+        [{"group": "red"}, {}, {"group": "blue", "is_blocking": True}],
+        [{"id": "modelperm-A"}, {"id": "modelperm-B", "group": "red"}],
+        [{}, {"id": "modelperm-A"}],
+        [{"id": "modelperm-A"}, {}],
+    ],
+)
+def test_twice(permission: list[dict[str, Any]]) -> None:
+    """The same replacement twice changes nothing."""
+    fields = {"id": "x", "permission": permission}
+    stored = Model.compose(fields, now=5)
+
+    again = Model.compose(fields, now=9, stored=stored)
+
+    assert stored == again
+
+
+def test_unique_ids() -> None:
+    """A permission never takes over the id that another one of the same entry was given."""
+    stored = Model.compose({"id": "x", "permission": [{"id": "modelperm-A"}]}, now=5)
+
+    for permission in ([{"id": "modelperm-A"}, {}], [{}, {"id": "modelperm-A"}], [{}, {}]):
+        model = Model.compose({"id": "x", "permission": permission}, now=5, stored=stored)
+        assert 2 == len(set(ids(model)))
+
+
+def test_other_order() -> None:
+    """A permission keeps its id wherever it stands, and a changed one gets a fresh id."""
+    red, blue, green = {"group": "red"}, {"group": "blue"}, {"group": "green"}
+    stored = Model.compose({"id": "x", "permission": [red, blue]}, now=5)
+
+    model = Model.compose({"id": "x", "permission": [blue, green]}, now=9, stored=stored)
+
+    assert ids(stored)[1] == ids(model)[0]
+    assert ids(model)[1] not in ids(stored)
+
+
+def test_equal_whatever_revision() -> None:
+    """Two states of an entry are equal whatever their revision."""
+    model = Model.compose({"id": "x"}, now=5)
+
+    assert model == replace(model, revision=7)
+    assert model != replace(model, name="X")

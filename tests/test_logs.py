@@ -1,0 +1,197 @@
+"""The log lines: no key in them, one line each, one system call for each request."""
+
+import json
+import logging
+import os
+import re
+import sys
+import time
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app import logs
+from app.catalog.keys import mint
+from app.logs import JsonFormatter, configure, redact, write_access_line
+
+#: A key, as far as its form goes.
+KEY = "ro_7fGh2kLm_Zr8Qw3Xc5Vb7Nm9Lk1Jh2Gf4Ds6Ap0Tn4Yu6"
+
+#: Texts with a secret, and the secret.
+LEAKS = [
+    (f"minted: {KEY}.", KEY[12:]),
+    (f"x{KEY}x", KEY[12:]),
+    (f"cut: {KEY[:-6]}", KEY[12:-6]),
+    (f"cut: {KEY[:13]}", KEY[11:13]),
+    (f"too long: {KEY}{KEY[-6:]}", KEY[12:]),
+    ("Authorization: Bearer 2f68dbbf-519d", "2f68dbbf"),
+    ("'HTTP_AUTHORIZATION': 'bearer 2f68dbbf-519d'", "2f68dbbf"),
+    ("BEARER 2f68dbbf-519d", "2f68dbbf"),
+    ("Bearer  2f68dbbf-519d", "2f68dbbf"),
+    ("Authorization: Basic dXNlcjpwYXNz", "dXNlcjpwYXNz"),
+    ("authorization: one two", "two"),
+    ("GET /v1/models?key=hunter2 HTTP/1.1", "hunter2"),
+    ("GET /v1/models?a=b&KEY=hunter2&c=d", "hunter2"),
+    ("x-api-key: hunter2", "hunter2"),
+    ("X-Goog-Api-Key:hunter2", "hunter2"),
+    ("X-Api-Key:\thunter2", "hunter2"),
+    ("HTTP_X_API_KEY: hunter2", "hunter2"),
+    ("{'X-Api-Key': 'hunter2'}", "hunter2"),
+    ("{'Authorization': 'Basic dXNlcjpwYXNz'}", "dXNlcjpwYXNz"),
+]
+
+
+def line_of(message: object, *args: object, **attributes: object) -> str:
+    record = logging.LogRecord("app.x", logging.WARNING, "x.py", 1, message, args, None)
+    record.__dict__.update(attributes)
+    return JsonFormatter().format(record)
+
+
+@pytest.mark.parametrize(("text", "secret"), LEAKS)
+def test_redacted(text: str, secret: str) -> None:
+    """Whatever stands where a key stands is replaced."""
+    redacted = redact(text)
+
+    assert secret not in redacted
+    assert "[redacted]" in redacted
+
+
+@pytest.mark.parametrize(("text", "secret"), LEAKS[:6])
+def test_redacted_in_lines(text: str, secret: str) -> None:
+    """Neither a message, nor its arguments, nor an exception brings a key into a line."""
+    try:
+        raise ValueError(text)  # noqa: TRY301 - a traceback is wanted
+    except ValueError:
+        line = line_of("%s and %s", text, text, exc_info=sys.exc_info())
+
+    assert secret not in line
+    assert "[redacted]" in json.loads(line)["message"]
+    assert "[redacted]" in json.loads(line)["error"]
+
+
+def test_minted_keys() -> None:
+    """Every key that we make is replaced, all of it."""
+    assert ["[redacted]"] * 100 == [redact(mint()) for _ in range(100)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "ro_", "key 7fGh2kLm revoked", "/v1/models/gpt-4o?limit=5", "monkey=5", "bearer\n"],
+)
+def test_not_redacted(text: str) -> None:
+    """Text without a key stays as it is."""
+    assert text == redact(text)
+
+
+def test_neighbours_stay() -> None:
+    """What stands beside a key stays."""
+    assert "GET /x?key=[redacted]&limit=5" == redact("GET /x?key=abc&limit=5")
+
+
+@given(st.text())
+def test_one_line(message: str) -> None:
+    """A line is one line of JSON that gives back its message, whatever the message."""
+    line = line_of(message)
+
+    assert 1 == len(line.splitlines())
+    assert redact(message) == json.loads(line)["message"]
+
+
+@pytest.mark.parametrize("message", ["a\nb\r\n\\n\\", '"}\u2028{"', "\0\x1b[31m", "\udcff", "%s"])
+def test_awkward_message(message: str) -> None:
+    """Newlines, backslashes, quotes, control characters and lone surrogates are escaped."""
+    line = line_of(message)
+
+    assert line.isascii()
+    assert line.isprintable()
+    assert message == json.loads(line)["message"]
+
+
+def test_fields() -> None:
+    """A line says when, how bad, who and what; request id and error where there is one."""
+    line = json.loads(line_of("a %d", 1, created=1_800_000_000.25, request_id="req_1"))
+
+    assert {
+        "at": "2027-01-15T08:00:00.250Z",
+        "level": "warning",
+        "logger": "app.x",
+        "pid": os.getpid(),
+        "message": "a 1",
+        "request_id": "req_1",
+    } == line
+
+
+def test_exception() -> None:
+    """The traceback is in the line, under error."""
+    try:
+        1 / 0  # noqa: B018
+    except ZeroDivisionError:
+        line = line_of("x", exc_info=sys.exc_info())
+
+    error = json.loads(line)["error"].splitlines()
+    assert "Traceback (most recent call last):" == error[0]
+    assert "ZeroDivisionError: division by zero" == error[-1]
+
+
+@pytest.mark.parametrize("present", [True, False])
+def test_configure(monkeypatch: pytest.MonkeyPatch, *, present: bool) -> None:
+    """The application's logger gets one JSON handler, unless it has a handler already."""
+    logger = logging.getLogger("app")
+    own = logging.NullHandler()
+    monkeypatch.setattr(logger, "handlers", [own] if present else [])
+
+    configure()
+    configure()
+
+    [handler] = logger.handlers
+    assert present == (handler is own)
+    assert present != isinstance(handler.formatter, JsonFormatter)
+
+
+def test_access_line(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """A request's line is written by one system call, whatever is in it."""
+    calls = []
+    write = os.write
+    monkeypatch.setattr(logs.os, "write", lambda *call: (calls.append(call), write(*call))[1])
+    before = time.time()
+
+    write_access_line({"route": "/a\nb", "status": 200, "kid": None, "method": "\udcff"})
+
+    out = capfd.readouterr().out
+    assert [(1, out.encode())] == calls
+    assert out.endswith("\n")
+    assert 1 == len(out.splitlines())
+    line = json.loads(out)
+    at = line.pop("at")
+    assert {"route": "/a\nb", "status": 200, "kid": None, "method": "\udcff"} == line
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", at)
+    assert logs._timestamp(before) <= at <= logs._timestamp(time.time())
+
+
+def _close() -> None:
+    os.close(1)
+
+
+def _break() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    os.dup2(write, 1)
+    os.close(write)
+
+
+@pytest.mark.parametrize("lose", [_close, _break])
+def test_nobody_reads(lose: Callable[[], None], capfd: pytest.CaptureFixture[str]) -> None:
+    """A closed standard output and a broken pipe do no harm."""
+    kept = os.dup(1)
+    try:
+        lose()
+        write_access_line({"status": 200})
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
+    write_access_line({"status": 201})
+
+    assert [201] == [json.loads(line)["status"] for line in capfd.readouterr().out.splitlines()]
