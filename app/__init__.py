@@ -1,1 +1,41 @@
-"""Roster: the models endpoint of a whole company, as a small Flask application."""
+"""Roster: the models endpoint of a whole company, as a small Flask application.
+
+This is the composition root: it wires, and is imported by nothing inside the package.
+"""
+
+import time
+from collections.abc import Callable
+
+from flask import Flask
+
+from app import api, cli, logs
+from app.administration import Administration
+from app.catalog.following import Catalog
+from app.dialects.openai import OpenAI
+from app.services import Services
+from app.settings import Settings, environment_settings
+from app.store.store import Store
+
+
+def create_app(settings: Settings | None = None, clock: Callable[[], float] = time.time) -> Flask:
+    """Return the application for `settings`, or for those of the environment.
+
+    `clock` tells Unix seconds; tests bring their own. Nothing is opened: the store is, when it
+    is first used.
+    """
+    logs.configure()
+    settings = settings or environment_settings()
+    app = Flask(__name__, instance_path=str(settings.instance_path.resolve()), static_folder=None)
+    store = Store(settings, clock)
+    services = Services(
+        settings=settings,
+        dialects=(OpenAI(reference_only=settings.reply_fields == "reference"),),
+        store=store,
+        catalog=Catalog(store, clock),
+        administration=Administration(store, clock),
+        clock=clock,
+    )
+    services.init_app(app)
+    api.init_app(app)
+    cli.init_app(app)
+    return app

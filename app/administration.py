@@ -1,0 +1,188 @@
+"""The changes an administrator makes, for the HTTP routes and the command line alike.
+
+Each method takes fields as they were sent, checks their shape, applies the rule inside one
+transaction and returns what is stored now. They raise the errors of ``app.catalog.errors``,
+in the order in which the contract lists them: `ValidationFailed`, then `ModelNotFound`,
+`KeyNotFound` or `ModelExists`, then `RevisionMismatch`; `StoreUnavailable` at any time.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from app.catalog import keys
+from app.catalog.errors import KeyNotFound, ModelExists, ModelNotFound, ValidationFailed
+from app.catalog.keys import ApiKey
+from app.catalog.model import Model
+from app.catalog.ports import Writer
+from app.catalog.precondition import UNCONDITIONAL, Precondition
+from app.schemas import (
+    AdminModelSchema,
+    KeySchema,
+    RotationSchema,
+    check,
+    check_patch,
+)
+
+_MODEL = AdminModelSchema()
+_KEY = KeySchema()
+_ROTATION = RotationSchema()
+
+
+@dataclass(frozen=True, slots=True)
+class Administration:
+    """Every change to the catalogue, by `store` at the time that `clock` tells."""
+
+    store: Writer
+    clock: Callable[[], float]
+
+    def create_model(
+        self,
+        fields: Mapping[str, Any],
+        *,
+        actor: str,
+        precondition: Precondition = UNCONDITIONAL,
+    ) -> Model:
+        """Add an entry; `ModelExists` if its id is taken."""
+        checked = _with_id(check(_MODEL, fields))
+        now = int(self.clock())
+        with self.store.transaction(actor=actor, now=now) as transaction:
+            if transaction.model(checked["id"]) is not None:
+                raise ModelExists(checked["id"])
+            precondition.check(None)
+            return transaction.put_model(Model.compose(checked, now=now), None)
+
+    def replace_model(
+        self,
+        model_id: str,
+        fields: Mapping[str, Any],
+        *,
+        actor: str,
+        precondition: Precondition = UNCONDITIONAL,
+    ) -> tuple[Model, bool]:
+        """Put an entry in place of what is there; tell also whether it is new."""
+        checked = check(_MODEL, {"id": model_id, **fields})
+        _same_id(checked, model_id)
+        now = int(self.clock())
+        with self.store.transaction(actor=actor, now=now) as transaction:
+            stored = transaction.model(model_id)
+            precondition.check(stored)
+            model = Model.compose(checked, now=now, stored=stored)
+            if model == stored:
+                return stored, False
+            return transaction.put_model(model, stored), stored is None
+
+    def merge_model(
+        self,
+        model_id: str,
+        patch: Mapping[str, Any],
+        *,
+        actor: str,
+        precondition: Precondition = UNCONDITIONAL,
+    ) -> Model:
+        """Apply a merge patch (RFC 7396): lists are replaced whole, null removes."""
+        _same_id(patch, model_id)
+        check_patch(_MODEL, patch)
+        now = int(self.clock())
+        with self.store.transaction(actor=actor, now=now) as transaction:
+            stored = transaction.model(model_id)
+            if stored is None:
+                raise ModelNotFound(model_id)
+            precondition.check(stored)
+            merged = check(_MODEL, _merge(_MODEL.dump(stored), patch))
+            model = Model.compose(merged, now=now, stored=stored)
+            return stored if model == stored else transaction.put_model(model, stored)
+
+    def remove_model(
+        self, model_id: str, *, actor: str, precondition: Precondition = UNCONDITIONAL
+    ) -> None:
+        """Remove an entry; what it was stays in the log."""
+        with self.store.transaction(actor=actor, now=int(self.clock())) as transaction:
+            stored = transaction.model(model_id)
+            if stored is None:
+                raise ModelNotFound(model_id)
+            precondition.check(stored)
+            transaction.remove_model(stored)
+
+    def create_key(self, fields: Mapping[str, Any], *, actor: str) -> tuple[ApiKey, str]:
+        """Make a key; return its row and the key itself, which exists nowhere else."""
+        checked = check(_KEY, fields)
+        now = int(self.clock())
+        expires_at = checked["expires_at"]
+        if expires_at is not None and expires_at <= now:
+            raise ValidationFailed({"expires_at": ["Must be in the future (Unix seconds)."]})
+        secret = keys.mint()
+        key = keys.describe(
+            secret,
+            name=checked["name"],
+            scopes=tuple(dict.fromkeys(checked["scopes"])),
+            organization=checked["organization"],
+            groups=tuple(dict.fromkeys(checked["groups"])),
+            created=now,
+            expires_at=expires_at,
+        )
+        with self.store.transaction(actor=actor, now=now) as transaction:
+            transaction.put_key(key, None, "key.create")
+        return key, secret
+
+    def revoke_key(self, kid: str, *, actor: str) -> ApiKey:
+        """Refuse a key from now on; to revoke it again changes nothing."""
+        now = int(self.clock())
+        with self.store.transaction(actor=actor, now=now) as transaction:
+            key = transaction.key(kid)
+            if key is None:
+                raise KeyNotFound(kid)
+            if key.revoked_at is not None:
+                return key
+            revoked = replace(key, revoked_at=now)
+            transaction.put_key(revoked, key, "key.revoke")
+            return revoked
+
+    def rotate_key(self, kid: str, fields: Mapping[str, Any], *, actor: str) -> tuple[ApiKey, str]:
+        """Make a key like this one, which lives on for ``grace`` seconds and no longer."""
+        grace = check(_ROTATION, fields)["grace"]
+        now = int(self.clock())
+        secret = keys.mint()
+        with self.store.transaction(actor=actor, now=now) as transaction:
+            old = transaction.key(kid)
+            if old is None:
+                raise KeyNotFound(kid)
+            if (state := old.state(now)) != "active":
+                raise KeyNotFound(kid, f"is {state} and cannot be rotated; create a new one")
+            new = keys.describe(
+                secret,
+                name=old.name,
+                scopes=old.scopes,
+                organization=old.organization,
+                groups=old.groups,
+                created=now,
+                expires_at=old.expires_at,
+            )
+            retired = replace(old, retires_at=min(now + grace, old.retires_at or now + grace))
+            transaction.put_key(new, None, "key.create")
+            transaction.put_key(retired, old, "key.rotate")
+        return new, secret
+
+
+def _with_id(checked: dict[str, Any]) -> dict[str, Any]:
+    if "id" not in checked:
+        raise ValidationFailed({"id": ["Missing: every model needs an id."]})
+    return checked
+
+
+def _same_id(fields: Mapping[str, Any], model_id: str) -> None:
+    if fields.get("id", model_id) != model_id:
+        raise ValidationFailed({"id": ["Must be left out or equal to the id in the path."]})
+
+
+def _merge(target: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(target)
+    for name, value in patch.items():
+        if isinstance(value, dict):
+            inner = merged.get(name)
+            merged[name] = _merge(inner if isinstance(inner, dict) else {}, value)
+        elif value is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = value
+    return merged

@@ -1,0 +1,137 @@
+"""The admin routes: entries and keys, one at a time. The guard asks for an admin key."""
+
+from urllib.parse import quote
+
+from flask import Blueprint, Response, request
+
+from app.api.body import check_parameters, read_object
+from app.api.conditional import is_known, read_precondition
+from app.api.exchange import exchange
+from app.api.replies import empty_reply, json_reply
+from app.catalog.errors import ModelNotFound
+from app.catalog.keys import ApiKey
+from app.catalog.model import Model
+from app.catalog.snapshot import cut
+from app.schemas import AdminModelSchema, KeySchema
+from app.services import services
+
+blueprint = Blueprint("admin", __name__, url_prefix="/admin")
+
+_MODEL = AdminModelSchema()
+_KEY = KeySchema()
+
+
+@blueprint.get("/models")
+def list_models() -> Response:
+    """Answer all entries, hidden ones too; ``limit`` and ``after`` page, as in public."""
+    check_parameters("limit", "after", "owned_by", "q")
+    window = exchange().dialect.window(request.args)
+    page = cut(exchange().snapshot.models, window)
+    listing: dict[str, object] = {"object": "list", "data": _MODEL.dump(page.models, many=True)}
+    if window.is_page:
+        listing |= {
+            "has_more": page.has_more,
+            "first_id": page.first_id,
+            "last_id": page.last_id,
+        }
+    return json_reply(listing)
+
+
+@blueprint.post("/models")
+def create_model() -> Response:
+    """Add an entry."""
+    fields = read_object()
+    model = services().administration.create_model(
+        fields, actor=exchange().actor, precondition=read_precondition()
+    )
+    return _entry(model, created=True)
+
+
+@blueprint.get("/models/<path:model_id>")
+def show_model(model_id: str) -> Response:
+    """Answer one entry, hidden or not."""
+    check_parameters()
+    model = exchange().snapshot.by_id.get(model_id)
+    if model is None:
+        raise ModelNotFound(model_id)
+    if is_known(_etag(model)):
+        response = empty_reply(304)
+        response.headers["ETag"] = _etag(model)
+        return response
+    return _entry(model)
+
+
+@blueprint.put("/models/<path:model_id>")
+def replace_model(model_id: str) -> Response:
+    """Put an entry in place of what is there."""
+    fields = read_object()
+    model, created = services().administration.replace_model(
+        model_id, fields, actor=exchange().actor, precondition=read_precondition()
+    )
+    return _entry(model, created=created)
+
+
+@blueprint.patch("/models/<path:model_id>")
+def merge_model(model_id: str) -> Response:
+    """Apply a merge patch to an entry."""
+    fields = read_object()
+    model = services().administration.merge_model(
+        model_id, fields, actor=exchange().actor, precondition=read_precondition()
+    )
+    return _entry(model)
+
+
+@blueprint.delete("/models/<path:model_id>")
+def remove_model(model_id: str) -> Response:
+    """Remove an entry."""
+    check_parameters()
+    services().administration.remove_model(
+        model_id, actor=exchange().actor, precondition=read_precondition()
+    )
+    return empty_reply(204)
+
+
+@blueprint.get("/keys")
+def list_keys() -> Response:
+    """Answer all keys, oldest first, without what is secret."""
+    check_parameters()
+    return json_reply({"object": "list", "data": _KEY.dump(exchange().snapshot.keys, many=True)})
+
+
+@blueprint.post("/keys")
+def create_key() -> Response:
+    """Make a key; the answer is the only place where it is ever shown."""
+    key, secret = services().administration.create_key(read_object(), actor=exchange().actor)
+    return _new_key(key, secret)
+
+
+@blueprint.delete("/keys/<kid>")
+def revoke_key(kid: str) -> Response:
+    """Refuse a key from now on."""
+    check_parameters()
+    services().administration.revoke_key(kid, actor=exchange().actor)
+    return empty_reply(204)
+
+
+@blueprint.post("/keys/<kid>/rotate")
+def rotate_key(kid: str) -> Response:
+    """Make a new key like this one, and let this one live for the grace."""
+    key, secret = services().administration.rotate_key(kid, read_object(), actor=exchange().actor)
+    return _new_key(key, secret)
+
+
+def _entry(model: Model, *, created: bool = False) -> Response:
+    response = json_reply(_MODEL.dump(model), 201 if created else 200)
+    response.headers["ETag"] = _etag(model)
+    if created:
+        response.headers["Location"] = f"/admin/models/{quote(model.id, safe='')}"
+    return response
+
+
+def _etag(model: Model) -> str:
+    return f'"{model.revision}"'
+
+
+def _new_key(key: ApiKey, secret: str) -> Response:
+    shown = _KEY.dump(key)
+    return json_reply({"id": shown.pop("id"), "key": secret, **shown}, 201)

@@ -1,0 +1,51 @@
+"""What an administrator sends: the body as a strict JSON object, and no stray parameters.
+
+Flask's own `get_json` would take too much and fail too late: see ``app.strict_json``.
+"""
+
+from typing import Any
+
+from flask import request
+from gunicorn.http.errors import ParseException
+
+from app.api.errors import BodyTooLarge, InvalidBody, UnsupportedMediaType
+from app.catalog.errors import InvalidValue, quote
+from app.strict_json import parse_object
+
+#: The longest body of a single entry or key, in bytes.
+MAX_BODY = 64 * 1024  # 64 KiB
+
+
+def read_object() -> dict[str, Any]:
+    """Return the JSON object in the body of the request.
+
+    Raises, in this order: `UnsupportedMediaType`, `BodyTooLarge`, `InvalidValue` for a query
+    parameter, `InvalidBody` for one that arrived otherwise than announced, `InvalidJson`.
+    """
+    if request.mimetype != "application/json":
+        raise UnsupportedMediaType(
+            f"Send JSON with 'Content-Type: application/json', not '{quote(request.mimetype)}'."
+        )
+    if request.headers.get("Content-Encoding"):
+        raise UnsupportedMediaType("Send the body as it is, without a Content-Encoding.")
+    if (request.content_length or 0) > MAX_BODY:
+        raise BodyTooLarge(MAX_BODY)
+    # A chunked body is cut at the limit without a word: one byte more shows that it was.
+    request.max_content_length = MAX_BODY + 1
+    try:
+        body = request.get_data(cache=False)
+    except (ParseException, OSError) as error:
+        raise InvalidBody("The body did not arrive whole.") from error
+    if len(body) > MAX_BODY:
+        raise BodyTooLarge(MAX_BODY)
+    check_parameters()
+    if request.content_length is not None and len(body) != request.content_length:
+        raise InvalidBody("The body is shorter than its Content-Length.")
+    return parse_object(body)
+
+
+def check_parameters(*known: str) -> None:
+    """Raise `InvalidValue` for a query parameter that is not `known`: here none is ignored."""
+    for name in request.args:
+        if name not in known:
+            raise InvalidValue(quote(name), f"Unknown query parameter '{quote(name)}'.")

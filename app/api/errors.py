@@ -1,0 +1,143 @@
+"""Errors on their way out: one table from code to status, one envelope per dialect."""
+
+import logging
+
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException
+
+from app.api.exchange import exchange
+from app.catalog.errors import (
+    ModelNotFound,
+    RosterError,
+    StoreUnavailable,
+    ValidationFailed,
+    quote,
+)
+from app.dialects import Problem
+
+_log = logging.getLogger(__name__)
+
+#: The status of each code of ``app.catalog.errors`` and of the request itself.
+STATUS = {
+    "invalid_json": 400,
+    "invalid_body": 400,
+    "invalid_value": 400,
+    "missing_api_key": 401,
+    "invalid_api_key": 401,
+    "insufficient_permissions": 403,
+    "model_not_found": 404,
+    "key_not_found": 404,
+    "unknown_url": 404,
+    "method_not_allowed": 405,
+    "model_exists": 409,
+    "revision_mismatch": 412,
+    "request_too_large": 413,
+    "unsupported_media_type": 415,
+    "validation_error": 422,
+    "rate_limit_exceeded": 429,
+    "unavailable": 503,
+}
+
+# What Flask and Werkzeug refuse by themselves, by status.
+_CODES = {
+    400: "invalid_body",
+    404: "unknown_url",
+    405: "method_not_allowed",
+    413: "request_too_large",
+    415: "unsupported_media_type",
+    429: "rate_limit_exceeded",
+    503: "unavailable",
+}
+
+#: Seconds after which an outage is worth another try; SDKs really wait that long.
+RETRY_AFTER = 1
+
+
+class InvalidBody(RosterError):
+    """The body did not arrive as it was announced."""
+
+    code = "invalid_body"
+
+
+class BodyTooLarge(RosterError):
+    """The body is longer than the route takes."""
+
+    code = "request_too_large"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The body is longer than {limit} bytes.")
+
+
+class UnsupportedMediaType(RosterError):
+    """The body is not said to be JSON, or is encoded."""
+
+    code = "unsupported_media_type"
+
+
+def init_app(app: Flask) -> None:
+    """Answer every error of `app` in the caller's dialect."""
+    app.register_error_handler(RosterError, _answer_roster_error)
+    app.register_error_handler(HTTPException, _answer_http_exception)
+    app.register_error_handler(Exception, _answer_unexpected)
+
+
+def _answer_roster_error(error: RosterError) -> Response:
+    if isinstance(error, StoreUnavailable):
+        _log.error("Answered 503: %s", error.reason, extra={"request_id": exchange().request_id})
+    return _respond(
+        Problem(
+            status=STATUS[error.code],
+            code=error.code,
+            message=str(error),
+            param=error.param,
+            errors=error.errors if isinstance(error, ValidationFailed) else {},
+            model_id=error.model_id if isinstance(error, ModelNotFound) else None,
+            replacement=error.replacement if isinstance(error, ModelNotFound) else None,
+            request_id=exchange().request_id,
+        )
+    )
+
+
+def _answer_http_exception(error: HTTPException) -> Response:
+    status = error.code or 500
+    if status >= 500 and status not in _CODES:  # noqa: PLR2004
+        return _answer_unexpected(error)
+    messages = {
+        404: f"Unknown URL: {quote(f'{request.method} {request.path}')}",
+        405: f"{quote(request.method)} is not allowed here.",
+    }
+    response = _respond(
+        Problem(
+            status=status,
+            code=_CODES.get(status),
+            message=messages.get(status) or error.description or error.name,
+            request_id=exchange().request_id,
+        )
+    )
+    # An exception may bring headers of its own: Allow, Retry-After.
+    for name, value in error.get_headers(request.environ):
+        if name.lower() != "content-type":
+            response.headers[name] = value
+    return response
+
+
+def _answer_unexpected(error: Exception) -> Response:
+    _log.error(
+        "Unexpected error in %s",
+        "-" if request.url_rule is None else request.url_rule.rule,
+        exc_info=error,
+        extra={"request_id": exchange().request_id},
+    )
+    return _respond(
+        Problem(status=500, code=None, message="Internal error.", request_id=exchange().request_id)
+    )
+
+
+def _respond(problem: Problem) -> Response:
+    body = exchange().dialect.error(problem)
+    response = Response(body, problem.status, mimetype="application/json")
+    if problem.status == 401:  # noqa: PLR2004
+        response.headers["WWW-Authenticate"] = "Bearer"
+    if problem.status == 503:  # noqa: PLR2004
+        response.headers["Retry-After"] = str(RETRY_AFTER)
+    return response

@@ -1,0 +1,48 @@
+"""The operation routes: is the process up, can it serve, and what is this. They read no key."""
+
+from flask import Blueprint, Response
+
+from app.api.replies import json_reply
+from app.catalog.errors import StoreUnavailable
+from app.services import VERSION, services
+from app.store.schema import HEAD
+
+blueprint = Blueprint("operation", __name__)
+
+
+@blueprint.get("/")
+def index() -> Response:
+    """Answer what this is and where to go."""
+    links = {"models": "/v1/models", "health": "/healthz", "readiness": "/readyz"}
+    return json_reply({"name": "Roster", "version": VERSION, "links": links})
+
+
+@blueprint.get("/healthz")
+def healthz() -> Response:
+    """Answer that the process is up; the store is not asked."""
+    return json_reply({"status": "ok"})
+
+
+@blueprint.get("/readyz")
+def readyz() -> Response:
+    """Answer whether the store can be read and from which image this worker serves.
+
+    ``image_age`` is in seconds, since the store last confirmed that the image is current.
+    During an outage the status is 503 although reads are answered, so that new traffic goes
+    where there is a choice.
+    """
+    catalog = services().catalog
+    try:
+        snapshot = catalog.current()
+    except StoreUnavailable as error:
+        return json_reply({"status": "unavailable", "store": error.reason}, 503)
+    reason = catalog.outage
+    facts = {
+        "status": "ready" if reason is None else "stale",
+        "store": reason or "ok",
+        "schema": HEAD,
+        "revision": snapshot.revision,
+        "entries": len(snapshot.models),
+        "image_age": round(catalog.age, 3),
+    }
+    return json_reply(facts, 200 if reason is None else 503)

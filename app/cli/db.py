@@ -1,0 +1,88 @@
+"""``flask db``: the database itself."""
+
+from pathlib import Path
+
+import click
+
+from app.catalog.errors import StoreUnavailable
+from app.cli.terminal import Commands, as_json, echo_json, echo_table
+from app.services import services
+from app.settings import short_path
+from app.store.schema import HEAD
+
+group = Commands("db", help="Upgrade, inspect and back up the database.")
+
+
+@group.command()
+@as_json
+def upgrade(*, as_json: bool) -> None:
+    """Make the database if it is missing, and bring its schema up to date.
+
+    Servers do this by themselves when they start.
+
+    Example: flask db upgrade
+    """
+    store = services().store
+    store.open()
+    if as_json:
+        echo_json({"database": short_path(store.path), "schema": HEAD})
+    else:
+        click.echo(f"{short_path(store.path)} has schema {HEAD}.")
+
+
+@group.command()
+@as_json
+def status(*, as_json: bool) -> None:
+    """Show where the database is and in which state.
+
+    Exit code 1 when the database cannot serve as it is.
+
+    Example: flask db status
+    """
+    store = services().store
+    facts: dict[str, object] = {"database": short_path(store.path), "newest_schema": HEAD}
+    problem = None
+    try:
+        facts["schema"] = store.schema()
+        if facts["schema"] is None:
+            problem = "There is no database yet: 'flask db upgrade' makes it."
+        elif facts["schema"] != HEAD:
+            problem = (
+                "The schema is not this program's: 'flask db upgrade' brings an older one up."
+            )
+        else:
+            image = store.load()
+            facts["revision"] = image.revision
+            facts["entries"] = len(image.models)
+            facts["keys"] = len(image.keys)
+    except StoreUnavailable as error:
+        problem = error.reason
+    if as_json:
+        echo_json({**facts, "problem": problem})
+    else:
+        echo_table(("FACT", "VALUE"), facts.items())
+    if problem is not None:
+        raise click.ClickException(problem)
+
+
+@group.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@as_json
+def backup(file: Path, *, as_json: bool) -> None:
+    """Write a consistent copy of the database to FILE, while servers go on.
+
+    FILE must not exist yet.
+
+    Example: flask db backup roster-2027-01-31.db
+    """
+    try:
+        services().store.backup(file)
+    except FileExistsError as error:
+        raise click.ClickException(f"{file} exists already; it is left as it is.") from error
+    except OSError as error:
+        raise click.ClickException(f"{file} cannot be written: {error.strerror}") from error
+    size = file.stat().st_size
+    if as_json:
+        echo_json({"file": str(file), "size": size})
+    else:
+        click.echo(f"Wrote {file}, {size} bytes.")

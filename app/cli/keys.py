@@ -1,0 +1,124 @@
+"""``flask keys``: who may read and administer."""
+
+from typing import Any
+
+import click
+
+from app.catalog.keys import ADMIN, READ, ApiKey
+from app.cli.terminal import Commands, Duration, actor, as_json, day, echo_json, echo_table
+from app.schemas import KeySchema
+from app.services import services
+
+_KEY = KeySchema()
+
+group = Commands("keys", help="Create, list, revoke and rotate API keys.")
+
+
+@group.command()
+@click.argument("name")
+@click.option("--admin", is_flag=True, help="The key may also administer the catalogue.")
+@click.option("--organization", help="Whose entries the holder sees, beside the public ones.")
+@click.option("--group", "groups", multiple=True, help="A group of the organization.")
+@click.option("--expires-in", type=Duration(), help="Life time, such as 90d; default: no end.")
+@as_json
+def create(
+    name: str,
+    *,
+    admin: bool,
+    organization: str | None,
+    groups: tuple[str, ...],
+    expires_in: int | None,
+    as_json: bool,
+) -> None:
+    """Make a key; NAME says what it is for.
+
+    The key is printed this once and stored nowhere.
+
+    Example: flask keys create billing --organization acme --expires-in 90d
+    """
+    fields: dict[str, Any] = {
+        "name": name,
+        "scopes": [READ, ADMIN] if admin else [READ],
+        "organization": organization,
+        "groups": list(groups),
+    }
+    if expires_in is not None:
+        fields["expires_at"] = int(services().clock()) + expires_in
+    key, secret = services().administration.create_key(fields, actor=actor())
+    _echo_new(key, secret, as_json=as_json)
+
+
+@group.command("list")
+@as_json
+def list_keys(*, as_json: bool) -> None:
+    """List all keys: active, expired and revoked.
+
+    Example: flask keys list
+    """
+    keys = services().catalog.current().keys
+    if as_json:
+        echo_json({"object": "list", "data": _KEY.dump(keys, many=True)})
+        return
+    now = services().clock()
+    echo_table(
+        ("ID", "NAME", "SCOPES", "ORGANIZATION", "GROUPS", "EXPIRES", "STATE"),
+        (
+            (
+                key.kid,
+                key.name,
+                " ".join(key.scopes),
+                key.organization,
+                " ".join(key.groups),
+                day(key.ends_at),
+                key.state(now),
+            )
+            for key in keys
+        ),
+    )
+
+
+@group.command()
+@click.argument("kid", metavar="ID")
+@as_json
+def revoke(kid: str, *, as_json: bool) -> None:
+    """Refuse a key from the next request on.
+
+    Example: flask keys revoke 7fGh2kLm
+    """
+    key = services().administration.revoke_key(kid, actor=actor())
+    if as_json:
+        echo_json(_KEY.dump(key))
+    else:
+        click.echo(f"Revoked {kid}.")
+
+
+@group.command()
+@click.argument("kid", metavar="ID")
+@click.option(
+    "--grace",
+    type=Duration(),
+    default="24h",
+    show_default=True,
+    help="How long the old one lives.",
+)
+@as_json
+def rotate(kid: str, grace: int, *, as_json: bool) -> None:
+    """Make a new key like this one, and let this one live for the grace.
+
+    Example: flask keys rotate 7fGh2kLm --grace 1h
+    """
+    key, secret = services().administration.rotate_key(kid, {"grace": grace}, actor=actor())
+    _echo_new(key, secret, as_json=as_json)
+
+
+def _echo_new(key: ApiKey, secret: str, *, as_json: bool) -> None:
+    shown = _KEY.dump(key)
+    if as_json:
+        echo_json({"id": shown.pop("id"), "key": secret, **shown})
+        return
+    click.echo(secret)
+    click.echo(
+        f"Key {key.kid} for {key.name}, expires: {day(key.expires_at)}. "
+        "It is shown this once: keep it now.",
+        err=True,
+    )

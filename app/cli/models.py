@@ -1,0 +1,153 @@
+"""``flask models``: the entries of the catalogue."""
+
+from typing import Any, BinaryIO
+
+import click
+
+from app.catalog.errors import InvalidJson, ModelNotFound, ValidationFailed
+from app.catalog.snapshot import Window, cut
+from app.cli.terminal import Commands, actor, as_json, day, echo_json, echo_table
+from app.schemas import AdminModelSchema, Text
+from app.services import services
+from app.strict_json import parse, parse_object
+
+_MODEL = AdminModelSchema()
+
+group = Commands("models", help="List, show, add, edit and remove the entries of the catalogue.")
+
+_assignments = click.argument("assignments", metavar="[FIELD=VALUE]...", nargs=-1)
+_from_file = click.option(
+    "--file", "file", type=click.File("rb"), help="Read a JSON object of fields; - is stdin."
+)
+
+
+@group.command("list")
+@click.option("--owned-by", help="Only the entries that this owner has.")
+@click.option("--q", help="Only entries with this in their id or name, in any case.")
+@as_json
+def list_models(owned_by: str | None, q: str | None, *, as_json: bool) -> None:
+    """List all entries, hidden ones too.
+
+    Example: flask models list --owned-by openai
+    """
+    window = Window(owned_by=owned_by, q=q)
+    models = cut(services().catalog.current().models, window).models
+    if as_json:
+        echo_json({"object": "list", "data": _MODEL.dump(models, many=True)})
+        return
+    echo_table(
+        ("ID", "OWNED BY", "CREATED", "REVISION"),
+        ((model.id, model.owned_by, day(model.created), model.revision) for model in models),
+    )
+
+
+@group.command()
+@click.argument("model_id", metavar="ID")
+@as_json
+def show(model_id: str, *, as_json: bool) -> None:
+    """Show one entry, field by field.
+
+    Example: flask models show chatgpt-4o-latest
+    """
+    model = services().catalog.current().by_id.get(model_id)
+    if model is None:
+        raise ModelNotFound(model_id)
+    shown = _MODEL.dump(model)
+    if as_json:
+        echo_json(shown)
+    else:
+        echo_table(("FIELD", "VALUE"), shown.items())
+
+
+@group.command()
+@click.argument("model_id", metavar="ID")
+@_assignments
+@_from_file
+@as_json
+def add(
+    model_id: str, assignments: tuple[str, ...], file: BinaryIO | None, *, as_json: bool
+) -> None:
+    """Add an entry; fields left out get their defaults.
+
+    VALUE is text for a text field and JSON for any other.
+
+    Example: flask models add gpt-x owned_by=acme context_length=8192
+    """
+    fields = {"id": model_id, **_fields(file, assignments)}
+    if fields["id"] != model_id:
+        raise ValidationFailed({"id": ["Must be left out or equal to ID."]})
+    model = services().administration.create_model(fields, actor=actor())
+    if as_json:
+        echo_json(_MODEL.dump(model))
+    else:
+        click.echo(f"Added {model.id} at revision {model.revision}.")
+
+
+@group.command()
+@click.argument("model_id", metavar="ID")
+@_assignments
+@click.option("--unset", metavar="FIELD", multiple=True, help="Remove an optional field.")
+@_from_file
+@as_json
+def edit(
+    model_id: str,
+    assignments: tuple[str, ...],
+    unset: tuple[str, ...],
+    file: BinaryIO | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Change some fields of an entry, and leave the others.
+
+    VALUE is text for a text field and JSON for any other; a list is replaced whole.
+
+    Example: flask models edit gpt-x name='GPT X' --unset description
+    """
+    patch = {**_fields(file, assignments), **dict.fromkeys(unset)}
+    if not patch:
+        raise click.UsageError("Say what to change: FIELD=VALUE, --unset FIELD or --file FILE.")
+    before = services().catalog.current().revision
+    model = services().administration.merge_model(model_id, patch, actor=actor())
+    if as_json:
+        echo_json(_MODEL.dump(model))
+    elif model.revision <= before:
+        click.echo(f"{model.id} was so already, at revision {model.revision}.")
+    else:
+        click.echo(f"Changed {model.id} at revision {model.revision}.")
+
+
+@group.command()
+@click.argument("model_id", metavar="ID")
+@as_json
+def remove(model_id: str, *, as_json: bool) -> None:
+    """Remove an entry; what it was stays in the log.
+
+    Example: flask models remove gpt-x
+    """
+    services().administration.remove_model(model_id, actor=actor())
+    if as_json:
+        echo_json({"id": model_id, "removed": True})
+    else:
+        click.echo(f"Removed {model_id}.")
+
+
+def _fields(file: BinaryIO | None, assignments: tuple[str, ...]) -> dict[str, Any]:
+    fields = {} if file is None else parse_object(file.read())
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals:
+            raise click.UsageError(f"'{assignment}' is not of the form FIELD=VALUE.")
+        fields[name] = text if _is_text(name) else _json_value(name, text)
+    return fields
+
+
+def _is_text(name: str) -> bool:
+    # An unknown field is refused by its name, whatever its value.
+    return isinstance(_MODEL.fields.get(name, Text()), Text)
+
+
+def _json_value(name: str, text: str) -> object:
+    try:
+        return parse(text.encode())
+    except InvalidJson as error:
+        raise ValidationFailed({name: ['Must be JSON, such as 8192 or ["text"].']}) from error

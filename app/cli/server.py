@@ -1,0 +1,33 @@
+"""What ``flask run`` says when it starts; gunicorn's start is in ``gunicorn.conf.py``."""
+
+import os
+import sys
+
+import click
+from flask import Flask
+from werkzeug.serving import is_running_from_reloader
+
+from app.catalog.errors import StoreUnavailable
+from app.logs import start_block
+from app.services import services
+from app.settings import unknown_variables
+
+
+def announce(app: Flask) -> None:
+    """Open the store of `app` and print the start block, if this is ``flask run``."""
+    context = click.get_current_context(silent=True)
+    if context is None or context.info_name != "run":
+        return
+    reloads = context.params["reload"]
+    if (app.debug if reloads is None else reloads) and not is_running_from_reloader():
+        return  # the process that serves is yet to be started
+    for sentence in unknown_variables(os.environ):
+        click.echo(f"Warning: {sentence}", err=True)
+    with app.app_context():
+        try:
+            facts = services().start()
+        except StoreUnavailable as error:
+            sys.exit(f"Roster cannot start: {error.reason}")
+    host = context.params["host"]
+    host = f"[{host}]" if ":" in host else host
+    click.echo(start_block(facts, f"http://{host}:{context.params['port']}"), nl=False)

@@ -1,0 +1,92 @@
+"""What all commands share: how they print, how they refuse, and who is acting."""
+
+import getpass
+import logging
+import os
+import re
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import click
+from flask.cli import AppGroup
+
+from app.catalog.errors import RosterError, StoreUnavailable, ValidationFailed
+from app.strict_json import dump
+
+#: The option that every command with an answer has.
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 60 * 60, "d": 24 * 60 * 60}  # seconds
+
+
+class Commands(AppGroup):
+    """A group of commands that turns a refusal into a sentence and exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        log = logging.getLogger("app")
+        level = log.level
+        log.setLevel(logging.CRITICAL)  # what is wrong is told once, as a sentence
+        try:
+            return super().invoke(ctx)
+        except ValidationFailed as error:
+            lines = [f"{field}: {' '.join(said)}" for field, said in error.errors.items()]
+            raise click.ClickException("\n".join(lines)) from error
+        except StoreUnavailable as error:
+            raise click.ClickException(error.reason) from error
+        except RosterError as error:
+            raise click.ClickException(str(error)) from error
+        except UnicodeEncodeError as error:
+            raise click.ClickException("An argument is not valid UTF-8.") from error
+        finally:
+            log.setLevel(level)
+
+
+class Duration(click.ParamType[int]):
+    """A time span such as 90d, 24h, 30m or 45s, in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the seconds."""
+        match = re.fullmatch(r"(\d{1,9})([smhd]?)", str(value), re.ASCII)
+        if match is None:
+            self.fail(f"'{value}' is no time span such as 90d, 24h, 30m or 45s.", param, ctx)
+        return int(match[1]) * _UNITS[match[2]]
+
+
+def actor() -> str:
+    """Return what the log calls the person at the terminal."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container may run under a number without a name
+        user = str(os.getuid())
+    return f"cli:{user}"
+
+
+def echo_json(value: object) -> None:
+    """Print `value` as one line of JSON."""
+    click.echo(dump(value))
+
+
+def echo_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table, each column as wide as its widest cell."""
+    lines = [list(headings), *([_cell(value) for value in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
+
+
+def day(seconds: float | None) -> str:
+    """Return a time (Unix seconds) as a person reads it, in UTC."""
+    return "-" if seconds is None else time.strftime("%Y-%m-%d %H:%M", time.gmtime(seconds))
+
+
+def _cell(value: object) -> str:
+    if value in (None, "", []):
+        return "-"
+    if isinstance(value, list | dict):
+        return dump(value)
+    return str(value)

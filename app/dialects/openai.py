@@ -1,0 +1,80 @@
+"""OpenAI: https://platform.openai.com/docs/api-reference/models, as ``list-models.txt`` has it.
+
+The list is the reference's ``data`` and ``success``, and OpenAI's own ``object``, without which
+strict clients fail. OpenAI's clients never ask for a second page: all of it comes in one reply,
+unless ``limit`` or ``after`` is given.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from app.catalog.errors import InvalidValue
+from app.catalog.ids import problem_with_id
+from app.catalog.model import Model
+from app.catalog.snapshot import Page, Window
+from app.dialects import Dialect, Headers, Problem, whole_parameter
+from app.schemas import REFERENCE_FIELDS, ModelSchema
+from app.strict_json import dump
+
+
+class OpenAI(Dialect):
+    """The dialect of every request that is not written in another one."""
+
+    name = "openai"
+
+    def __init__(self, *, reference_only: bool) -> None:
+        """Show the reference's seven fields of an entry, or all that is known of it."""
+        self._schema = ModelSchema(only=REFERENCE_FIELDS) if reference_only else ModelSchema()
+
+    def matches(self, path: str, headers: Headers, query: Mapping[str, str]) -> bool:  # noqa: ARG002
+        """Return True: nobody has to say that they speak OpenAI's dialect."""
+        return True
+
+    def window(self, query: Mapping[str, str]) -> Window:
+        """Return what ``limit``, ``after``, ``owned_by`` and ``q`` ask for, or everything."""
+        limit = query.get("limit")
+        after = query.get("after")
+        if after is not None and problem_with_id(after):
+            raise InvalidValue("after", "'after' must be the id of a model.")
+        return Window(
+            limit=None if limit is None else whole_parameter("limit", limit),
+            after=after,
+            owned_by=query.get("owned_by"),
+            q=query.get("q"),
+        )
+
+    def entry(self, model: Model) -> bytes:
+        """Return the bare item."""
+        return dump(self._schema.dump(model)).encode()
+
+    def listing(self, entries: Sequence[bytes], page: Page, window: Window) -> bytes:
+        """Return the list; with the paging fields if a part was asked for."""
+        body = b'{"object":"list","data":[' + b",".join(entries) + b'],"success":true'
+        if window.is_page:
+            ends = {
+                "has_more": page.has_more,
+                "first_id": page.first_id,
+                "last_id": page.last_id,
+            }
+            body += b"," + dump(ends)[1:-1].encode()
+        return body + b"}"
+
+    def error(self, problem: Problem) -> bytes:
+        """Return OpenAI's error object; ``errors`` is in it when several fields are wrong."""
+        message = problem.message
+        if problem.replacement is not None:
+            message += f": it was retired, use '{problem.replacement}' instead"
+        error: dict[str, object] = {
+            "message": message,
+            "type": _type(problem.status),
+            "param": problem.param,
+            "code": problem.code,
+        }
+        if problem.errors:
+            error["errors"] = problem.errors
+        return dump({"error": error}).encode()
+
+
+def _type(status: int) -> str:
+    if status == 429:  # noqa: PLR2004 - Too Many Requests
+        return "requests"
+    return "server_error" if status >= 500 else "invalid_request_error"  # noqa: PLR2004

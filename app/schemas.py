@@ -1,0 +1,351 @@
+"""The shapes of an entry, a permission and a key: what admins send and get, and the export.
+
+Schemas check shape, field by field, and say what is wrong in a sentence; rules that need the
+catalogue are elsewhere. `ModelSchema` is also the reference reply: its fields stand in the
+order of ``list-models.txt``, the seven of the reference first.
+"""
+
+import difflib
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping
+from datetime import date, datetime
+from itertools import chain, islice
+from typing import Any, ClassVar
+
+from marshmallow import Schema, ValidationError, fields, post_dump, pre_load, validate
+
+from app.catalog.errors import ValidationFailed, quote
+from app.catalog.ids import problem_with_id
+from app.catalog.keys import READ, SCOPES
+
+MAX_TEXT = 256
+MAX_LIST = 100
+#: Unix seconds up to the year 2106, as unsigned 32 bits hold them.
+MAX_TIME = 2**32 - 1
+MAX_TOKENS = 2**53 - 1  # the largest integer that JavaScript reads back unchanged
+#: The most fields that one refusal names.
+MAX_ERRORS = 20
+
+# Control characters, lone surrogates.
+_UNWANTED = {"Cc", "Cs"}
+_PRICE = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?\Z", re.ASCII)
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
+_RFC3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?"
+    r"([Zz]|[+-][0-9]{2}:[0-9]{2})",
+    re.ASCII,
+)
+
+
+def _shown(value: object) -> str:
+    # A message may name a field and quote its value: together 60 characters of input.
+    return quote(value, 30)
+
+
+class Text(fields.Field[str]):
+    """A string of `least` to `most` characters without control characters or surrogates."""
+
+    def __init__(self, *, least: int = 1, most: int = MAX_TEXT, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.least = least
+        self.most = most
+
+    def _deserialize(self, value: object, *_: object, **__: object) -> str:
+        if not isinstance(value, str):
+            raise ValidationError(f"Must be a string, not {_shown(value)}.")
+        if not self.least <= len(value) <= self.most:
+            raise ValidationError(f"Must be {self.least} to {self.most} characters long.")
+        if any(unicodedata.category(c) in _UNWANTED for c in value):
+            raise ValidationError("Must not contain control characters or lone surrogates.")
+        return value
+
+
+class Whole(fields.Field[int]):
+    """An integer of `least` to `most`; 5.0 is one, as in JSON Schema; true and "5" are not."""
+
+    def __init__(self, *, least: int = 0, most: int = MAX_TIME, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.least = least
+        self.most = most
+
+    def _deserialize(self, value: object, *_: object, **__: object) -> int:
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise ValidationError(f"Must be a whole number, not {_shown(value)}.")
+        if not self.least <= value <= self.most:
+            raise ValidationError(f"Must be between {self.least} and {self.most}.")
+        return value
+
+
+class Number(fields.Field[float]):
+    """A number within what JavaScript reads back unchanged."""
+
+    def _deserialize(self, value: object, *_: object, **__: object) -> float:
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise ValidationError(f"Must be a number, not {_shown(value)}.")
+        if not -MAX_TOKENS <= value <= MAX_TOKENS:
+            raise ValidationError(f"Must be between -{MAX_TOKENS} and {MAX_TOKENS}.")
+        return value
+
+
+class Flag(fields.Field[bool]):
+    """A boolean; 0, 1 and "true" are not."""
+
+    def _deserialize(self, value: object, *_: object, **__: object) -> bool:
+        if not isinstance(value, bool):
+            raise ValidationError(f"Must be true or false, not {_shown(value)}.")
+        return value
+
+
+class Exactly(fields.Constant[str]):
+    """A constant of our answers: may be left out, must be right when given back."""
+
+    def _deserialize(self, value: object, *_: object, **__: object) -> str:
+        if value != self.constant:
+            raise ValidationError(f"Must be '{self.constant}', not {_shown(value)}.")
+        return self.constant
+
+
+class Texts(fields.List[str]):
+    """A list of strings."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(
+            Text(),
+            validate=validate.Length(max=MAX_LIST, error=f"Must be at most {MAX_LIST} strings."),
+            **kwargs,
+        )
+
+
+class Pairs(fields.Dict):
+    """An object of any names, at most `most`; errors are told by name, as everywhere."""
+
+    def __init__(self, values: Text, *, most: int) -> None:
+        super().__init__(
+            keys=Text(most=64),
+            values=values,
+            validate=validate.Length(max=most, error=f"Must be at most {most} pairs."),
+        )
+
+    def _deserialize(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            pairs = super()._deserialize(*args, **kwargs)  # type: ignore[no-untyped-call]
+        except ValidationError as error:
+            if not isinstance(error.messages, dict):
+                raise
+            told = {n: [*chain(*inner.values())] for n, inner in error.messages.items()}
+            raise ValidationError(told) from None
+        return pairs
+
+
+def _check_id(value: str) -> None:
+    if problem := problem_with_id(value):
+        raise ValidationError(problem)
+
+
+def _check_date(value: str) -> None:
+    try:
+        valid = _DATE.fullmatch(value) and date.fromisoformat(value)
+    except ValueError:
+        valid = None
+    if not valid:
+        raise ValidationError(f"Must be a date like 2027-01-31, not '{_shown(value)}'.")
+
+
+def _check_moment(value: str) -> None:
+    try:
+        valid = _RFC3339.fullmatch(value) and datetime.fromisoformat(value.upper())
+    except ValueError:
+        valid = None
+    if not valid:
+        raise ValidationError(
+            f"Must be an RFC 3339 time like 2027-01-31T00:00:00Z, not '{_shown(value)}'."
+        )
+
+
+class StrictSchema(Schema):
+    """A schema whose refusals name the nearest field and quote no more than they should."""
+
+    #: Fields of our own answers that may be given back, and are then ignored.
+    read_only: ClassVar[frozenset[str]] = frozenset()
+
+    @pre_load
+    def _ignore_read_only(self, data: object, **_: object) -> object:
+        if not isinstance(data, dict):
+            return data
+        return {name: value for name, value in data.items() if name not in self.read_only}
+
+    def handle_error(self, error: ValidationError, data: object, **_: object) -> None:
+        """Word marshmallow's errors about the object itself, and name the nearest fields."""
+        told = error.messages_dict
+        if not isinstance(data, dict):
+            error.messages = {"": [f"Must be an object, not {_shown(data)}."]}
+            return
+        for name in [n for n, said in told.items() if n not in self.load_fields and said][
+            :MAX_ERRORS
+        ]:
+            near = difflib.get_close_matches(name[:MAX_TEXT], self.load_fields, n=1)
+            told[name] = ["Unknown field" + (f"; is '{near[0]}' meant?" if near else ".")]
+
+
+class PermissionSchema(StrictSchema):
+    """A permission, as in the reference; every field may be left out."""
+
+    id = Text()
+    object = Exactly("model_permission")
+    created = Whole()
+    allow_create_engine = Flag()
+    allow_sampling = Flag()
+    allow_logprobs = Flag()
+    allow_search_indices = Flag()
+    allow_view = Flag()
+    allow_fine_tuning = Flag()
+    organization = Text()
+    group = Text(allow_none=True)
+    is_blocking = Flag()
+
+
+class ArchitectureSchema(StrictSchema):
+    """What goes into a model and what comes out."""
+
+    input_modalities = Texts()
+    output_modalities = Texts()
+
+
+class ModelSchema(StrictSchema):
+    """An entry as the public sees it: the reference's seven fields, then the optional ones.
+
+    An optional field that is unknown is left out; only ``parent`` is ever null.
+    """
+
+    read_only = frozenset({"max_model_len", "max_input_tokens"})
+
+    id = Text(validate=_check_id)
+    object = Exactly("model")
+    created = Whole()
+    owned_by = Text()
+    permission = fields.List(
+        fields.Nested(PermissionSchema),
+        validate=validate.Length(max=MAX_LIST, error=f"Must be at most {MAX_LIST} permissions."),
+    )
+    root = Text()
+    parent = Text(allow_none=True)
+    name = Text()
+    description = Text(least=0, most=4096)
+    context_length = Whole(least=1, most=MAX_TOKENS)
+    #: Clients look for the context length under up to twelve names; these two serve the most.
+    max_model_len = fields.Raw(attribute="context_length", dump_only=True)
+    max_input_tokens = fields.Raw(attribute="context_length", dump_only=True)
+    max_output_tokens = Whole(least=1, most=MAX_TOKENS)
+    architecture = fields.Nested(ArchitectureSchema)
+    supported_parameters = Texts()
+    pricing = Pairs(
+        Text(validate=validate.Regexp(_PRICE, error='Must be a decimal string like "0.0000025".')),
+        most=MAX_LIST,
+    )
+    shutdown_date = Text(validate=_check_date)
+    deprecation = Text(validate=_check_moment)
+    deprecation_replacement_model = Text(validate=_check_id)
+    metadata = Pairs(Text(least=0), most=16)
+    work_name = Text(least=0)
+    work_video_path = Text(least=0)
+    wm_work_video_path = Text(least=0)
+    no_wm_work_video_path = Text(least=0)
+    work_webp_path = Text(least=0)
+    web_work_status = Number()
+    create_time = Number()
+
+    @post_dump
+    def _leave_out_unknown(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        return {name: v for name, v in data.items() if v is not None or name == "parent"}
+
+
+#: The fields of the reference's item, in its order.
+REFERENCE_FIELDS = ("id", "object", "created", "owned_by", "permission", "root", "parent")
+
+
+class AdminModelSchema(ModelSchema):
+    """An entry as administrators see it: with its date of appearance and its revision."""
+
+    read_only = ModelSchema.read_only | {"revision"}
+
+    available_from = Whole()
+    revision = fields.Integer(dump_only=True)
+
+
+class KeySchema(StrictSchema):
+    """A key as administrators see it; the key itself and its digest are never in it."""
+
+    id = Text(attribute="kid", dump_only=True)
+    name = Text(required=True, error_messages={"required": "Say what the key is for."})
+    scopes = fields.List(
+        fields.String(
+            validate=validate.OneOf(SCOPES, error=f"Must be one of: {', '.join(SCOPES)}."),
+            error_messages={"invalid": f"Must be one of: {', '.join(SCOPES)}."},
+        ),
+        load_default=lambda: [READ],
+        validate=validate.Length(min=1, max=len(SCOPES), error="Must be one or two scopes."),
+    )
+    organization = Text(
+        allow_none=True,
+        load_default=None,
+        validate=validate.NoneOf(["*"], error="Must name one organization; '*' is for entries."),
+    )
+    groups = Texts(load_default=list)
+    created = Whole(dump_only=True)
+    expires_at = Whole(allow_none=True, load_default=None)
+    #: Of a rotated key: the end of its grace.
+    retires_at = Whole(dump_only=True)
+    revoked_at = Whole(dump_only=True)
+
+
+class RotationSchema(StrictSchema):
+    """How a key is replaced: `grace` is the seconds that the old one lives on."""
+
+    grace = Whole(load_default=24 * 60 * 60, most=90 * 24 * 60 * 60)  # a day; 90 days
+
+
+def check(schema: StrictSchema, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the checked fields of `data`, or raise `ValidationFailed` with every mistake."""
+    try:
+        loaded: dict[str, Any] = schema.load(data)
+    except ValidationError as error:
+        flat = islice(_flatten(error.messages), MAX_ERRORS)
+        raise ValidationFailed(dict(flat)) from None
+    loaded.pop("object", None)
+    for permission in loaded.get("permission", ()):
+        permission.pop("object", None)
+    return loaded
+
+
+def check_patch(schema: StrictSchema, patch: Mapping[str, Any]) -> None:
+    """Raise `ValidationFailed` for what is wrong with a merge patch, whatever it meets.
+
+    Null removes an optional field; the reference's fields have no absence, but for ``parent``.
+    """
+    check(schema, _without_removals(schema, patch))
+
+
+def _without_removals(schema: Schema, patch: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {}
+    for name, value in patch.items():
+        field = schema.load_fields.get(name)
+        if isinstance(field, fields.Nested) and isinstance(value, dict):
+            kept[name] = _without_removals(field.schema, value)
+        elif isinstance(field, fields.Dict) and isinstance(value, dict):
+            kept[name] = {inner: v for inner, v in value.items() if v is not None}
+        elif value is not None or field is None or name in REFERENCE_FIELDS:
+            kept[name] = value
+    return kept
+
+
+def _flatten(messages: object, path: str = "") -> Iterator[tuple[str, list[str]]]:
+    if isinstance(messages, dict):
+        for name, inner in messages.items():
+            # An empty name of the caller's is shown as quotes; ours stands for the object itself.
+            step = _shown(str(name)) or ("''" if inner == ["Unknown field."] else "")
+            yield from _flatten(inner, ".".join(filter(None, (path, step))))
+    else:
+        yield path, [str(sentence) for sentence in messages]  # type: ignore[attr-defined]

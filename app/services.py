@@ -1,0 +1,68 @@
+"""The typed door to what the factory wired: `services()` inside a request or a command."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import cast
+
+from flask import Flask, current_app
+
+from app.administration import Administration
+from app.catalog.following import Catalog
+from app.dialects import Dialect
+from app.settings import Settings, short_path
+from app.store.schema import HEAD
+from app.store.store import Store
+
+#: The version of this program.
+VERSION = version("roster")
+
+_EXTENSION = "roster"
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What views and commands work with."""
+
+    settings: Settings
+    #: In the order in which they are asked whether a request is theirs.
+    dialects: tuple[Dialect, ...]
+    store: Store
+    catalog: Catalog
+    administration: Administration
+    #: Unix seconds.
+    clock: Callable[[], float]
+
+    @property
+    def plain_dialect(self) -> Dialect:
+        """Return the dialect of administration and operation: OpenAI's, asked last."""
+        return self.dialects[-1]
+
+    def init_app(self, app: Flask) -> None:
+        """Make this what `services()` returns for `app`."""
+        app.extensions[_EXTENSION] = self
+
+    def start(self) -> dict[str, str]:
+        """Open the store and return what a server says of it when it starts.
+
+        For `app.logs.start_block`.
+        """
+        self.store.open()
+        self.store.add_given_key()
+        entries = len(self.catalog.current().models)
+        if self.settings.admin_key_file is not None:
+            key = f"{short_path(self.settings.admin_key_file)} (ROSTER_ADMIN_KEY_FILE)"
+        elif self.settings.first_key_path.exists():
+            key = short_path(self.settings.first_key_path)
+        else:
+            key = "kept by you; 'flask keys create NAME --admin' makes another"
+        return {
+            "version": VERSION,
+            "database": f"{short_path(self.store.path)}, schema {HEAD}, {entries} entries",
+            "admin key": key,
+        }
+
+
+def services() -> Services:
+    """Return the services of the current application."""
+    return cast("Services", current_app.extensions[_EXTENSION])

@@ -1,0 +1,1 @@
+"""The only place that speaks SQL: SQLAlchemy Core on one SQLite file."""

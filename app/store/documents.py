@@ -1,0 +1,55 @@
+"""Entries and keys as the JSON documents that the tables and the log hold."""
+
+import json
+from dataclasses import fields
+from typing import Any
+
+from app.catalog.errors import StoreUnavailable, quote
+from app.catalog.keys import ApiKey
+from app.catalog.model import Model, Permission
+from app.strict_json import dump
+
+_MODEL_FIELDS = [f.name for f in fields(Model) if f.name not in ("permission", "revision")]
+_PERMISSION_FIELDS = [f.name for f in fields(Permission)]
+_KEY_FIELDS = [f.name for f in fields(ApiKey) if f.name not in ("kid", "digest")]
+
+
+def write_model(model: Model) -> str:
+    """Return the document of an entry: what is known of it, all but its revision."""
+    known = ((name, getattr(model, name)) for name in _MODEL_FIELDS)
+    document = {name: value for name, value in known if value is not None}
+    document["permission"] = [
+        {name: getattr(permission, name) for name in _PERMISSION_FIELDS}
+        for permission in model.permission
+    ]
+    return dump(document)
+
+
+def read_model(document: str, revision: int) -> Model:
+    """Return the entry of a stored document; `StoreUnavailable` if it is not one of ours.
+
+    A field that this program does not know is refused and not dropped, for the next write would
+    lose it: a new field is a new schema number.
+    """
+    try:
+        known = json.loads(document)
+        permission = tuple(Permission(**p) for p in known.pop("permission"))
+        return Model(**known, permission=permission, revision=revision)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise StoreUnavailable(f"A stored entry cannot be read: {quote(str(error))}") from error
+
+
+def write_key(key: ApiKey) -> str:
+    """Return the document of a key: neither kid nor digest, so that the log has no digest."""
+    return dump({name: getattr(key, name) for name in _KEY_FIELDS})
+
+
+def read_key(kid: str, digest: str, document: str) -> ApiKey:
+    """Return the key of a stored row; `StoreUnavailable` if it is not one of ours."""
+    try:
+        known: dict[str, Any] = json.loads(document)
+        known["scopes"] = tuple(known["scopes"])
+        known["groups"] = tuple(known["groups"])
+        return ApiKey(kid=kid, digest=digest, **known)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise StoreUnavailable(f"A stored key cannot be read: {quote(str(error))}") from error

@@ -1,0 +1,107 @@
+"""The connection to SQLite: which library, which settings, which BEGIN.
+
+One SQLite library per process. Python's `sqlite3` and `pysqlite3` are two copies of SQLite;
+with both on one file, closing a connection of one drops the locks of the other and can delete
+a live write-ahead log. Everything that needs the library takes `sqlite` from here.
+
+Stock SQLite below 3.44.6, 3.45 to 3.50.6 and 3.51.0 to 3.51.2 corrupts files under WAL in a
+rare race (the WAL-reset bug, https://sqlite.org/wal.html#walresetbug). The wheel of pysqlite3
+brings a mended one; where only an affected library is at hand, there is no WAL.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from app.catalog.errors import StoreUnavailable
+
+try:
+    from pysqlite3 import dbapi2 as sqlite
+except ImportError:  # there are wheels for x86-64 Linux only
+    import sqlite3 as sqlite
+
+__all__ = ["create_engine", "journal_mode", "outages_translated", "sqlite"]
+
+#: How long a writer waits for one that is none of ours, in seconds.
+WRITE_TIMEOUT = 5.0
+#: How long a reader waits; the last image is at hand. In seconds.
+READ_TIMEOUT = 0.25
+
+# What the database says of its own state. Anything else is a mistake of ours.
+_OUTAGES = (sa.exc.OperationalError, sa.exc.InternalError)
+
+
+def has_wal_reset_bug(version: tuple[int, int, int]) -> bool:
+    """Tell whether this version of SQLite may corrupt a file in WAL mode."""
+    return (
+        version < (3, 44, 6)
+        or (3, 45, 0) <= version < (3, 50, 7)
+        or (3, 51, 0) <= version < (3, 51, 3)
+    )
+
+
+def journal_mode() -> str:
+    """Return the journal mode that is safe with the library at hand: ``wal`` or ``truncate``."""
+    return "truncate" if has_wal_reset_bug(sqlite.sqlite_version_info) else "wal"
+
+
+def create_engine(path: Path) -> sa.Engine:
+    """Return an engine for the existing database `path`; it connects when first used.
+
+    Every connection commits durably. A transaction begins with BEGIN, and one with the
+    execution option ``write`` with BEGIN IMMEDIATE: to read first and write later inside a
+    plain BEGIN fails at once when somebody else has written in between.
+    """
+
+    def connect() -> Any:
+        connection = sqlite.connect(
+            f"{path.absolute().as_uri()}?mode=rw",  # a lost file is not made anew, empty
+            uri=True,
+            isolation_level=None,  # BEGIN and COMMIT are ours to send
+            check_same_thread=False,  # the pool sees to that
+        )
+        connection.execute("PRAGMA synchronous=FULL")  # with NORMAL a power cut loses answers
+        if journal_mode() != "wal":  # which alone a database remembers by itself
+            connection.execute(f"PRAGMA journal_mode={journal_mode()}")
+        return connection
+
+    engine = sa.create_engine(
+        "sqlite://",
+        module=sqlite,
+        creator=connect,
+        poolclass=sa.QueuePool,
+        max_overflow=-1,  # threads are bounded by the server
+    )
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        write = connection.get_execution_options().get("write", False)
+        wait_for_others(connection, WRITE_TIMEOUT if write else READ_TIMEOUT)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    return engine
+
+
+def wait_for_others(connection: sa.Connection, seconds: float) -> None:
+    """Let `connection` wait so long where somebody else holds the lock it needs."""
+    cursor = connection.connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout={seconds * 1000:.0f}")
+    cursor.close()
+
+
+@contextmanager
+def outages_translated() -> Iterator[None]:
+    """Turn what the database and the disk report of their own state into `StoreUnavailable`."""
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        if isinstance(error, _OUTAGES) or type(error) is sa.exc.DatabaseError:
+            raise StoreUnavailable(str(error.orig)) from error
+        raise
+    except sqlite.DatabaseError as error:  # from the raw cursor that reads the revision
+        raise StoreUnavailable(str(error)) from error
+    except OSError as error:
+        raise StoreUnavailable(str(error)) from error

@@ -1,0 +1,292 @@
+"""The database: how it is opened, followed, written and backed up."""
+
+import logging
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from app.catalog.errors import StoreUnavailable
+from app.catalog.keys import ApiKey
+from app.catalog.model import Model
+from app.catalog.ports import Changes, Image
+from app.settings import Settings
+from app.store.documents import read_key, read_model
+from app.store.engine import (
+    READ_TIMEOUT,
+    WRITE_TIMEOUT,
+    create_engine,
+    journal_mode,
+    outages_translated,
+    sqlite,
+    wait_for_others,
+)
+from app.store.first_key import add_first_key, add_given_key
+from app.store.lock import FileLock
+from app.store.schema import needs_upgrade, schema_number, upgrade
+from app.store.tables import catalogue, changes, keys, models
+from app.store.transaction import SqlTransaction, all_keys
+
+_log = logging.getLogger(__name__)
+
+#: How long a start waits for another process that is preparing the same database, in seconds.
+OPEN_TIMEOUT = 60.0
+
+_REVISION = str(sa.select(catalogue.c.revision))
+
+
+class _Identity(NamedTuple):
+    """Whose connections to which file: neither survives a fork or a replaced file."""
+
+    pid: int
+    device: int
+    inode: int
+
+
+class Store:
+    """A `Feed` and a `Writer` (see ``app.catalog.ports``) on the database of `settings`.
+
+    Nothing is opened before the first use, and each process opens its own. `clock` tells Unix
+    seconds.
+    """
+
+    def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
+        self._settings = settings
+        self._clock = clock
+        #: The database file.
+        self.path = settings.database_path
+        self._engine = create_engine(self.path)
+        self._lock = FileLock(self.path.with_name(self.path.name + ".lock"))
+        self._opening = threading.Lock()
+        self._opened: _Identity | None = None
+        self._must_exist = False
+        self._kept = threading.local()
+
+    # Opening
+
+    def open(self, *, must_exist: bool = False) -> None:
+        """Prepare the database for this process; nothing happens when that was done before.
+
+        An empty folder gets a database with our schema and the first admin key, unless it
+        `must_exist` from now on; an older schema is upgraded. Any number of processes may do so
+        at once. Raises `StoreUnavailable`, among them for a newer schema, a malformed key file
+        and a file that was there before and is not now.
+        """
+        self._must_exist = self._must_exist or must_exist
+        if self._opened is not None and self._opened == self._identity():
+            return
+        with self._opening, outages_translated():
+            identity = self._identity()
+            if self._opened is not None:
+                if identity == self._opened:
+                    return
+                # After a fork the connections are the parent's, and not ours to close.
+                self._engine.dispose(close=identity is None or identity.pid == self._opened.pid)
+            if identity is None and (self._must_exist or self._opened is not None):
+                raise StoreUnavailable(f"There is no database {self.path}.")
+            if identity is None or self._unprepared():
+                self._make_folders()
+                with self._lock.held(OPEN_TIMEOUT):
+                    self._prepare()
+            self._opened = self._identity()
+            if journal_mode() != "wal":
+                _log.warning(
+                    "SQLite %s has the WAL-reset bug: using journal_mode=TRUNCATE, where a write "
+                    "holds up readers. Install pysqlite3 or a newer SQLite.",
+                    sqlite.sqlite_version,
+                )
+
+    def add_given_key(self) -> None:
+        """Add the key of ``ROSTER_ADMIN_KEY_FILE``, as a server does when it starts."""
+        now = int(self._clock())
+        with self.transaction(actor="start", now=now) as transaction:
+            add_given_key(transaction, self._settings, now)
+
+    def close(self) -> None:
+        """Close this process's connections, but for those that other threads keep."""
+        self._kept.__dict__.clear()
+        self._engine.dispose()
+        self._opened = None
+
+    def schema(self) -> int | None:
+        """Return the schema of the database, None when there is none; change nothing."""
+        if not self.path.exists():
+            return None
+        with outages_translated(), self._engine.connect() as connection:
+            return schema_number(connection)
+
+    def _identity(self) -> _Identity | None:
+        """Return whose connections can be used now, None while there is no file."""
+        try:
+            stat = os.stat(self.path)  # noqa: PTH116 - twice as fast, and done for each read
+        except OSError:  # whatever it is, opening the file tells it in words
+            return None
+        return _Identity(os.getpid(), stat.st_dev, stat.st_ino)
+
+    def _make_folders(self) -> None:
+        # What is hidden from readers is hidden from strangers on the host, too.
+        self._settings.instance_path.mkdir(mode=0o750, parents=True, exist_ok=True)
+        self.path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+
+    def _unprepared(self) -> bool:
+        with self._engine.connect() as connection:
+            return (
+                needs_upgrade(schema_number(connection))
+                or _journal_mode(connection) != journal_mode()
+                or not all_keys(connection)
+            )
+
+    def _prepare(self) -> None:
+        if not self.path.exists():
+            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL, 0o640))
+        connection = self._engine.raw_connection()
+        try:  # outside a transaction: inside one, the journal mode cannot change
+            connection.cursor().execute(f"PRAGMA journal_mode={journal_mode()}").fetchall()
+        finally:
+            connection.close()
+        with self._writing() as sql:
+            if needs_upgrade(schema_number(sql)):
+                upgrade(sql)
+        now = int(self._clock())
+        with self._transaction(actor="start", now=now) as transaction:
+            if not transaction.all_keys():
+                add_first_key(transaction, self._settings, now)
+
+    # Following
+
+    def revision(self) -> int:
+        """Return the revision of the last committed change.
+
+        A raw read on a connection that the thread keeps: 2 µs, and 1 to see that the file is
+        the same, where a checkout from the pool costs twice that and SQLAlchemy Core 85. A
+        connection that fails is replaced once.
+        """
+        identity = self._identity()
+        kept = self._kept.__dict__
+        if identity is not None and kept.get("identity") == identity:
+            try:
+                return self._read_revision()
+            except sqlite.OperationalError as error:
+                if "locked" in str(error):  # a new connection would wait as long again
+                    raise StoreUnavailable(str(error)) from error
+                kept["connection"].invalidate()
+            except sqlite.Error:
+                kept["connection"].invalidate()
+        self.open()
+        with outages_translated():
+            kept.clear()
+            connection = self._engine.connect()
+            wait_for_others(connection, READ_TIMEOUT)
+            cursor: Any = connection.connection.cursor()
+            kept.update(connection=connection, cursor=cursor, identity=self._identity())
+            return self._read_revision()
+
+    def _read_revision(self) -> int:
+        # All rows are fetched: an unfinished cursor would go on seeing an old state.
+        rows = self._kept.cursor.execute(_REVISION).fetchall()
+        return int(_only(rows)[0])
+
+    def load(self) -> Image:
+        """Return all entries and keys, as one transaction saw them."""
+        self.open()
+        with outages_translated(), self._engine.connect() as connection:
+            [revision] = _only(connection.execute(sa.select(catalogue.c.revision)).all())
+            rows = connection.execute(sa.select(models.c.document, models.c.revision))
+            return Image(revision, [read_model(*row) for row in rows], all_keys(connection))
+
+    def changes_since(self, revision: int) -> Changes | None:
+        """Return what changed after `revision`; one statement, so one state of the database."""
+        statement = (
+            sa.select(
+                changes.c.revision,
+                changes.c.model_id,
+                models.c.document,
+                models.c.revision.label("model_revision"),
+                changes.c.kid,
+                keys.c.digest,
+                keys.c.document.label("key_document"),
+            )
+            .outerjoin(models, models.c.id == changes.c.model_id)
+            .outerjoin(keys, keys.c.kid == changes.c.kid)
+            .where(changes.c.revision > revision)
+            .order_by(changes.c.revision)
+        )
+        with outages_translated(), self._engine.connect() as connection:
+            rows = connection.execute(statement).all()
+        if not rows or rows[-1].revision - revision != len(rows):
+            return None
+        changed: dict[str, Model | None] = {}
+        changed_keys: dict[str, ApiKey] = {}
+        for row in rows:
+            if row.kid is not None:
+                changed_keys[row.kid] = read_key(row.kid, row.digest, row.key_document)
+            elif row.document is None:
+                changed[row.model_id] = None
+            else:
+                changed[row.model_id] = read_model(row.document, row.model_revision)
+        return Changes(rows[-1].revision, changed, changed_keys)
+
+    # Writing
+
+    @contextmanager
+    def transaction(self, *, actor: str, now: int) -> Iterator[SqlTransaction]:
+        """Open a transaction for `actor` at `now`, after all others."""
+        self.open()
+        with (
+            outages_translated(),
+            self._lock.held(WRITE_TIMEOUT),
+            self._transaction(actor=actor, now=now) as transaction,
+        ):
+            yield transaction
+
+    @contextmanager
+    def _transaction(self, *, actor: str, now: int) -> Iterator[SqlTransaction]:
+        with self._writing() as connection:
+            transaction = SqlTransaction(connection, actor=actor, now=now)
+            yield transaction
+            if not transaction.changed:
+                connection.rollback()
+
+    @contextmanager
+    def _writing(self) -> Iterator[sa.Connection]:
+        with self._engine.connect() as connection:
+            connection.execution_options(write=True)
+            yield connection
+            if connection.in_transaction():
+                connection.commit()
+
+    def backup(self, target: Path) -> None:
+        """Write a consistent copy to `target` while others go on; for its owner alone.
+
+        Raises `FileExistsError` rather than replace anything.
+        """
+        self.open(must_exist=True)
+        descriptor, draft = tempfile.mkstemp(prefix=".roster-", dir=target.parent)
+        try:
+            with outages_translated(), self._engine.connect() as connection:
+                copy = sqlite.connect(draft)
+                try:
+                    connection.connection.driver_connection.backup(copy)  # type: ignore[union-attr]
+                finally:
+                    copy.close()
+            os.fsync(descriptor)
+            os.link(draft, target)
+        finally:
+            os.close(descriptor)
+            Path(draft).unlink()
+
+
+def _journal_mode(connection: sa.Connection) -> str:
+    return str(connection.exec_driver_sql("PRAGMA journal_mode").scalar_one())
+
+
+def _only(rows: Any) -> Any:
+    """Return the one row of the catalogue; without it the database is not whole."""
+    if len(rows) != 1:
+        raise StoreUnavailable("The database has lost its revision.")
+    return rows[0]

@@ -1,0 +1,113 @@
+"""One write: the row, the next revision and the line in the log, together."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import sqlalchemy as sa
+
+from app.catalog.keys import ApiKey
+from app.catalog.model import Model
+from app.store.documents import read_key, read_model, write_key, write_model
+from app.store.tables import catalogue, changes, keys, models
+
+#: The writer's first statement. On PostgreSQL its row lock makes revisions commit in order.
+_NEXT = (
+    sa.update(catalogue).values(revision=catalogue.c.revision + 1).returning(catalogue.c.revision)
+)
+
+
+class SqlTransaction:
+    """The `Transaction` of ``app.catalog.ports``, inside an open SQL transaction.
+
+    The first revision is taken before anything is read, so that what is read is the state that
+    the write will meet.
+    """
+
+    def __init__(self, connection: sa.Connection, *, actor: str, now: int) -> None:
+        self._connection = connection
+        self._actor = actor
+        self._now = now
+        self._revision: int = connection.execute(_NEXT).scalar_one()
+        #: Whether there is anything to commit.
+        self.changed = False
+
+    def model(self, model_id: str) -> Model | None:
+        """Return the entry as it is now."""
+        row = self._connection.execute(
+            sa.select(models.c.document, models.c.revision).where(models.c.id == model_id)
+        ).one_or_none()
+        return None if row is None else read_model(row.document, row.revision)
+
+    def put_model(self, model: Model, before: Model | None) -> Model:
+        """Store `model` in place of `before` and return it with its revision."""
+        document = write_model(model)
+        revision = self._next_revision()
+        values = {"document": document, "revision": revision}
+        if before is None:
+            self._connection.execute(sa.insert(models).values(id=model.id, **values))
+        else:
+            self._connection.execute(
+                sa.update(models).where(models.c.id == model.id).values(**values)
+            )
+        self._log(
+            "model.create" if before is None else "model.update",
+            model_id=model.id,
+            before=None if before is None else write_model(before),
+            after=document,
+        )
+        return replace(model, revision=revision)
+
+    def remove_model(self, before: Model) -> None:
+        """Remove the entry."""
+        self._next_revision()
+        self._connection.execute(sa.delete(models).where(models.c.id == before.id))
+        self._log("model.delete", model_id=before.id, before=write_model(before))
+
+    def key(self, kid: str) -> ApiKey | None:
+        """Return the key as it is now."""
+        row = self._connection.execute(sa.select(keys).where(keys.c.kid == kid)).one_or_none()
+        return None if row is None else read_key(*row)
+
+    def all_keys(self) -> list[ApiKey]:
+        """Return all keys, revoked and expired ones too."""
+        return all_keys(self._connection)
+
+    def put_key(self, key: ApiKey, before: ApiKey | None, action: str) -> None:
+        """Store `key` in place of `before`; `action` is what the log calls it."""
+        self._next_revision()
+        document = write_key(key)
+        if before is None:
+            self._connection.execute(
+                sa.insert(keys).values(kid=key.kid, digest=key.digest, document=document)
+            )
+        else:
+            self._connection.execute(
+                sa.update(keys).where(keys.c.kid == key.kid).values(document=document)
+            )
+        self._log(
+            action,
+            kid=key.kid,
+            before=None if before is None else write_key(before),
+            after=document,
+        )
+
+    def _next_revision(self) -> int:
+        if self.changed:
+            self._revision = self._connection.execute(_NEXT).scalar_one()
+        self.changed = True
+        return self._revision
+
+    def _log(self, action: str, **what: str | None) -> None:
+        line: Mapping[str, object] = {
+            "revision": self._revision,
+            "at": self._now,
+            "actor": self._actor,
+            "action": action,
+            **what,
+        }
+        self._connection.execute(sa.insert(changes).values(**line))
+
+
+def all_keys(connection: sa.Connection) -> list[ApiKey]:
+    """Return all keys, revoked and expired ones too."""
+    return [read_key(*row) for row in connection.execute(sa.select(keys))]

@@ -1,0 +1,507 @@
+"""The admin routes: what they store, what they answer, and what they refuse."""
+
+import json
+
+import pytest
+import sqlalchemy as sa
+
+DEFAULT_PERMISSION = {
+    "object": "model_permission",
+    "allow_create_engine": True,
+    "allow_sampling": True,
+    "allow_logprobs": True,
+    "allow_search_indices": False,
+    "allow_view": True,
+    "allow_fine_tuning": False,
+    "organization": "*",
+    "group": None,
+    "is_blocking": False,
+}
+
+
+def error(answer):
+    return answer.status_code, answer.json["error"]["code"], answer.json["error"]["param"]
+
+
+def log(app):
+    with app.extensions["roster"].store._engine.connect() as connection:
+        return connection.execute(sa.text("SELECT * FROM changes ORDER BY revision")).all()
+
+
+def test_only_the_id_is_needed(admin, clock):
+    """POST fills in the reference's defaults and says where the entry is."""
+    answer = admin("POST", "/admin/models", {"id": "meta/llama 3"})
+    entry = answer.json
+    [permission] = entry.pop("permission")
+
+    assert 201 == answer.status_code
+    assert "/admin/models/meta%2Fllama%203" == answer.headers["Location"]
+    assert f'"{entry["revision"]}"' == answer.headers["ETag"]
+    assert "no-store" == answer.headers["Cache-Control"]
+    assert {
+        "id": "meta/llama 3",
+        "object": "model",
+        "created": int(clock()),
+        "owned_by": "custom",
+        "root": "meta/llama 3",
+        "parent": None,
+        "revision": 2,
+    } == entry
+    assert permission.pop("id").startswith("modelperm-")
+    assert {**DEFAULT_PERMISSION, "created": int(clock())} == permission
+
+
+def test_what_is_given_is_stored(admin):
+    """Given permission ids and times stay as they are."""
+    entry = admin.add("x", created=5, permission=[{"id": "mine", "created": 6}, {}])
+
+    assert [("mine", 6), 5] == [
+        (entry["permission"][0]["id"], entry["permission"][0]["created"]),
+        entry["permission"][1]["created"],
+    ]
+
+
+def test_a_second_creator_is_a_409(admin):
+    """An id that is taken is refused, and the entry stays."""
+    admin.add("x", owned_by="first")
+    answer = admin("POST", "/admin/models", {"id": "x", "owned_by": "second"})
+
+    assert (409, "model_exists", "id") == error(answer)
+    assert "first" == admin("GET", "/admin/models/x").json["owned_by"]
+
+
+def test_hidden_entries_are_listed_for_administrators(admin, client):
+    """The admin list has what no reader sees, with date and revision."""
+    admin.add("hidden", permission=[])
+    admin.add("later", available_from=4_000_000_000)
+    listed = admin("GET", "/admin/models").json
+
+    assert ["object", "data"] == list(listed)
+    assert ["hidden", "later"] == [entry["id"] for entry in listed["data"]]
+    assert 4_000_000_000 == listed["data"][1]["available_from"]
+    assert 2 == listed["data"][0]["revision"]
+    assert [] == client.get("/v1/models").json["data"]
+    for model_id in ("hidden", "later"):
+        assert 404 == client.get(f"/v1/models/{model_id}").status_code
+
+
+def test_the_admin_list_pages_and_filters(admin):
+    """limit, after, owned_by and q mean what they mean in public."""
+    for letter in "abc":
+        admin.add(letter, owned_by="acme" if letter < "c" else "other")
+    page = admin("GET", "/admin/models?limit=1&after=a").json
+
+    assert (["b"], True, "b", "b") == (
+        [entry["id"] for entry in page["data"]],
+        page["has_more"],
+        page["first_id"],
+        page["last_id"],
+    )
+    owned = admin("GET", "/admin/models?owned_by=acme&q=B").json
+    assert ["b"] == [entry["id"] for entry in owned["data"]]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/admin/models?limt=1"),
+        ("POST", "/admin/models?limit=1"),
+        ("DELETE", "/admin/models/x?force=1"),
+        ("GET", "/admin/keys?limit=1"),
+    ],
+)
+def test_unknown_parameters_are_refused_here(admin, method, path):
+    """On admin routes a misspelt parameter is an error, not a loss."""
+    answer = admin(method, path, {} if method == "POST" else None)
+
+    assert (400, "invalid_value") == error(answer)[:2]
+    assert error(answer)[2] in path
+
+
+def test_put_creates_and_replaces(admin, clock):
+    """PUT answers 201 for a new entry, 200 for a replaced one, whose created stays."""
+    first = admin("PUT", "/admin/models/x", {"owned_by": "a", "name": "X"})
+    clock.now += 100
+    second = admin("PUT", "/admin/models/x", {"owned_by": "b"})
+
+    assert (201, "/admin/models/x") == (first.status_code, first.headers["Location"])
+    assert 200 == second.status_code
+    assert "Location" not in second.headers
+    assert "b" == second.json["owned_by"]
+    assert "name" not in second.json
+    assert first.json["created"] == second.json["created"]
+
+
+def test_put_takes_what_get_gives(admin):
+    """An entry put back as it was read changes nothing: same revision, no line in the log."""
+    admin.add("x", context_length=10, metadata={"a": "b"}, available_from=0)
+    entry = admin("GET", "/admin/models/x")
+    again = admin("PUT", "/admin/models/x", entry.json)
+
+    assert (200, entry.json) == (again.status_code, again.json)
+    assert entry.headers["ETag"] == again.headers["ETag"]
+
+
+def test_the_same_put_twice_changes_nothing(admin, app):
+    """PUT is idempotent, though a permission that leaves out its id gets a fresh one."""
+    body = {"permission": [{"group": "a"}, {"group": "b"}, {}]}
+    first = admin("PUT", "/admin/models/x", body)
+    second = admin("PUT", "/admin/models/x", body)
+
+    assert (201, 200) == (first.status_code, second.status_code)
+    assert first.json == second.json
+    assert 2 == len(log(app))
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+def test_the_id_cannot_change(admin, method):
+    """The id of the body is absent or that of the path."""
+    admin.add("x")
+
+    assert (422, "validation_error", "id") == error(admin(method, "/admin/models/x", {"id": "y"}))
+    assert 200 == admin(method, "/admin/models/x", {"id": "x"}).status_code
+
+
+def test_patch_merges(admin):
+    """PATCH is RFC 7396: objects merge, lists are replaced, null removes."""
+    admin.add(
+        "x",
+        name="X",
+        metadata={"a": "1", "b": "2"},
+        supported_parameters=["tools", "seed"],
+        parent="p",
+    )
+    patched = admin(
+        "PATCH",
+        "/admin/models/x",
+        {
+            "name": None,
+            "parent": None,
+            "metadata": {"a": None, "c": "3"},
+            "supported_parameters": ["seed"],
+            "description": "new",
+        },
+    )
+
+    assert 200 == patched.status_code
+    assert {"b": "2", "c": "3"} == patched.json["metadata"]
+    assert ["seed"] == patched.json["supported_parameters"]
+    assert ("new", None) == (patched.json["description"], patched.json["parent"])
+    assert "name" not in patched.json
+    assert 3 == patched.json["revision"]
+
+
+def test_a_patch_that_changes_nothing_is_no_change(admin, app):
+    """PATCH with what is there keeps the revision."""
+    admin.add("x", name="X")
+    answer = admin("PATCH", "/admin/models/x", {"name": "X"})
+
+    assert (200, 2) == (answer.status_code, answer.json["revision"])
+    assert 2 == len(log(app))
+
+
+@pytest.mark.parametrize("field", ["id", "created", "owned_by", "permission", "root", "object"])
+def test_a_patch_cannot_remove_what_every_entry_has(admin, field):
+    """Null removes optional fields only, and the refusal is one field's."""
+    admin.add("x")
+    answer = admin("PATCH", "/admin/models/x", {field: None, "contxt_length": 5})
+
+    assert 422 == answer.status_code
+    assert admin("GET", "/admin/models/x").json["revision"] == 2
+
+
+@pytest.mark.parametrize(
+    ("patch", "param"),
+    [
+        ({"descripton": None}, "descripton"),
+        ({"architecture": {"inputt": None}}, "architecture.inputt"),
+        ({"metadata": {"value": 5}}, "metadata.value"),
+        ({"key": None}, "key"),
+        ({"_schema": 1}, "_schema"),
+        ({"": None}, "''"),
+        ({"permission": [5]}, "permission.0"),
+        ({"permission": [{"grup": "a"}]}, "permission.0.grup"),
+    ],
+)
+def test_a_patch_is_checked_by_name(admin, patch, param):
+    """A misspelt field is refused by its name, also where null would have removed it."""
+    admin.add("x")
+
+    assert (422, "validation_error", param) == error(admin("PATCH", "/admin/models/x", patch))
+
+
+def test_an_object_without_members_is_left_out(admin):
+    """A patch that removes the last member of an object removes the object."""
+    admin.add("x", architecture={"input_modalities": ["text"]}, metadata={})
+    patched = admin("PATCH", "/admin/models/x", {"architecture": {"input_modalities": None}})
+
+    assert {"architecture", "metadata"}.isdisjoint(patched.json)
+
+
+def test_delete_removes(admin, client):
+    """DELETE answers 204 without a body; then the entry is gone everywhere."""
+    admin.add("x")
+    answer = admin("DELETE", "/admin/models/x")
+
+    assert (204, b"") == (answer.status_code, answer.data)
+    assert "Content-Type" not in answer.headers
+    assert (404, "model_not_found", "model") == error(admin("GET", "/admin/models/x"))
+    assert (404, "model_not_found", "model") == error(client.get("/v1/models/x"))
+
+
+@pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
+@pytest.mark.parametrize("if_match", [None, '"1"', "*"])
+def test_the_absent_is_a_404_whatever_the_precondition(admin, method, if_match):
+    """A missing entry is 404 for all but PUT."""
+    body = {} if method == "PATCH" else None
+    headers = {} if if_match is None else {"If_Match": if_match}
+
+    assert (404, "model_not_found", "model") == error(
+        admin(method, "/admin/models/x", body, **headers)
+    )
+
+
+def test_every_change_names_its_actor(admin, app):
+    """The log says which key made a change."""
+    admin.add("x")
+
+    assert f"key:{admin.key[3:11]}" == log(app)[-1].actor
+
+
+# Preconditions
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
+@pytest.mark.parametrize(
+    ("if_match", "holds"),
+    [
+        ('"{}"', True),
+        ('"99", "{}"', True),
+        ("*", True),
+        ('"99"', False),
+        ('W/"{}"', False),
+        ("{}", False),
+        ("", False),
+        ('""', False),
+        ('"60f424fde294865e403ae4d43be5e672"', False),
+        ('w/"{}"', False),
+        ('x"{}"', False),
+        ('"{}" "9"', False),
+        ('*, "{}"', False),
+        ('"0{}"', False),
+        ('"a"{}"b"', False),
+    ],
+)
+def test_if_match_guards_a_write(admin, method, if_match, holds):
+    """A write with If-Match happens at that revision alone; anything malformed is a 412."""
+    revision = admin.add("x")["revision"]
+    body = None if method == "DELETE" else {"name": "new"}
+    answer = admin(method, "/admin/models/x", body, If_Match=if_match.format(revision))
+
+    assert (412 if not holds else 204 if method == "DELETE" else 200) == answer.status_code
+    if not holds:
+        assert "revision_mismatch" == answer.json["error"]["code"]
+        assert revision == admin("GET", "/admin/models/x").json["revision"]
+
+
+def test_if_match_on_the_absent_is_a_412_for_put(admin):
+    """PUT with If-Match never creates."""
+    for if_match in ('"1"', "*"):
+        answer = admin("PUT", "/admin/models/x", {}, If_Match=if_match)
+
+        assert 412 == answer.status_code
+
+
+def test_if_none_match_star_never_replaces(admin):
+    """PUT with If-None-Match: * creates only."""
+    assert 201 == admin("PUT", "/admin/models/x", {}, If_None_Match="*").status_code
+    assert 412 == admin("PUT", "/admin/models/x", {"name": "n"}, If_None_Match="*").status_code
+    assert 409 == admin("POST", "/admin/models", {"id": "x"}, If_None_Match="*").status_code
+
+
+def test_revisions_never_repeat(admin):
+    """An entry created again after its removal has another tag."""
+    first = admin.add("x")["revision"]
+    admin("DELETE", "/admin/models/x")
+
+    assert admin.add("x")["revision"] > first
+    assert 412 == admin("PUT", "/admin/models/x", {}, If_Match=f'"{first}"').status_code
+
+
+def test_a_known_revision_is_a_304(admin):
+    """GET of an entry at a revision that the caller has answers no body."""
+    tag = f'"{admin.add("x")["revision"]}"'
+    answer = admin("GET", "/admin/models/x", If_None_Match=tag)
+
+    assert (304, b"", tag) == (answer.status_code, answer.data, answer.headers["ETag"])
+
+
+# Keys
+
+
+def test_a_key_is_shown_once(admin, app):
+    """POST shows the key; afterwards neither it nor its digest is anywhere."""
+    answer = admin("POST", "/admin/keys", {"name": "billing"})
+    shown = answer.json
+    secret = shown.pop("key")
+    [listed] = [k for k in admin("GET", "/admin/keys").json["data"] if k["id"] == shown["id"]]
+
+    assert 201 == answer.status_code
+    assert secret[3:11] == shown["id"]
+    assert shown == listed
+    assert {
+        "id": shown["id"],
+        "name": "billing",
+        "scopes": ["read"],
+        "organization": None,
+        "groups": [],
+        "created": shown["created"],
+        "expires_at": None,
+        "retires_at": None,
+        "revoked_at": None,
+    } == shown
+    from app.catalog.keys import digest  # noqa: PLC0415
+
+    for text in (admin("GET", "/admin/keys").text, str(log(app))):
+        assert secret not in text
+        assert digest(secret) not in text
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({}, "name"),
+        ({"name": ""}, "name"),
+        ({"name": "n", "scopes": []}, "scopes"),
+        ({"name": "n", "scopes": ["write"]}, "scopes.0"),
+        ({"name": "n", "scopes": [5]}, "scopes.0"),
+        ({"name": "n", "scopes": "read"}, "scopes"),
+        ({"name": "n", "organization": "*"}, "organization"),
+        ({"name": "n", "groups": [1]}, "groups.0"),
+        ({"name": "n", "expires_at": 1_800_000_000}, "expires_at"),
+        ({"name": "n", "expires_at": True}, "expires_at"),
+        ({"name": "n", "expires": 5}, "expires"),
+        ({"name": "n", "id": "chosen"}, "id"),
+    ],
+)
+def test_a_key_that_could_not_work_is_refused(admin, body, param):
+    """Every mistake in a new key is a 422 that names the field."""
+    assert (422, "validation_error", param) == error(admin("POST", "/admin/keys", body))
+
+
+def test_an_absent_key_is_a_404(admin):
+    """A key that is not there can be neither revoked nor rotated."""
+    assert (404, "key_not_found", "key") == error(admin("DELETE", "/admin/keys/nothing"))
+    assert (404, "key_not_found", "key") == error(admin("POST", "/admin/keys/none/rotate", {}))
+
+
+@pytest.mark.parametrize("grace", [-1, 1.5, "5", None, 10**10])
+def test_a_grace_is_whole_seconds(admin, grace):
+    """grace is a whole number of seconds, 90 days at most."""
+    kid = admin.new_key()[3:11]
+    answer = admin("POST", f"/admin/keys/{kid}/rotate", {"grace": grace})
+
+    assert (422, "validation_error", "grace") == error(answer)
+
+
+# Bodies
+
+
+def send(admin, body, content_type="application/json", **headers):
+    given = {name.replace("_", "-"): value for name, value in headers.items()}
+    return admin._client.post(
+        "/admin/models",
+        data=body,
+        content_type=content_type,
+        headers={"Authorization": f"Bearer {admin.key}", **given},
+    )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b'{"id":"x"} extra',
+        b'{"id":"x","created":NaN}',
+        b'{"id":"x","created":1e999}',
+        b'{"id":"x","id":"y"}',
+        b'{"id":"x","created":9223372036854775808}',
+        b'{"id":"x","metadata":' + b'{"a":' * 40 + b"1" + b"}" * 41,
+        b"[" * 30000,
+        b'{"id":"\xff"}',
+        b'\xef\xbb\xbf{"id":"x"}',
+        '{"id":"x"}'.encode("utf-16"),
+        b'["id"]',
+        b'"id"',
+        b"null",
+    ],
+)
+def test_what_is_not_one_json_object_is_a_400(admin, body):
+    """Anything but strict JSON is refused before it is looked at."""
+    assert (400, "invalid_json", None) == error(send(admin, body))
+    assert [] == admin("GET", "/admin/models").json["data"]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "headers"),
+    [
+        ("text/plain", {}),
+        ("application/x-www-form-urlencoded", {}),
+        (None, {}),
+        ("application/json", {"Content_Encoding": "gzip"}),
+        ("application/json", {"Content_Encoding": "identity"}),
+    ],
+)
+def test_what_is_not_said_to_be_json_is_a_415(admin, content_type, headers):
+    """Content-Type must be application/json, and nothing may be encoded."""
+    answer = send(admin, b'{"id":"x"}', content_type, **headers)
+
+    assert (415, "unsupported_media_type", None) == error(answer)
+
+
+def test_a_charset_is_no_harm(admin):
+    """Parameters of the media type are allowed."""
+    answer = send(admin, b'{"id":"x"}', "Application/JSON; charset=utf-8")
+
+    assert 201 == answer.status_code
+
+
+def test_a_long_body_is_a_413(admin):
+    """64 KiB is taken, one byte more is not, before it is parsed."""
+    body = b'{"id":"x"}'.ljust(64 * 1024)
+
+    assert 201 == send(admin, body).status_code
+    assert (413, "request_too_large", None) == error(send(admin, body + b" "))
+
+
+def test_all_mistakes_come_at_once(admin):
+    """A 422 names the first field in param, and all of them beside it."""
+    body = {"id": "a?b", "created": "5", "permission": [{"group": 5}], "contxt_length": 1}
+    answer = admin("POST", "/admin/models", body).json["error"]
+
+    assert "validation_error" == answer["code"]
+    assert {"id", "created", "permission.0.group", "contxt_length"} == set(answer["errors"])
+    assert ["Unknown field; is 'context_length' meant?"] == answer["errors"]["contxt_length"]
+    assert answer["param"] in answer["errors"]
+    assert answer["message"].startswith(answer["param"])
+
+
+@pytest.mark.parametrize("body", [{}, {"id": None}, {"id": 5}, {"id": ""}, {"id": "\ud800"}])
+def test_a_model_needs_an_id(admin, body):
+    """POST without a usable id is a 422 that names it."""
+    assert (422, "validation_error", "id") == error(admin("POST", "/admin/models", body))
+
+
+def test_the_path_must_be_an_id_too(admin):
+    """PUT to what could not be fetched is a 422; reading it is a 404."""
+    assert (422, "validation_error", "id") == error(admin("PUT", "/admin/models/a%3Fb", {}))
+    assert (404, "model_not_found", "model") == error(admin("GET", "/admin/models/a%3Fb"))
+
+
+def test_strings_beyond_ascii_are_kept(admin, client):
+    """Text is text: what is sent as escapes or as UTF-8 comes back as UTF-8."""
+    admin.add("x", name="Größe \N{SNOWMAN} \U0001f999")
+
+    assert "Größe \N{SNOWMAN} \U0001f999" == json.loads(client.get("/v1/models/x").data)["name"]
+    assert "\N{SNOWMAN}".encode() in client.get("/v1/models/x").data

@@ -1,0 +1,258 @@
+"""Errors: one envelope for every status, and nothing of our insides in it."""
+
+import json
+
+import pytest
+from werkzeug.exceptions import ServiceUnavailable, TooManyRequests
+
+from app.api.errors import STATUS
+from app.catalog import errors
+from app.catalog.errors import StoreUnavailable
+from app.store.engine import sqlite
+
+
+def subclasses(cls):
+    for subclass in cls.__subclasses__():
+        yield subclass
+        yield from subclasses(subclass)
+
+
+def test_every_domain_error_has_a_status():
+    """The table has each code that an error can have."""
+    codes = {cls.code for cls in subclasses(errors.RosterError)}
+
+    assert set() == codes - set(STATUS)
+
+
+def test_an_unknown_url_is_a_404_in_json(client):
+    """No URL answers HTML."""
+    answer = client.get("/v1/nowhere?key=secret")
+
+    assert (404, "application/json") == (answer.status_code, answer.headers["Content-Type"])
+    assert {
+        "error": {
+            "message": "Unknown URL: GET /v1/nowhere",
+            "type": "invalid_request_error",
+            "param": None,
+            "code": "unknown_url",
+        }
+    } == answer.json
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/models/", "//v1/models", "/v1//models", "/V1/models", "/v1"]
+)
+def test_paths_are_taken_as_they_are(client, path):
+    """A path with a slash too many is another path: there are no redirects."""
+    assert 404 == client.get(path).status_code
+
+
+def test_a_wrong_method_says_which_are_right(client):
+    """405 has the envelope and Allow."""
+    answer = client.post("/v1/models")
+
+    assert (405, "method_not_allowed") == (answer.status_code, answer.json["error"]["code"])
+    assert {"GET", "HEAD", "OPTIONS"} == set(answer.headers["Allow"].split(", "))
+
+
+def test_an_unknown_model_is_a_404(client):
+    """The message is OpenAI's own sentence, cut where the id is long."""
+    answer = client.get("/v1/models/" + "x" * 300).json["error"]
+
+    assert ("invalid_request_error", "model", "model_not_found") == (
+        answer["type"],
+        answer["param"],
+        answer["code"],
+    )
+    assert f"The model '{'x' * 59}…' does not exist" == answer["message"]
+
+
+def test_a_retired_model_names_its_replacement(admin, client, clock):
+    """A retired id answers 404 and says what to use, to those who may see both."""
+    clock.now = 1_800_000_000  # 2027-01-15
+    admin.add("old", shutdown_date="2027-01-16", deprecation_replacement_model="new")
+    admin.add("new")
+    assert 200 == client.get("/v1/models/old").status_code
+    clock.now += 24 * 60 * 60
+    answer = client.get("/v1/models/old")
+
+    assert (404, "model_not_found") == (answer.status_code, answer.json["error"]["code"])
+    assert (
+        "The model 'old' does not exist: it was retired, use 'new' instead"
+        == answer.json["error"]["message"]
+    )
+    assert ["new"] == [entry["id"] for entry in client.get("/v1/models").json["data"]]
+
+
+@pytest.fixture
+def failing(app, admin):
+    """Return a function that answers a request whose view raises `error`."""
+
+    def answer(error):
+        def view(**_):
+            raise error
+
+        app.view_functions["models.list_models"] = view
+        return app.test_client().get("/v1/models")
+
+    return answer
+
+
+def test_the_unexpected_is_a_500_without_a_trace(failing, caplog):
+    """An error that nobody thought of is told in full to the operator alone."""
+    answer = failing(RuntimeError("inside ro_AAAAAAAA_secret"))
+
+    assert 500 == answer.status_code
+    assert {
+        "error": {
+            "message": "Internal error.",
+            "type": "server_error",
+            "param": None,
+            "code": None,
+        }
+    } == answer.json
+    [record] = caplog.records
+    assert answer.headers["x-request-id"] == record.request_id
+    assert "inside" in str(record.exc_info[1])
+
+
+def test_an_outage_is_a_503_that_may_be_tried_again(failing, caplog):
+    """A store out of reach is a 503 with Retry-After; the reason is the operator's."""
+    answer = failing(StoreUnavailable("disk I/O error"))
+
+    assert (503, "1", "unavailable", "server_error") == (
+        answer.status_code,
+        answer.headers["Retry-After"],
+        answer.json["error"]["code"],
+        answer.json["error"]["type"],
+    )
+    assert "disk" not in answer.text
+    assert "disk I/O error" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "type_", "code"),
+    [
+        (TooManyRequests(retry_after=7), 429, "requests", "rate_limit_exceeded"),
+        (ServiceUnavailable(retry_after=7), 503, "server_error", "unavailable"),
+    ],
+)
+def test_flasks_own_errors_keep_their_headers(failing, error, status, type_, code):
+    """What an extension refuses comes in the envelope, with its Retry-After."""
+    answer = failing(error)
+
+    assert (status, type_, code) == (
+        answer.status_code,
+        answer.json["error"]["type"],
+        answer.json["error"]["code"],
+    )
+    assert "7" == answer.headers["Retry-After"]
+
+
+def test_every_route_answers_every_method_in_json(app, admin):
+    """Whatever is asked of whatever route, the answer is JSON or has no body."""
+    for rule in app.url_map.iter_rules():
+        path = rule.rule.replace("<path:model_id>", "x").replace("<kid>", "x")
+        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "FOO"):
+            answer = admin(method, path)
+
+            assert answer.status_code < 500, (method, path)
+            if answer.data:
+                assert "application/json" == answer.headers["Content-Type"]
+                json.loads(answer.data)
+
+
+# While the store cannot be read
+
+
+@pytest.fixture
+def outage(app, admin, monkeypatch):
+    """Return a function after which the store cannot be read, and one that mends it."""
+    store = app.extensions["roster"].store
+    moved = store.path.with_name("moved.db")
+
+    def begin():
+        store.close()
+        store.path.rename(moved)
+        store.path.write_bytes(b"not a database, " * 512)
+
+    def end():
+        store.close()
+        moved.rename(store.path)
+
+    return begin, end
+
+
+def test_reads_survive_the_store(outage, admin, client):
+    """From the last image readers are answered, told so, and told apart from fresh ones."""
+    begin, end = outage
+    admin.add("x")
+    fresh = client.get("/v1/models")
+    begin()
+    stale = client.get("/v1/models")
+
+    assert "x-roster-stale" not in fresh.headers
+    assert (200, fresh.data) == (stale.status_code, stale.data)
+    assert int(stale.headers["x-roster-stale"]) >= 0
+    assert 200 == client.get("/v1/models/x").status_code
+    assert 200 == client.get("/v1/models", headers={"x-api-key": admin.key}).status_code
+    ready = client.get("/readyz")
+    assert (503, "stale", 1) == (ready.status_code, ready.json["status"], ready.json["entries"])
+    assert "not a database" in ready.json["store"]
+    write = admin("POST", "/admin/models", {"id": "y"})
+    assert (503, "1") == (write.status_code, write.headers["Retry-After"])
+    assert 200 == client.get("/healthz").status_code
+    end()
+    assert 201 == admin("POST", "/admin/models", {"id": "y"}).status_code
+    assert "x-roster-stale" not in client.get("/v1/models").headers
+    assert 200 == client.get("/readyz").status_code
+
+
+def test_without_any_image_reads_are_a_503(app, settings, client):
+    """A worker that never saw the store answers 503, and no short list."""
+    settings.instance_path.mkdir()
+    (settings.instance_path / "roster.db").write_bytes(b"not a database, " * 512)
+    answer = client.get("/v1/models")
+
+    assert (503, "unavailable") == (answer.status_code, answer.json["error"]["code"])
+    ready = client.get("/readyz")
+    assert (503, "unavailable") == (ready.status_code, ready.json["status"])
+
+
+def test_a_store_in_use_elsewhere_refuses_writes(app, admin, client, settings, monkeypatch):
+    """A write that cannot get the lock in time is a 503, and nothing of it is stored."""
+    admin.add("x")
+    store = app.extensions["roster"].store
+    with store._engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA busy_timeout=50")  # of the one connection in the pool
+    holder = sqlite.connect(store.path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    answer = admin("POST", "/admin/models", {"id": "y"})
+    holder.execute("ROLLBACK")
+    holder.close()
+
+    assert (503, "unavailable") == (answer.status_code, answer.json["error"]["code"])
+    assert ["x"] == [entry["id"] for entry in client.get("/v1/models").json["data"]]
+
+
+def test_readiness_tells_what_is_served(client, admin):
+    """/readyz says schema, revision, entries and the age of the image."""
+    admin.add("x")
+
+    assert {
+        "status": "ready",
+        "store": "ok",
+        "schema": 1,
+        "revision": 2,
+        "entries": 1,
+        "image_age": pytest.approx(0, abs=5),
+    } == client.get("/readyz").json
+
+
+def test_the_index_says_what_this_is(client):
+    """The root names the program and links to what it has."""
+    index = client.get("/").json
+
+    assert "Roster" == index["name"]
+    for path in index["links"].values():
+        assert 200 == client.get(path).status_code

@@ -1,0 +1,282 @@
+"""Keys on the wire: where they are read, what is refused, and the guard before every view."""
+
+import pytest
+
+from app import create_app
+from app.catalog import keys
+from app.settings import Settings
+
+BAD = "ro_AAAAAAAA_" + "0" * 38
+
+
+@pytest.fixture
+def make(tmp_path, clock, sign_in):
+    """Return clients, without a key and with one, of an application with such settings."""
+
+    def start(**settings):
+        app = create_app(Settings(instance_path=tmp_path, **settings), clock)
+        return app.test_client(), sign_in(app)
+
+    return start
+
+
+def refused(answer, code="invalid_api_key", status=401):
+    assert (status, code) == (answer.status_code, answer.json["error"]["code"]), answer.text
+    if status == 401:
+        assert "Bearer" == answer.headers["WWW-Authenticate"]
+
+
+FORMS = [
+    lambda key: {"Authorization": f"Bearer {key}"},
+    lambda key: {"Authorization": f"bEaReR   {key}"},
+    lambda key: {"x-api-key": key},
+    lambda key: {"x-goog-api-key": key},
+    lambda key: {"api-key": key},
+    lambda key: {"Authorization": f"Bearer {key}", "x-api-key": key, "api-key": key},
+    lambda key: {"Authorization": "", "x-api-key": key},
+]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_a_key_is_read(client, admin, form):
+    """A good key shows its organization's entries in whatever header it comes."""
+    admin.add("ours", permission=[{"organization": "acme"}])
+    key = admin.new_key(organization="acme")
+
+    assert 404 == client.get("/v1/models/ours").status_code
+    assert 200 == client.get("/v1/models/ours", headers=form(key)).status_code
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/x", "/v1/nowhere"])
+def test_a_bad_key_is_a_401_wherever_it_comes(client, form, path):
+    """A well-formed key that is unknown is never the public list, nor a 404."""
+    body = "ro_AAAAAAAA_" + "0" * 32
+    refused(client.get(path, headers=form(body + keys._checksum(body))))
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/x", "/admin/keys/x/nothing"])
+def test_a_bad_key_comes_before_a_wrong_method(client, method, path):
+    """A bad key is a 401 also where the method is wrong or the URL unknown."""
+    refused(client.open(path, method=method, headers={"Authorization": f"Bearer {BAD}"}))
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        BAD,
+        "Bearer",
+        "Bearer ",
+        f"Basic {BAD}",
+        "Bearer a b",
+        "Bearer sk-1234567890",
+        f"Bearer {BAD}, Bearer {BAD}",
+        "Bearer \xfc\xf6",
+        "Bearer " + "x" * 5000,
+    ],
+)
+def test_anything_but_one_bearer_key_is_a_401(client, authorization):
+    """A malformed Authorization header is a bad key, not an absent one."""
+    answer = client.get("/v1/models", headers={"Authorization": authorization})
+
+    refused(answer)
+    assert "private, no-cache" == answer.headers["Cache-Control"]
+
+
+@pytest.mark.parametrize("header", ["x-api-key", "x-goog-api-key", "api-key"])
+@pytest.mark.parametrize("value", ["nonsense", "\xfc\xf6", BAD, f"{BAD},{BAD}"])
+def test_a_malformed_key_in_any_header_is_a_401(client, header, value):
+    """Other headers are as strict."""
+    refused(client.get("/v1/models", headers={header: value}))
+
+
+def test_two_keys_that_differ_are_a_401(client, admin):
+    """Two good keys in one request leave open whose it is."""
+    one, other = admin.new_key(), admin.new_key()
+
+    refused(client.get("/v1/models", headers={"x-api-key": one, "api-key": other}))
+
+
+def test_an_empty_header_is_no_key(client, admin):
+    """Clients with an empty key setting get the public list."""
+    headers = {"Authorization": " ", "x-api-key": "", "api-key": ""}
+
+    assert 200 == client.get("/v1/models", headers=headers).status_code
+
+
+def test_a_key_in_the_query_is_not_openais(client, admin):
+    """?key= belongs to another dialect: here it is a parameter without meaning."""
+    assert 200 == client.get("/v1/models?key=nonsense").status_code
+
+
+def test_the_message_shows_four_characters_at_most(client, admin):
+    """A refused key is told by its first four characters, a short one not at all."""
+
+    def message(key):
+        answer = client.get("/v1/models", headers={"x-api-key": key})
+        return answer.json["error"]["message"]
+
+    assert f"Incorrect API key provided: {admin.key[:4]}***." == message(admin.key + "x")
+    assert "Incorrect API key provided: ***." == message("hunter2")
+
+
+def test_a_key_expires_on_the_second(client, admin, clock):
+    """A key is good until the second before its end."""
+    key = admin.new_key(expires_at=int(clock()) + 10)
+    bearer = {"Authorization": f"Bearer {key}"}
+    clock.now += 9.9
+
+    assert 200 == client.get("/v1/models", headers=bearer).status_code
+    clock.now += 0.1
+    refused(client.get("/v1/models", headers=bearer))
+
+
+def test_a_revoked_key_is_dead_at_once(client, admin):
+    """The next request with a revoked key is refused."""
+    key = admin.new_key()
+    bearer = {"Authorization": f"Bearer {key}"}
+    assert 200 == client.get("/v1/models", headers=bearer).status_code
+    assert 204 == admin("DELETE", f"/admin/keys/{key[3:11]}").status_code
+
+    refused(client.get("/v1/models", headers=bearer))
+    assert 204 == admin("DELETE", f"/admin/keys/{key[3:11]}").status_code
+
+
+def test_a_rotated_key_lives_for_its_grace(client, admin, clock):
+    """After a rotation both keys are good for the grace, then only the new one."""
+    old = admin.new_key("billing", organization="acme", groups=["a"])
+    answer = admin("POST", f"/admin/keys/{old[3:11]}/rotate", {"grace": 60})
+    new = answer.json["key"]
+
+    assert 201 == answer.status_code
+    assert ("billing", "acme", ["a"]) == tuple(
+        answer.json[name] for name in ("name", "organization", "groups")
+    )
+    clock.now += 59
+    for key in (old, new):
+        assert 200 == client.get("/v1/models", headers={"x-api-key": key}).status_code
+    clock.now += 1
+    refused(client.get("/v1/models", headers={"x-api-key": old}))
+    assert 200 == client.get("/v1/models", headers={"x-api-key": new}).status_code
+
+
+def test_a_rotation_never_lengthens_a_life(admin, clock, client):
+    """A key that ends within the grace ends when it would have, and so does its successor."""
+    end = int(clock()) + 10
+    old = admin.new_key(expires_at=end)
+    new = admin("POST", f"/admin/keys/{old[3:11]}/rotate", {"grace": 60}).json
+    clock.now = end
+
+    assert end == new["expires_at"]
+    for key in (old, new["key"]):
+        refused(client.get("/v1/models", headers={"x-api-key": key}))
+
+
+def test_a_repeated_rotation_makes_an_equal_key(admin, clock, client):
+    """Who lost the answer to a rotation rotates again, and gets a key that lives as long."""
+    old = admin.new_key()
+    answers = [admin("POST", f"/admin/keys/{old[3:11]}/rotate", {"grace": 60}) for _ in range(2)]
+
+    assert [None, None] == [answer.json["expires_at"] for answer in answers]
+    clock.now += 60
+    again = {"x-api-key": answers[1].json["key"]}
+    assert 200 == client.get("/v1/models", headers=again).status_code
+    refused(client.get("/v1/models", headers={"x-api-key": old}))
+
+
+def test_dead_keys_do_not_rotate(admin, clock):
+    """A revoked, an expired and an unknown key have no successor."""
+    revoked = admin.new_key()
+    admin("DELETE", f"/admin/keys/{revoked[3:11]}")
+    expired = admin.new_key(expires_at=int(clock()) + 1)
+    clock.now += 1
+    for kid, word in ((revoked[3:11], "revoked"), (expired[3:11], "expired"), ("none", "exist")):
+        answer = admin("POST", f"/admin/keys/{kid}/rotate", {})
+
+        refused(answer, "key_not_found", 404)
+        assert word in answer.json["error"]["message"]
+
+
+# ROSTER_AUTH
+
+
+def test_required_asks_every_reader_for_a_key(make):
+    """With ROSTER_AUTH=required no key is a 401, after what is wrong with the URL."""
+    client, admin = make(auth="required")
+
+    refused(client.get("/v1/models"), "missing_api_key")
+    refused(client.get("/v1/nowhere"), "unknown_url", 404)
+    refused(client.post("/v1/models"), "method_not_allowed", 405)
+    assert 200 == client.get("/v1/models", headers={"x-api-key": admin.new_key()}).status_code
+    assert 200 == client.get("/healthz").status_code
+    assert 204 == client.options("/v1/models").status_code
+
+
+def test_off_reads_no_key_in_public(make):
+    """With ROSTER_AUTH=off everyone is keyless in public; administration asks as ever."""
+    client, admin = make(auth="off")
+    admin.add("ours", permission=[{"organization": "acme"}])
+    key = admin.new_key(organization="acme")
+    for headers in ({}, {"x-api-key": BAD}, {"x-api-key": key}):
+        answer = client.get("/v1/models", headers=headers)
+
+        assert (200, []) == (answer.status_code, answer.json["data"])
+        assert "public, no-cache" == answer.headers["Cache-Control"]
+    refused(client.get("/admin/models"), "missing_api_key")
+    refused(client.get("/admin/models", headers={"Authorization": f"Bearer {BAD}"}))
+
+
+# The guard
+
+
+def test_administration_reads_bearer_alone(client, admin):
+    """The other headers are not read on admin routes."""
+    for header in ("x-api-key", "x-goog-api-key", "api-key"):
+        refused(client.get("/admin/models", headers={header: admin.key}), "missing_api_key")
+
+
+def test_a_reading_key_may_not_administer(client, admin):
+    """Without the admin scope a good key is a 403."""
+    bearer = {"Authorization": f"Bearer {admin.new_key()}"}
+
+    refused(client.get("/admin/models", headers=bearer), "insufficient_permissions", 403)
+    refused(client.get("/admin/nowhere", headers=bearer), "unknown_url", 404)
+
+
+def test_an_admin_key_sees_no_more_in_public(client, admin):
+    """On public routes the admin scope gives no sight."""
+    admin.add("ours", permission=[{"organization": "acme"}])
+
+    assert [] == admin("GET", "/v1/models").json["data"]
+
+
+def test_routes_are_closed_unless_they_are_declared_open(app, client, admin):
+    """Every route but the ten that are declared public asks for an admin key."""
+    public = {
+        "/": {"GET", "HEAD"},
+        "/healthz": {"GET", "HEAD"},
+        "/readyz": {"GET", "HEAD"},
+        "/v1/models": {"GET", "HEAD", "OPTIONS"},
+        "/v1/models/<path:model_id>": {"GET", "HEAD", "OPTIONS"},
+    }
+    rules = [rule for rule in app.url_map.iter_rules() if rule.rule not in public]
+    for rule in rules:
+        path = rule.rule.replace("<path:model_id>", "x").replace("<kid>", "x")
+        for method in rule.methods:
+            answer = client.open(path, method=method)
+
+            assert (path, method, 401) == (path, method, answer.status_code)
+    assert len(rules) >= 9
+    for path, methods in public.items():
+        found = {m for r in app.url_map.iter_rules() if r.rule == path for m in r.methods}
+
+        assert methods == found
+
+
+def test_a_route_that_nobody_declared_is_closed(settings, clock):
+    """A view added without a word about its readers asks for an admin key."""
+    app = create_app(settings, clock)
+    app.add_url_rule("/v1/forgotten", "models.forgotten", lambda: "secret")
+
+    refused(app.test_client().get("/v1/forgotten"), "missing_api_key")

@@ -1,0 +1,390 @@
+"""The public routes in OpenAI's dialect: list, retrieval, paging, conditional requests."""
+
+import hashlib
+import json
+
+import pytest
+
+from app import create_app
+from app.settings import Settings
+
+# https://platform.openai.com/docs/api-reference/models/list, as list-models.txt has it.
+REFERENCE_ENTRY = {
+    "id": "chatgpt-4o-latest",
+    "object": "model",
+    "created": 1626777600,
+    "owned_by": "custom",
+    "permission": [
+        {
+            "id": "modelperm-LwHkVFn8AcMItP432fKKDIKJ",
+            "object": "model_permission",
+            "created": 1626777600,
+            "allow_create_engine": True,
+            "allow_sampling": True,
+            "allow_logprobs": True,
+            "allow_search_indices": False,
+            "allow_view": True,
+            "allow_fine_tuning": False,
+            "organization": "*",
+            "group": None,
+            "is_blocking": False,
+        }
+    ],
+    "root": "chatgpt-4o-latest",
+    "parent": None,
+}
+REFERENCE_LIST = {"object": "list", "data": [REFERENCE_ENTRY], "success": True}
+VARY = (
+    "Accept-Encoding, Authorization, X-Api-Key, Api-Key, X-Goog-Api-Key, X-Goog-Api-Client, "
+    "Anthropic-Version, Origin"
+)
+
+
+def compact(value) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def ids(answer):
+    return [entry["id"] for entry in answer.json["data"]]
+
+
+def test_the_list_is_the_reference(client, admin):
+    """The reference entry, posted, is listed byte for byte as the contract shows it."""
+    admin.add(**{"model_id": "chatgpt-4o-latest", **REFERENCE_ENTRY})
+
+    assert compact(REFERENCE_LIST) == client.get("/v1/models").data
+
+
+def test_one_model_is_the_bare_item(client, admin):
+    """Retrieval answers the item alone."""
+    admin.add(**{"model_id": "chatgpt-4o-latest", **REFERENCE_ENTRY})
+
+    assert compact(REFERENCE_ENTRY) == client.get("/v1/models/chatgpt-4o-latest").data
+
+
+def test_an_empty_catalogue_is_an_empty_list(client, admin):
+    """Without entries, data is a list all the same."""
+    assert b'{"object":"list","data":[],"success":true}' == client.get("/v1/models").data
+
+
+def test_optional_fields_follow_in_order(client, admin):
+    """What is known beside the reference's fields follows them, under the clients' names."""
+    sent = {
+        "name": "X",
+        "description": "",
+        "context_length": 8192,
+        "max_output_tokens": 1024,
+        "architecture": {"input_modalities": ["text"], "output_modalities": ["text"]},
+        "supported_parameters": ["tools"],
+        "pricing": {"prompt": "0.0000025", "completion": "0.00001"},
+        "shutdown_date": "2099-01-31",
+        "deprecation": "2098-01-31T00:00:00Z",
+        "deprecation_replacement_model": "y",
+        "metadata": {"tier": "gold"},
+        "work_name": "w",
+        "web_work_status": 1,
+        "create_time": 1.5,
+    }
+    admin.add("x", **sent)
+    shown = client.get("/v1/models/x").json
+    mirrored = {"max_model_len": 8192, "max_input_tokens": 8192}
+
+    assert sent | mirrored == {name: shown[name] for name in shown if name not in REFERENCE_ENTRY}
+    names = [*REFERENCE_ENTRY, *sent]
+    place = names.index("context_length") + 1
+    assert names[:place] + list(mirrored) + names[place:] == list(shown)
+
+
+def test_reference_fields_alone(tmp_path, clock, sign_in):
+    """With ROSTER_FIELDS=reference an item has its seven keys; the top level stays."""
+    app = create_app(Settings(instance_path=tmp_path, reply_fields="reference"), clock)
+    sign_in(app).add("x", name="X")
+    answer = app.test_client().get("/v1/models").json
+
+    assert list(REFERENCE_LIST) == list(answer)
+    assert list(REFERENCE_ENTRY) == list(answer["data"][0])
+
+
+def test_the_order_is_by_code_point(client, admin):
+    """Entries stand in order of their ids, whatever the order of their coming."""
+    for model_id in ("b", "B", "a/1", "a", "a b", "~", "0"):
+        admin.add(model_id)
+
+    assert ["0", "B", "a", "a b", "a/1", "b", "~"] == ids(client.get("/v1/models"))
+
+
+@pytest.mark.parametrize(
+    "path", ["meta/llama%203", "meta%2Fllama%203", "meta%2fllama%203", "%6Deta/llama%203"]
+)
+def test_ids_are_fetched_raw_and_encoded(client, admin, path):
+    """A slash in an id may arrive as it is or as %2F."""
+    admin.add("meta/llama 3")
+
+    assert "meta/llama 3" == client.get(f"/v1/models/{path}").json["id"]
+
+
+def test_equal_bytes_share_a_strong_tag(client, admin):
+    """Two equal calls answer equal bytes, whose hash is their entity tag."""
+    admin.add("x")
+    first, second = client.get("/v1/models"), client.get("/v1/models")
+
+    assert first.data == second.data
+    assert first.headers["ETag"] == second.headers["ETag"]
+    assert f'"{hashlib.sha256(first.data).hexdigest()[:32]}"' == first.headers["ETag"]
+    assert client.get("/v1/models/x").headers["ETag"] != first.headers["ETag"]
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/x", "/v1/models?limit=1"])
+@pytest.mark.parametrize("form", ["{}", 'W/{}, "other"', '"a,b" , {}', "*", " * "])
+def test_a_known_tag_is_a_304(client, admin, path, form):
+    """If-None-Match takes lists, weak tags and the star, and then there is no body."""
+    admin.add("x")
+    tag = client.get(path).headers["ETag"]
+    answer = client.get(path, headers={"If-None-Match": form.format(tag)})
+
+    assert (304, b"", tag) == (answer.status_code, answer.data, answer.headers["ETag"])
+    assert "Content-Type" not in answer.headers
+    assert "public, no-cache" == answer.headers["Cache-Control"]
+
+
+@pytest.mark.parametrize("form", ["", '"other"', "W/", "unquoted", '"'])
+def test_any_other_tag_is_a_200(client, admin, form):
+    """A tag that is not ours, or malformed, gets the body."""
+    assert 200 == client.get("/v1/models", headers={"If-None-Match": form}).status_code
+
+
+def test_a_change_changes_the_tag(client, admin):
+    """After a write the old tag gets the new list."""
+    tag = client.get("/v1/models").headers["ETag"]
+    admin.add("x")
+    answer = client.get("/v1/models", headers={"If-None-Match": tag})
+
+    assert (200, ["x"]) == (answer.status_code, ids(answer))
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/x", "/v1/models/absent"])
+def test_head_is_get_without_the_body(client, admin, path):
+    """HEAD answers GET's status and headers, length and tag included."""
+    admin.add("x")
+    get, head = client.get(path), client.head(path)
+
+    assert (get.status_code, b"") == (head.status_code, head.data)
+    for name in ("Content-Length", "Content-Type", "ETag", "Vary", "Cache-Control"):
+        assert get.headers.get(name) == head.headers.get(name)
+
+
+def test_pages_walk_the_list(client, admin):
+    """limit and after walk the list without a skip or a repeat."""
+    for letter in "abcde":
+        admin.add(letter)
+    first = client.get("/v1/models?limit=2")
+    second = client.get("/v1/models?limit=2&after=b")
+    third = client.get("/v1/models?limit=2&after=d")
+
+    assert [["a", "b"], ["c", "d"], ["e"]] == [ids(first), ids(second), ids(third)]
+    assert [True, True, False] == [page.json["has_more"] for page in (first, second, third)]
+    keys = ["object", "data", "success", "has_more", "first_id", "last_id"]
+    assert keys == list(first.json)
+    assert ("e", "e") == (third.json["first_id"], third.json["last_id"])
+
+
+def test_a_page_may_be_empty(client, admin):
+    """Behind the last entry there is an empty page, with null ends."""
+    admin.add("a")
+
+    assert {
+        "object": "list",
+        "data": [],
+        "success": True,
+        "has_more": False,
+        "first_id": None,
+        "last_id": None,
+    } == client.get("/v1/models?after=zzz").json
+
+
+def test_filters_narrow_the_list(client, admin):
+    """owned_by takes the owner exactly, q a part of id or name in any case."""
+    admin.add("alpha", owned_by="acme")
+    admin.add("beta", owned_by="acme", name="The ALPHABET")
+    admin.add("gamma", owned_by="Acme")
+
+    assert ["alpha", "beta"] == ids(client.get("/v1/models?owned_by=acme"))
+    assert ["alpha", "beta"] == ids(client.get("/v1/models?q=AlPha"))
+    assert ["beta"] == ids(client.get("/v1/models?q=alpha&owned_by=acme&after=alpha"))
+    assert ["object", "data", "success"] == list(client.get("/v1/models?q=a").json)
+
+
+def test_unknown_parameters_are_ignored(client, admin):
+    """A parameter that means nothing here does no harm."""
+    assert 200 == client.get("/v1/models?foo=1&key=nokey&limit=5").status_code
+
+
+@pytest.mark.parametrize(
+    "value", ["0", "1001", "-1", "1.0", "", "x", "+1", "\N{FULLWIDTH DIGIT ONE}"]
+)
+def test_a_limit_outside_its_range_is_refused(client, admin, value):
+    """limit is a whole number from 1 to 1000, or a 400 that names it."""
+    answer = client.get("/v1/models", query_string={"limit": value})
+
+    assert (400, "invalid_value", "limit") == (
+        answer.status_code,
+        answer.json["error"]["code"],
+        answer.json["error"]["param"],
+    )
+
+
+@pytest.mark.parametrize("value", ["", "a//b", "a?b", " ", "\0", "x" * 257])
+def test_a_cursor_that_is_no_id_is_refused(client, admin, value):
+    """after is a possible model id, or a 400 that names it."""
+    answer = client.get("/v1/models", query_string={"after": value})
+
+    assert (400, "after") == (answer.status_code, answer.json["error"]["param"])
+
+
+def test_public_answers_have_the_contracts_headers(client, admin):
+    """A keyless answer is public, a keyed one and an error private; all vary by the same."""
+    key = admin.new_key()
+    keyless = client.get("/v1/models")
+    keyed = client.get("/v1/models", headers={"Authorization": f"Bearer {key}"})
+    error = client.get("/v1/models/absent")
+
+    for answer in (keyless, keyed, error):
+        assert VARY == answer.headers["Vary"]
+        assert "application/json" == answer.headers["Content-Type"]
+        assert "nosniff" == answer.headers["X-Content-Type-Options"]
+    assert "public, no-cache" == keyless.headers["Cache-Control"]
+    assert "private, no-cache" == keyed.headers["Cache-Control"]
+    assert "private, no-cache" == error.headers["Cache-Control"]
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/admin/models", "/nowhere", "/healthz"])
+def test_every_answer_has_one_request_id_under_two_names(client, admin, path):
+    """A request id is made where none is given, and given back where one is."""
+    own = client.get(path).headers
+    given = client.get(path, headers={"X-Request-ID": "a.b-c_1"}).headers
+
+    assert own["x-request-id"] == own["request-id"]
+    assert own["x-request-id"].startswith("req_")
+    assert 28 == len(own["x-request-id"])
+    assert "a.b-c_1" == given["x-request-id"] == given["request-id"]
+
+
+@pytest.mark.parametrize(
+    "given", ["", "a b", "x" * 129, "<script>", "\N{SNOWMAN}".encode().decode("latin-1")]
+)
+def test_a_malformed_request_id_is_replaced(client, given):
+    """Only short ids of harmless characters are given back."""
+    assert (
+        client.get("/healthz", headers={"X-Request-ID": given})
+        .headers["x-request-id"]
+        .startswith("req_")
+    )
+
+
+def test_a_request_id_that_is_a_key_is_replaced(client, admin):
+    """A key sent as request id reaches neither the answer nor the log."""
+    answer = client.get("/healthz", headers={"X-Request-ID": admin.key})
+
+    assert answer.headers["x-request-id"].startswith("req_")
+
+
+def test_the_second_equal_list_encodes_nothing(client, admin, monkeypatch):
+    """A list that stands ready costs one statement, the revision read, and no encoding."""
+    admin.add("x")
+    services = client.application.extensions["roster"]
+    first = client.get("/v1/models").data
+    statements = []
+    services.store._kept.connection.connection.driver_connection.set_trace_callback(
+        statements.append
+    )
+    encoded = []
+    [dialect] = services.dialects
+    monkeypatch.setattr(type(dialect), "entry", lambda *args: encoded.append(args))
+    monkeypatch.setattr(type(dialect), "listing", lambda *args: encoded.append(args))
+    from sqlalchemy import event  # noqa: PLC0415
+
+    event.listen(services.store._engine, "before_cursor_execute", lambda *a: statements.append(a))
+
+    assert first == client.get("/v1/models").data
+    assert ["SELECT catalogue.revision FROM catalogue"] == [
+        " ".join(s.split()) for s in statements
+    ]
+    assert [] == encoded
+
+
+# CORS
+
+
+@pytest.fixture
+def cors(tmp_path, clock):
+    """Return a client of an application that some pages may read."""
+
+    def start(*origins):
+        app = create_app(Settings(instance_path=tmp_path, cors_origins=origins), clock)
+        return app.test_client()
+
+    return start
+
+
+PAGE = "https://chat.example.com"
+
+
+def test_an_allowed_page_may_read_answers_and_errors(cors):
+    """A listed origin is echoed, also on errors, and may read the four headers."""
+    for path in ("/v1/models", "/v1/models/absent", "/v1/other"):
+        headers = cors(PAGE).get(path, headers={"Origin": PAGE}).headers
+
+        assert PAGE == headers["Access-Control-Allow-Origin"]
+        exposed = "x-request-id, request-id, retry-after, etag"
+        assert exposed == headers["Access-Control-Expose-Headers"]
+
+
+def test_any_page_may_read_where_the_star_says_so(cors):
+    """With * the answer is * for everyone."""
+    headers = cors("*").get("/v1/models", headers={"Origin": PAGE}).headers
+
+    assert "*" == headers["Access-Control-Allow-Origin"]
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example.com", "null", PAGE + ":444", None])
+def test_other_pages_may_not(cors, origin):
+    """An origin that is not listed gets no permission, nor does a request without one."""
+    headers = cors(PAGE).get("/v1/models", headers={"Origin": origin} if origin else {}).headers
+
+    assert "Access-Control-Allow-Origin" not in headers
+
+
+@pytest.mark.parametrize("path", ["/admin/models", "/healthz", "/admin/nothing"])
+def test_other_routes_are_no_pages_business(cors, path):
+    """Administration and operation have no CORS headers."""
+    headers = cors("*").get(path, headers={"Origin": PAGE}).headers
+
+    assert [] == [name for name, _ in headers if name.startswith("Access-Control")]
+
+
+def test_the_preflight_echoes_the_headers_asked_for(cors):
+    """A preflight needs no key, and allows whatever headers an SDK sends."""
+    asked = "authorization, x-stainless-os, x-stainless-lang"
+    answer = cors(PAGE).options(
+        "/v1/models/a/b",
+        headers={
+            "Origin": PAGE,
+            "Access-Control-Request-Method": "GET",
+            "Access-Control-Request-Headers": asked,
+            "Authorization": "Bearer wrong",
+        },
+    )
+
+    assert (204, b"") == (answer.status_code, answer.data)
+    assert "GET, HEAD, OPTIONS" == answer.headers["Allow"]
+    assert PAGE == answer.headers["Access-Control-Allow-Origin"]
+    assert asked == answer.headers["Access-Control-Allow-Headers"]
+    assert "Content-Type" not in answer.headers
+
+
+def test_options_without_a_page_says_what_is_allowed(client):
+    """OPTIONS is a 204 with Allow for everyone."""
+    answer = client.options("/v1/models")
+
+    assert (204, "GET, HEAD, OPTIONS") == (answer.status_code, answer.headers["Allow"])
+    assert "Access-Control-Allow-Methods" not in answer.headers

@@ -1,0 +1,476 @@
+"""How a worker follows the store: one image, then changes, outages and dates."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.catalog.errors import StoreUnavailable
+from app.catalog.following import Catalog
+from app.catalog.keys import ApiKey
+from app.catalog.model import Model, Permission
+from app.catalog.ports import Changes, Image
+from app.catalog.visibility import ANONYMOUS
+
+#: 2027-01-15T00:00:00Z
+MIDNIGHT = 1_799_971_200
+#: Seconds that threads wait for one another before the test fails.
+PATIENCE = 30
+
+
+def entry(model_id, **fields):
+    permission = Permission(id="modelperm-x", created=0)
+    return Model(
+        id=model_id, created=0, owned_by="c", root=model_id, permission=(permission,), **fields
+    )
+
+
+class MemoryFeed:
+    """A feed in memory, with a log that can be cut and a switch for outages."""
+
+    def __init__(self, *models):
+        self.models = {model.id: model for model in models}
+        self.keys = {}
+        self.number = 1
+        #: By revision, what changed: the id of an entry or the kid of a key.
+        self.log = {}
+        self.logs_lost = False
+        #: Why the feed cannot be read; None while it can.
+        self.down = None
+        #: The calls that may fail while the feed is down.
+        self.failing = {"revision", "load", "changes_since"}
+        #: Every read beyond the revision.
+        self.reads = []
+
+    def put(self, model):
+        self.number += 1
+        self.models[model.id] = model
+        self.log[self.number] = ("model", model.id)
+
+    def remove(self, model_id):
+        self.number += 1
+        del self.models[model_id]
+        self.log[self.number] = ("model", model_id)
+
+    def put_key(self, kid):
+        self.number += 1
+        self.keys[kid] = ApiKey(kid=kid, digest=f"digest of {kid}", name=kid, created=0)
+        self.log[self.number] = ("key", kid)
+
+    def restore(self, number, *models):
+        """Put back a backup of another time: what was written since never was."""
+        self.number = number
+        self.models = {model.id: model for model in models}
+        self.log = {n: change for n, change in self.log.items() if n <= number}
+
+    def _fail(self, call):
+        if self.down is not None and call in self.failing:
+            raise StoreUnavailable(self.down)
+
+    def revision(self):
+        self._fail("revision")
+        return self.number
+
+    def load(self):
+        self.reads.append("load")
+        self._fail("load")
+        return Image(self.number, list(self.models.values()), list(self.keys.values()))
+
+    def changes_since(self, revision):
+        self.reads.append("changes")
+        self._fail("changes_since")
+        news = range(revision + 1, self.number + 1)
+        if self.logs_lost or not news or any(n not in self.log for n in news):
+            return None
+        changed = [self.log[n] for n in news]
+        return Changes(
+            self.number,
+            {i: self.models.get(i) for kind, i in changed if kind == "model"},
+            {i: self.keys[i] for kind, i in changed if kind == "key"},
+        )
+
+
+@pytest.fixture
+def feed():
+    return MemoryFeed(entry("a"))
+
+
+@pytest.fixture
+def monotonic(clock):
+    """A second clock, which starts elsewhere and is never set back."""
+    return type(clock)(500.0)
+
+
+@pytest.fixture
+def catalog(feed, clock, monotonic):
+    clock.now = MIDNIGHT
+    return Catalog(feed, clock, monotonic)
+
+
+def seen(catalog):
+    """Return what anybody sees now, and at which revision."""
+    current = catalog.current()
+    return current.revision, [model.id for model in current.visible_to(ANONYMOUS)]
+
+
+class TestFollowing:
+    def test_the_first_image_is_loaded_once(self, catalog, feed):
+        """Everything is loaded for the first request, and kept."""
+        first = catalog.current()
+        second = catalog.current()
+
+        assert first is second
+        assert ["load"] == feed.reads
+        assert (1, ["a"]) == seen(catalog)
+
+    @pytest.mark.usefixtures("catalog")
+    def test_nothing_is_read_before_it_is_asked_for(self, feed):
+        """Making the catalogue reads nothing."""
+        assert [] == feed.reads
+
+    def test_a_change_is_seen_at_once(self, catalog, feed):
+        """Each write is there at the next look, by its change alone."""
+        catalog.current()
+        states = []
+        feed.put(entry("b"))
+        states.append(seen(catalog))
+        feed.put(entry("b", name="B"))
+        states.append(catalog.current().by_id["b"].name)
+        feed.remove("a")
+        states.append(seen(catalog))
+
+        assert [(2, ["a", "b"]), "B", (4, ["b"])] == states
+        assert ["load", "changes", "changes", "changes"] == feed.reads
+
+    def test_several_changes_are_followed_in_one_step(self, catalog, feed):
+        """However many writes there were, they are read as one change."""
+        catalog.current()
+        feed.put(entry("b"))
+        feed.put(entry("c"))
+        feed.remove("b")
+        feed.remove("a")
+
+        assert (5, ["c"]) == seen(catalog)
+        assert ["load", "changes"] == feed.reads
+
+    def test_keys_are_followed_too(self, catalog, feed):
+        """A new key is known at the next look."""
+        catalog.current()
+        feed.put_key("k")
+
+        assert ["k"] == [key.kid for key in catalog.current().keys]
+        assert ["load", "changes"] == feed.reads
+
+    def test_a_cut_log_loads_everything(self, catalog, feed):
+        """Where the log does not tell what changed, the whole image is loaded anew."""
+        catalog.current()
+        feed.put(entry("b"))
+        feed.remove("a")
+        feed.logs_lost = True
+
+        assert (3, ["b"]) == seen(catalog)
+        assert ["load", "changes", "load"] == feed.reads
+
+    def test_a_restored_backup_loads_everything(self, catalog, feed):
+        """A revision below the one seen is another history: everything is loaded anew."""
+        for name in "bcd":
+            feed.put(entry(name))
+        catalog.current()
+        feed.restore(2, entry("a"), entry("x"))
+
+        assert (2, ["a", "x"]) == seen(catalog)
+        assert ["load", "load"] == feed.reads
+
+    def test_a_restored_backup_is_followed_from_there(self, catalog, feed):
+        """After a restored backup, changes are followed as before."""
+        feed.put(entry("b"))
+        catalog.current()
+        feed.restore(1, entry("a"))
+        catalog.current()
+        feed.put(entry("c"))
+
+        assert (2, ["a", "c"]) == seen(catalog)
+        assert ["load", "load", "changes"] == feed.reads
+
+    @settings(deadline=None)
+    @given(
+        st.lists(
+            st.tuples(
+                st.sampled_from(["put", "remove", "key", "look", "lose", "fail", "heal"]),
+                st.sampled_from("abc"),
+            ),
+            max_size=20,
+        )
+    )
+    def test_any_history_ends_in_what_is_stored(self, steps):
+        """After any writes, looks, outages and lost logs, what is served is what is stored."""
+        feed = MemoryFeed()
+        catalog = Catalog(feed, lambda: 0.0, lambda: 0.0)
+        catalog.current()
+        for step, name in steps:
+            if step == "put":
+                feed.put(entry(name))
+            elif step == "remove" and name in feed.models:
+                feed.remove(name)
+            elif step == "key":
+                feed.put_key(name)
+            elif step == "lose":
+                feed.log.clear()
+            elif step in ("fail", "heal"):
+                feed.down = "gone" if step == "fail" else None
+            catalog.current()
+        feed.down = None
+
+        assert (feed.number, sorted(feed.models)) == seen(catalog)
+        assert sorted(feed.keys) == sorted(key.kid for key in catalog.current().keys)
+
+
+class TestOutage:
+    def test_the_last_image_goes_on_serving(self, catalog, feed):
+        """While the store cannot be read, reads are answered from the last image."""
+        catalog.current()
+        feed.put(entry("b"))
+        feed.down = "disk gone"
+
+        assert (1, ["a"]) == seen(catalog)
+        assert "disk gone" == catalog.outage
+
+    @pytest.mark.parametrize("call", ["changes_since", "load"])
+    def test_an_outage_may_begin_in_the_middle(self, catalog, feed, call):
+        """An outage that begins after the revision was read leaves the last image whole."""
+        catalog.current()
+        feed.put(entry("b"))
+        feed.logs_lost = call == "load"
+        feed.down = "disk gone"
+        feed.failing = {call}
+
+        assert (1, ["a"]) == seen(catalog)
+        assert "disk gone" == catalog.outage
+
+    def test_the_reason_is_that_of_the_last_failure(self, catalog, feed):
+        """An outage that changes its reason says so."""
+        catalog.current()
+        reasons = []
+        for feed.down in ("locked", "locked", "disk gone"):
+            catalog.current()
+            reasons.append(catalog.outage)
+
+        assert ["locked", "locked", "disk gone"] == reasons
+
+    def test_the_age_is_told_since_the_last_confirmation(self, catalog, feed, clock, monotonic):
+        """The age of the image counts from the store's last word, whatever the clock says."""
+        ages = []
+        catalog.current()
+        for feed.down, passed in ((None, 2.0), (None, 1.0), ("gone", 4.0), ("gone", 8.0)):
+            monotonic.now += passed
+            clock.now -= 1000
+            ages.append(catalog.age)
+            catalog.current()
+            ages.append(catalog.age)
+
+        assert [2, 0, 1, 0, 4, 4, 12, 12] == ages
+
+    def test_the_store_recovers(self, catalog, feed, monotonic):
+        """With the store back, what was written meanwhile is there and the outage is over."""
+        catalog.current()
+        feed.down = "gone"
+        catalog.current()
+        monotonic.now += 9
+        feed.put(entry("b"))
+        feed.down = None
+
+        assert (2, ["a", "b"]) == seen(catalog)
+        assert (None, 0) == (catalog.outage, catalog.age)
+        assert ["load", "changes"] == feed.reads
+
+    def test_without_any_image_there_is_no_answer(self, catalog, feed):
+        """Where nothing was ever loaded, the outage is the caller's, with its reason."""
+        feed.down = "no file"
+        with pytest.raises(StoreUnavailable) as caught:
+            catalog.current()
+
+        assert ("no file", "no file") == (caught.value.reason, catalog.outage)
+
+    def test_a_first_image_that_fails_is_tried_again(self, catalog, feed):
+        """A first image that could not be loaded is loaded by the next request."""
+        feed.down = "locked"
+        feed.failing = {"load"}
+        with pytest.raises(StoreUnavailable):
+            catalog.current()
+        feed.down = None
+
+        assert (1, ["a"]) == seen(catalog)
+        assert None is catalog.outage
+
+    def test_an_outage_is_logged_at_its_ends(self, catalog, feed, caplog):
+        """The log has one line when an outage begins and one when it is over, not one a read."""
+        catalog.current()
+        for feed.down in ("gone", "gone", "gone", None, None):
+            catalog.current()
+
+        assert [
+            ("ERROR", "The store cannot be read: gone"),
+            ("WARNING", "The store can be read again."),
+        ] == [(record.levelname, record.getMessage()) for record in caplog.records]
+
+
+class TestDates:
+    @pytest.fixture
+    def feed(self):
+        return MemoryFeed(
+            entry("new", available_from=MIDNIGHT + 10), entry("old", shutdown_date="2027-01-16")
+        )
+
+    def test_dates_turn_the_list_without_a_write(self, catalog, feed, clock):
+        """Entries come and go at their second, and nothing is read for it."""
+        shown = []
+        for seconds in (0, 9, 10, 24 * 60 * 60 - 1, 24 * 60 * 60):
+            clock.now = MIDNIGHT + seconds
+            shown.append(seen(catalog))
+
+        assert [
+            (1, ["old"]),
+            (1, ["old"]),
+            (1, ["new", "old"]),
+            (1, ["new", "old"]),
+            (1, ["new"]),
+        ] == shown
+        assert ["load"] == feed.reads
+
+    def test_a_clock_set_back_turns_the_list_back(self, catalog, clock):
+        """A clock that was wrong and is set right shows what the right time shows."""
+        shown = []
+        for seconds in (24 * 60 * 60, 10, 9, 10):
+            clock.now = MIDNIGHT + seconds
+            shown.append(seen(catalog)[1])
+
+        assert [["new"], ["new", "old"], ["old"], ["new", "old"]] == shown
+
+    def test_within_a_stretch_the_snapshot_is_the_same(self, catalog, clock):
+        """Between two dates nothing is computed anew."""
+        first = catalog.current()
+        clock.now += 9
+
+        assert first is catalog.current()
+
+    def test_dates_turn_the_list_in_an_outage_too(self, catalog, feed, clock):
+        """An entry goes at its date even while the store cannot be read."""
+        catalog.current()
+        feed.down = "gone"
+        clock.now = MIDNIGHT + 24 * 60 * 60
+
+        assert (1, ["new"]) == seen(catalog)
+
+    def test_a_change_brings_its_own_dates(self, catalog, feed, clock):
+        """The dates of an entry added later turn the list as well."""
+        catalog.current()
+        feed.put(entry("later", available_from=MIDNIGHT + 5))
+        before = seen(catalog)
+        clock.now = MIDNIGHT + 5
+
+        assert ((2, ["old"]), (2, ["later", "old"])) == (before, seen(catalog))
+
+
+class TogetherFeed(MemoryFeed):
+    """A feed whose revision is told to two threads at once, each knowing what it had before."""
+
+    together = None
+
+    def revision(self):
+        number = super().revision()
+        if self.together is not None:
+            self.together.wait(PATIENCE)
+        return number
+
+
+class TogetherClock:
+    """A clock that tells the time to two threads at once."""
+
+    def __init__(self, now):
+        self.now = now
+        self.together = None
+
+    def __call__(self):
+        if self.together is not None:
+            self.together.wait(PATIENCE)
+        return self.now
+
+
+def follow_in_two_threads(catalog):
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(catalog.current) for _ in range(2)]
+        return [answer.result(PATIENCE) for answer in asked]
+
+
+class TestThreads:
+    @pytest.fixture
+    def feed(self):
+        return TogetherFeed(entry("a"), entry("new", available_from=MIDNIGHT + 10))
+
+    def test_two_threads_load_the_first_image_once(self, catalog, feed):
+        """Of two threads without an image one loads it and both serve it."""
+        feed.together = threading.Barrier(2)
+        one, other = follow_in_two_threads(catalog)
+
+        assert one is other
+        assert ["load"] == feed.reads
+
+    def test_two_threads_follow_a_change_once(self, catalog, feed):
+        """Of two threads that notice a change one reads it and both serve it."""
+        catalog.current()
+        feed.put(entry("b"))
+        feed.together = threading.Barrier(2)
+        one, other = follow_in_two_threads(catalog)
+
+        assert one is other
+        assert (2, ["load", "changes"]) == (one.revision, feed.reads)
+
+    def test_two_threads_load_a_restored_backup_once(self, catalog, feed):
+        """Of two threads that notice a restored backup one loads it and both serve it."""
+        feed.put(entry("b"))
+        catalog.current()
+        feed.restore(1, entry("x"))
+        feed.together = threading.Barrier(2)
+        one, other = follow_in_two_threads(catalog)
+
+        assert one is other
+        assert (1, ["load", "load"]) == (one.revision, feed.reads)
+
+    def test_two_threads_turn_the_list_once(self, feed):
+        """Of two threads that meet a date one turns the list and both serve it."""
+        clock = TogetherClock(MIDNIGHT)
+        catalog = Catalog(feed, clock, lambda: 0.0)
+        catalog.current()
+        clock.now = MIDNIGHT + 10
+        clock.together = threading.Barrier(2)
+        one, other = follow_in_two_threads(catalog)
+
+        assert one is other
+        assert ["a", "new"] == [model.id for model in one.visible_to(ANONYMOUS)]
+
+    def test_a_thread_that_comes_late_does_not_go_back(self, catalog, feed):
+        """A thread that read an older revision serves the newer image that is there by now."""
+        catalog.current()
+        feed.put(entry("b"))
+        read, go_on = threading.Event(), threading.Event()
+        told = feed.revision
+
+        def slow_revision():
+            number = told()
+            read.set()
+            assert go_on.wait(PATIENCE)
+            return number
+
+        with ThreadPoolExecutor(1) as pool:
+            feed.revision = slow_revision
+            late = pool.submit(catalog.current)
+            assert read.wait(PATIENCE)
+            feed.revision = told
+            feed.put(entry("c"))
+            newer = catalog.current()
+            go_on.set()
+
+            assert newer is late.result(PATIENCE)
+        assert (3, ["load", "changes"]) == (newer.revision, feed.reads)

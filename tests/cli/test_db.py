@@ -1,0 +1,253 @@
+"""``flask db``: the database itself, from the terminal."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from click.testing import Result
+from flask import Flask
+
+from app import create_app
+from app.catalog.model import Model
+from app.settings import Settings
+from app.store.engine import sqlite
+from app.store.store import Store
+
+PAST = "Error: The schema is not this program's: 'flask db upgrade' brings an older one up."
+
+
+@pytest.fixture
+def run(app: Flask) -> Callable[..., Result]:
+    """Run ``flask`` with these arguments."""
+    runner = app.test_cli_runner()
+    return lambda *args: runner.invoke(args=args)
+
+
+@pytest.fixture
+def store(app: Flask) -> Store:
+    return app.extensions["roster"].store
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Store]:
+    """Open the database at `path` by a program of its own."""
+    settings = Settings(instance_path=path.parent, database_url=f"sqlite:///{path}")
+    store = create_app(settings).extensions["roster"].store
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def execute(store: Store, statement: str, **values: str) -> None:
+    with store._engine.begin() as connection:
+        connection.execute(sa.text(statement), values)
+
+
+def test_upgrade(run: Callable[..., Result], store: Store) -> None:
+    """An upgrade makes the database, and a second one finds nothing to do."""
+    assert not store.path.exists()
+
+    first = run("db", "upgrade")
+    made = store.path.read_bytes()
+    second = run("db", "upgrade")
+
+    assert (0, f"{store.path} has schema 1.\n") == (first.exit_code, first.stdout)
+    assert (0, first.stdout) == (second.exit_code, second.stdout)
+    assert made == store.path.read_bytes()
+
+
+def test_short_path(
+    run: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A path below the current folder is shown relative."""
+    monkeypatch.chdir(tmp_path)
+
+    assert "instance/roster.db has schema 1.\n" == run("db", "upgrade").stdout
+
+
+def test_status(run: Callable[..., Result], store: Store) -> None:
+    """The status says where the database is and what is in it."""
+    run("models", "add", "x")
+
+    facts = json.loads(run("db", "status", "--json").stdout)
+    table = run("db", "status")
+
+    assert {
+        "database": str(store.path),
+        "schema": 1,
+        "newest_schema": 1,
+        "revision": 2,
+        "entries": 1,
+        "keys": 1,
+        "problem": None,
+    } == facts
+    assert (0, ["FACT", "VALUE"]) == (table.exit_code, table.stdout.split()[:2])
+    assert {name: str(value) for name, value in facts.items() if name != "problem"} == dict(
+        line.split(None, 1) for line in table.stdout.splitlines()[1:]
+    )
+
+
+def test_status_without_database(run: Callable[..., Result], store: Store) -> None:
+    """Where there is no database, status says how to make one, and makes none."""
+    done = run("db", "status", "--json")
+
+    assert 1 == done.exit_code
+    assert "Error: There is no database yet: 'flask db upgrade' makes it.\n" == done.stderr
+    assert json.loads(done.stdout)["schema"] is None
+    assert not store.path.exists()
+
+
+@pytest.mark.parametrize(
+    ("statement", "sentence"),
+    [
+        ("UPDATE alembic_version SET version_num = '0002'", PAST),
+        ("UPDATE alembic_version SET version_num = '0000'", PAST),
+        ("UPDATE alembic_version SET version_num = 'ae1027a6acf'", "Error: "),
+        ("DROP TABLE alembic_version", "Error: There is no database yet"),
+        ("DROP TABLE models", "Error: no such table: models"),
+    ],
+)
+def test_status_of_unusable(
+    run: Callable[..., Result], store: Store, statement: str, sentence: str
+) -> None:
+    """A database that cannot serve as it is has the exit code 1 and a sentence why."""
+    store.open()
+    execute(store, statement)
+
+    done = run("db", "status")
+
+    assert sentence in done.stderr
+    assert 1 == done.exit_code
+    assert str(store.path) in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("version", "sentence"),
+    [
+        ("0002", "Error: The database has schema 2, this program knows schemas up to 1: "),
+        ("ae1027a6acf", "Error: "),
+    ],
+)
+def test_upgrade_of_unknown(
+    run: Callable[..., Result], store: Store, version: str, sentence: str
+) -> None:
+    """A schema that is not ours, or newer, is refused in a sentence and stays as it is."""
+    store.open()
+    execute(store, "UPDATE alembic_version SET version_num = :version", version=version)
+    store.close()
+
+    done = run("db", "upgrade")
+
+    assert sentence in done.stderr
+    assert (1, "") == (done.exit_code, done.stdout)
+    with store._engine.connect() as connection:
+        assert version == connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+
+
+@pytest.mark.parametrize("command", [["status"], ["upgrade"], ["backup", "copy.db"]])
+def test_corrupt(
+    run: Callable[..., Result],
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: list[str],
+) -> None:
+    """A file that is no database is told in a sentence and stays as it is."""
+    monkeypatch.chdir(tmp_path)
+    store.path.parent.mkdir()
+    store.path.write_bytes(b"no database at all" * 100)
+
+    done = run("db", *command)
+
+    assert (1, "Error: file is not a database\n") == (done.exit_code, done.stderr)
+    assert b"no database at all" * 100 == store.path.read_bytes()
+    assert [store.path.parent] == list(tmp_path.iterdir())
+
+
+def test_backup(run: Callable[..., Result], store: Store, tmp_path: Path) -> None:
+    """A backup is a whole database of its own, with everything that was committed."""
+    run("models", "add", "x", "name=X")
+    run("keys", "create", "billing")
+    copy = tmp_path / "copy" / "copy.db"
+    copy.parent.mkdir()
+
+    done = run("db", "backup", str(copy))
+    run("models", "add", "later")
+
+    assert (0, f"Wrote {copy}, {copy.stat().st_size} bytes.\n") == (done.exit_code, done.stdout)
+    assert [copy] == list(copy.parent.iterdir())
+    with opened(copy) as restored:
+        image = restored.load()
+    assert ["X"] == [model.name for model in image.models]
+    assert set(image.keys) == set(store.load().keys)
+    assert 3 == image.revision
+
+
+def test_backup_during_write(run: Callable[..., Result], store: Store, tmp_path: Path) -> None:
+    """A backup neither waits for a write nor has half of it."""
+    copy = tmp_path / "copy.db"
+    run("models", "add", "x")
+
+    with store.transaction(actor="test", now=0) as transaction:
+        transaction.put_model(Model.compose({"id": "y"}, now=0), None)
+        done = run("db", "backup", str(copy))
+
+    assert 0 == done.exit_code
+    connection = sqlite.connect(copy)
+    try:
+        assert [("ok",)] == connection.execute("PRAGMA integrity_check").fetchall()
+        assert [("x",)] == connection.execute("SELECT id FROM models").fetchall()
+    finally:
+        connection.close()
+    assert ["x", "y"] == sorted(model.id for model in store.load().models)
+
+
+def test_backup_onto_file(run: Callable[..., Result], tmp_path: Path) -> None:
+    """A backup onto a file that exists is refused, and leaves the file and the folder."""
+    copy = tmp_path / "copies" / "copy.db"
+    copy.parent.mkdir()
+    copy.write_text("precious")
+    run("db", "upgrade")
+
+    done = run("db", "backup", str(copy))
+
+    assert done.stderr.startswith(f"Error: {copy} exists already")
+    assert str(copy) in done.stderr
+    assert (1, "") == (done.exit_code, done.stdout)
+    assert "precious" == copy.read_text()
+    assert [copy] == list(copy.parent.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "sentence"),
+    [
+        (["backup"], 2, "Error: Missing argument 'FILE'."),
+        (["backup", "new.db"], 1, "Error: There is no database "),
+        (["backup", "absent/copy.db"], 1, "Error: "),
+        (["backup", "."], 1, "Error: "),
+        (["backup", ".."], 1, "Error: "),
+        (["downgrade"], 2, "Error: No such command 'downgrade'."),
+    ],
+)
+def test_mistake(
+    run: Callable[..., Result],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    args: list[str],
+    code: int,
+    sentence: str,
+) -> None:
+    """A mistake is told in a sentence and gives an exit code."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+    done = run("db", *args)
+
+    assert sentence in done.stderr
+    assert (code, "") == (done.exit_code, done.stdout)
+    assert [] == list(Path().iterdir())

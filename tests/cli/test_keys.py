@@ -1,0 +1,278 @@
+"""``flask keys``: who may read and administer, from the terminal."""
+
+import getpass
+import json
+import os
+import pwd
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from click.testing import Result
+from flask import Flask
+from flask.testing import FlaskClient
+
+from app.catalog.keys import mint, parse_kid
+from app.store.tables import changes
+
+NOW = 1_800_000_000
+DAY = 86_400
+UNKNOWN = "00000000"
+
+
+@pytest.fixture
+def run(app: Flask) -> Callable[..., Result]:
+    """Run ``flask keys`` with these arguments."""
+    runner = app.test_cli_runner()
+    return lambda *args: runner.invoke(args=["keys", *args])
+
+
+@pytest.fixture
+def create(run: Callable[..., Result]) -> Callable[..., dict[str, Any]]:
+    """Make a key and return what is told of it."""
+    return lambda *args: json.loads(run("create", "billing", *args, "--json").stdout)
+
+
+def log(app: Flask) -> list[Any]:
+    """Return actor, action and key of each change."""
+    with app.extensions["roster"].store._engine.connect() as connection:
+        columns = (changes.c.actor, changes.c.action, changes.c.kid)
+        return [tuple(row) for row in connection.execute(sa.select(*columns))]
+
+
+def status(client: FlaskClient, key: str) -> int:
+    return client.get("/v1/models", headers={"Authorization": f"Bearer {key}"}).status_code
+
+
+def test_create(run: Callable[..., Result], client: FlaskClient) -> None:
+    """The new key is all of standard output, and it works at once."""
+    done = run("create", "billing")
+
+    key = done.stdout.strip()
+    kid = parse_kid(key)
+    assert 0 == done.exit_code
+    assert kid is not None
+    assert (
+        f"Key {kid} for billing, expires: -. It is shown this once: keep it now.\n" == done.stderr
+    )
+    assert 200 == status(client, key)
+    assert 401 == status(client, mint())
+
+
+def test_create_json(create: Callable[..., dict[str, Any]]) -> None:
+    """With --json, create prints the id, the key and its facts, as the route does."""
+    made = create("--organization=acme", "--group=red", "--group=blue", "--expires-in=90d")
+
+    assert ["id", "key", "name", "scopes", "organization", "groups", "created", "expires_at"] == [
+        name for name in made if name not in ("retires_at", "revoked_at")
+    ]
+    assert parse_kid(made.pop("key")) == made.pop("id")
+    assert {
+        "name": "billing",
+        "scopes": ["read"],
+        "organization": "acme",
+        "groups": ["red", "blue"],
+        "created": NOW,
+        "expires_at": NOW + 90 * DAY,
+        "retires_at": None,
+        "revoked_at": None,
+    } == made
+
+
+def test_create_admin(create: Callable[..., dict[str, Any]], client: FlaskClient) -> None:
+    """A key made with --admin administers, one made without does not."""
+    answers = [
+        client.get("/admin/models", headers={"Authorization": f"Bearer {made['key']}"})
+        for made in (create("--admin"), create())
+    ]
+
+    assert [200, 403] == [answer.status_code for answer in answers]
+
+
+@pytest.mark.parametrize(
+    ("span", "seconds"), [("45s", 45), ("45", 45), ("30m", 1800), ("24h", DAY), ("2d", 2 * DAY)]
+)
+def test_time_spans(create: Callable[..., dict[str, Any]], span: str, seconds: int) -> None:
+    """A time span is a number with s, m, h or d, or seconds."""
+    assert NOW + seconds == create("--expires-in", span)["expires_at"]
+
+
+def test_list(
+    run: Callable[..., Result], create: Callable[..., dict[str, Any]], clock: Any
+) -> None:
+    """The list shows every key, oldest first, and its state, but no secret."""
+    run("list")  # makes the first key
+    clock.now += 1
+    active = create("--organization=acme", "--group=red", "--group=blue")
+    clock.now += 1
+    expired = create("--expires-in=60")
+    clock.now += 1
+    revoked = create("--admin")
+    run("revoke", revoked["id"])
+    clock.now += 60
+
+    text = run("list").stdout
+    rows = [" ".join(line.split()) for line in text.splitlines()]
+    data = json.loads(run("list", "--json").stdout)["data"]
+
+    assert [
+        "ID NAME SCOPES ORGANIZATION GROUPS EXPIRES STATE",
+        f"{active['id']} billing read acme red blue - active",
+        f"{expired['id']} billing read - - 2027-01-15 08:01 expired",
+        f"{revoked['id']} billing read admin - - - revoked",
+    ] == [rows[0], *rows[2:]]
+    assert [row[:8] for row in rows[1:]] == [key["id"] for key in data]
+    assert ["admin"] == data[0]["scopes"]
+    assert all("key" not in key and "digest" not in key for key in data)
+    assert active["key"] not in text
+
+
+def test_revoke(
+    app: Flask, run: Callable[..., Result], create: Callable[..., Any], client: FlaskClient
+) -> None:
+    """A revoked key is refused at the next request; to revoke it again changes nothing."""
+    made = create()
+    assert 200 == status(client, made["key"])
+
+    done = run("revoke", made["id"])
+    before = log(app)
+
+    assert (0, f"Revoked {made['id']}.\n") == (done.exit_code, done.stdout)
+    assert 401 == status(client, made["key"])
+    assert 0 == run("revoke", made["id"]).exit_code
+    assert before == log(app)
+
+
+@pytest.mark.parametrize(
+    ("args", "grace"), [([], DAY), (["--grace=1h"], 3600), (["--grace=0"], 0)]
+)
+def test_rotate(
+    run: Callable[..., Result],
+    create: Callable[..., dict[str, Any]],
+    client: FlaskClient,
+    clock: Any,
+    *,
+    args: list[str],
+    grace: int,
+) -> None:
+    """A rotated key has a successor like itself, and lives until the grace is over."""
+    old = create("--organization=acme", "--group=red", "--admin")
+
+    done = run("rotate", old["id"], *args)
+
+    new = done.stdout.strip()
+    assert 0 == done.exit_code
+    assert parse_kid(new) not in (None, old["id"])
+    clock.now += grace - 0.001
+    assert [200, 200] == [status(client, old["key"]), status(client, new)]
+    clock.now += 0.001
+    assert [401, 200] == [status(client, old["key"]), status(client, new)]
+
+
+def test_rotate_json(
+    run: Callable[..., Result], create: Callable[..., dict[str, Any]], clock: Any
+) -> None:
+    """The successor has the old key's facts; a grace never makes the old one live longer."""
+    old = create("--organization=acme", "--group=red", "--expires-in=60")
+    clock.now += 1
+
+    new = json.loads(run("rotate", old["id"], "--json").stdout)
+
+    fresh = {"id", "key", "created"}
+    assert {k: v for k, v in old.items() if k not in fresh} == {
+        k: v for k, v in new.items() if k not in fresh
+    }
+    assert NOW + 1 == new["created"]
+    data = {key["id"]: key for key in json.loads(run("list", "--json").stdout)["data"]}
+    assert NOW + 60 == data[old["id"]]["expires_at"]
+
+
+def test_actor(
+    app: Flask,
+    run: Callable[..., Result],
+    create: Callable[..., dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The log says who at the terminal changed which key."""
+    monkeypatch.setenv("LOGNAME", "ada")
+
+    old = create()["id"]
+    new = json.loads(run("rotate", old, "--json").stdout)["id"]
+    run("revoke", new)
+
+    assert [
+        ("cli:ada", "key.create", old),
+        ("cli:ada", "key.create", new),
+        ("cli:ada", "key.rotate", old),
+        ("cli:ada", "key.revoke", new),
+    ] == log(app)[1:]
+
+
+def test_nameless_actor(
+    app: Flask, create: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user without a name, as in a container, is logged by number."""
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    with pytest.raises((KeyError, OSError)):
+        getpass.getuser()
+
+    kid = create()["id"]
+
+    assert (f"cli:{os.getuid()}", "key.create", kid) == log(app)[-1]
+
+
+#: What is typed, the exit code and what is said.
+MISTAKES = [
+    (["create"], 2, "Error: Missing argument 'NAME'."),
+    (["create", ""], 1, "Error: name: Must be 1 to 256 characters long."),
+    (["create", "x", "--organization=*"], 1, "Error: organization: Must name one organization"),
+    (["create", "x", "--group="], 1, "Error: groups.0: Must be 1 to 256 characters long."),
+    (["create", "x", "--expires-in=0"], 1, "Error: expires_at: Must be in the future"),
+    (["create", "x", "--expires-in=999999999d"], 1, "Error: expires_at: Must be between 0 and"),
+    (["create", "x", "--expires-in=-1d"], 2, "'-1d' is no time span such as 90d, 24h, 30m"),
+    (["create", "x", "--expires-in=1w"], 2, "'1w' is no time span such as 90d, 24h, 30m"),
+    (["revoke", UNKNOWN], 1, "Error: The key '00000000' does not exist."),
+    (["revoke", "\udcff"], 1, "Error: An argument is not valid UTF-8."),
+    (["rotate", UNKNOWN], 1, "Error: The key '00000000' does not exist."),
+    (["rotate", "\udcff"], 1, "Error: An argument is not valid UTF-8."),
+    (["rotate", UNKNOWN, "--grace=91d"], 1, "Error: grace: Must be between 0 and 7776000."),
+    (["rotate", UNKNOWN, "--grace=soon"], 2, "'soon' is no time span such as 90d, 24h, 30m"),
+]
+
+
+@pytest.mark.parametrize(("args", "code", "sentence"), MISTAKES)
+def test_mistake(
+    app: Flask, run: Callable[..., Result], args: list[str], code: int, sentence: str
+) -> None:
+    """A mistake is told in a sentence, gives an exit code and changes nothing."""
+    run("list")
+    before = log(app)
+
+    done = run(*args)
+
+    assert sentence in done.stderr
+    assert (code, "") == (done.exit_code, done.stdout)
+    assert before == log(app)
+
+
+@pytest.mark.parametrize("end", ["revoked", "expired"])
+def test_rotate_dead_key(
+    run: Callable[..., Result],
+    create: Callable[..., dict[str, Any]],
+    clock: Any,
+    end: str,
+) -> None:
+    """A key that is refused has no successor."""
+    kid = create("--expires-in=60")["id"]
+    if end == "revoked":
+        run("revoke", kid)
+    else:
+        clock.now += 60
+
+    done = run("rotate", kid)
+
+    sentence = f"Error: The key '{kid}' is {end} and cannot be rotated; create a new one.\n"
+    assert (1, "", sentence) == (done.exit_code, done.stdout, done.stderr)

@@ -1,0 +1,208 @@
+"""``flask models``: the entries of the catalogue, from the terminal."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from click.testing import Result
+from flask import Flask
+
+from app.store.tables import changes
+
+
+@pytest.fixture
+def run(app: Flask) -> Callable[..., Result]:
+    """Run ``flask`` with these arguments."""
+    runner = app.test_cli_runner()
+    return lambda *args, **kwargs: runner.invoke(args=args, **kwargs)
+
+
+def log(app: Flask) -> list[Any]:
+    """Return actor, action and model of each change."""
+    with app.extensions["roster"].store._engine.connect() as connection:
+        columns = (changes.c.actor, changes.c.action, changes.c.model_id)
+        return [tuple(row) for row in connection.execute(sa.select(*columns))]
+
+
+def shown(run: Callable[..., Result], model_id: str) -> dict[str, Any]:
+    return json.loads(run("models", "show", model_id, "--json").stdout)
+
+
+def test_add(run: Callable[..., Result]) -> None:
+    """An entry is added with text as it is and JSON for what is not text."""
+    done = run("models", "add", "x", "name=7", "context_length=8192", "supported_parameters=[]")
+
+    assert (0, "Added x at revision 2.\n", "") == (done.exit_code, done.stdout, done.stderr)
+    entry = shown(run, "x")
+    assert ("7", 8192, []) == (
+        entry["name"],
+        entry["context_length"],
+        entry["supported_parameters"],
+    )
+    assert ("custom", 1_800_000_000, 2) == (entry["owned_by"], entry["created"], entry["revision"])
+
+
+def test_add_json(run: Callable[..., Result]) -> None:
+    """With --json, add prints the entry as it is stored."""
+    done = run("models", "add", "x", "name=a=b", "--json")
+
+    assert shown(run, "x") == json.loads(done.stdout)
+    assert "a=b" == shown(run, "x")["name"]
+
+
+def test_add_file(run: Callable[..., Result], tmp_path: Path) -> None:
+    """Fields come from a file or standard input, and assignments go before them."""
+    (tmp_path / "fields.json").write_text('{"name": "file", "owned_by": "acme"}')
+
+    assert 0 == run("models", "add", "x", "--file", tmp_path / "fields.json", "name=X").exit_code
+    assert 0 == run("models", "add", "y", "--file", "-", input='{"created": 5}').exit_code
+
+    assert ("X", "acme") == (shown(run, "x")["name"], shown(run, "x")["owned_by"])
+    assert 5 == shown(run, "y")["created"]
+
+
+def test_list(run: Callable[..., Result]) -> None:
+    """The list has all entries in order, hidden ones too, or those of an owner or a word."""
+    run("models", "add", "b", "created=0", "owned_by=acme", "permission=[]")
+    run("models", "add", "a", "created=60", "name=Big")
+
+    assert (
+        "ID  OWNED BY  CREATED           REVISION\n"
+        "a   custom    1970-01-01 00:01  3\n"
+        "b   acme      1970-01-01 00:00  2\n"
+    ) == run("models", "list").stdout
+    assert [shown(run, "a"), shown(run, "b")] == json.loads(
+        run("models", "list", "--json").stdout
+    )["data"]
+    for option, model_id in (("--owned-by=acme", "b"), ("--q=bIG", "a")):
+        [entry] = json.loads(run("models", "list", option, "--json").stdout)["data"]
+        assert model_id == entry["id"]
+
+
+def test_empty_list(run: Callable[..., Result]) -> None:
+    """An empty catalogue is a heading alone, and in JSON an empty list."""
+    assert "ID  OWNED BY  CREATED  REVISION\n" == run("models", "list").stdout
+    assert '{"object":"list","data":[]}\n' == run("models", "list", "--json").stdout
+
+
+def test_show(run: Callable[..., Result]) -> None:
+    """An entry is shown as a table of its fields, a dash for what is empty."""
+    run("models", "add", "x", "description=", 'pricing={"prompt": "0.5"}')
+
+    rows = dict(line.split(None, 1) for line in run("models", "show", "x").stdout.splitlines())
+
+    assert "VALUE" == rows["FIELD"]
+    assert ("x", "-", "-", '{"prompt":"0.5"}') == tuple(
+        rows[name] for name in ("id", "parent", "description", "pricing")
+    )
+
+
+def test_edit(run: Callable[..., Result]) -> None:
+    """An edit changes what it names and leaves the rest."""
+    run("models", "add", "x", "name=X", "description=old", "owned_by=acme")
+
+    done = run("models", "edit", "x", "name=Y", "--unset", "description")
+
+    assert "Changed x at revision 3.\n" == done.stdout
+    assert ("Y", "acme") == (shown(run, "x")["name"], shown(run, "x")["owned_by"])
+    assert "description" not in shown(run, "x")
+
+
+def test_edit_json(run: Callable[..., Result]) -> None:
+    """With --json, edit prints the entry as it is stored."""
+    run("models", "add", "x")
+
+    done = run("models", "edit", "x", "--file", "-", "--json", input='{"name": "X"}')
+
+    assert shown(run, "x") == json.loads(done.stdout)
+    assert "X" == shown(run, "x")["name"]
+
+
+def test_edit_nothing(app: Flask, run: Callable[..., Result]) -> None:
+    """An edit that changes nothing says so and is not logged."""
+    run("models", "add", "x", "name=X")
+    before = log(app)
+
+    assert "x was so already, at revision 2.\n" == run("models", "edit", "x", "name=X").stdout
+    assert before == log(app)
+
+
+def test_remove(run: Callable[..., Result]) -> None:
+    """A removed entry is gone."""
+    run("models", "add", "x")
+
+    assert "Removed x.\n" == run("models", "remove", "x").stdout
+    assert 1 == run("models", "show", "x").exit_code
+
+
+def test_actor(app: Flask, run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log says who at the terminal made each change."""
+    monkeypatch.setenv("LOGNAME", "ada")
+
+    run("models", "add", "x")
+    run("models", "edit", "x", "name=X")
+    run("models", "remove", "x")
+
+    assert [
+        ("cli:ada", "model.create", "x"),
+        ("cli:ada", "model.update", "x"),
+        ("cli:ada", "model.delete", "x"),
+    ] == log(app)[1:]
+
+
+#: What is typed, the exit code and what is said.
+MISTAKES = [
+    (["add", "x"], 1, "Error: The model 'x' exists already; PUT or PATCH changes it."),
+    (["add", "models/y"], 1, "Error: id: Must not begin with 'models/'"),
+    (["add", "y", "created=tomorrow"], 1, "Error: created: Must be JSON, such as 8192"),
+    (["add", "y", "created="], 1, "Error: created: Must be JSON, such as 8192"),
+    (["add", "y", 'created=5,"owned_by":5'], 1, "Error: created: Must be JSON, such as 8192"),
+    (["add", "y", "created=\udcff"], 1, "Error: An argument is not valid UTF-8."),
+    (["add", "y", "name=\udcff"], 1, "Error: name: Must not contain control characters"),
+    (["add", "y", "ownedby=acme"], 1, "Error: ownedby: Unknown field; is 'owned_by' meant?"),
+    (["add", "y", "created=-1", "name="], 1, "created: Must be between 0 and 4294967295.\nname: "),
+    (["add", "y", "name"], 2, "Error: 'name' is not of the form FIELD=VALUE."),
+    (["add", "y", "--file", "absent.json"], 2, "'absent.json': No such file or directory"),
+    (["add", "y", "--file", "-"], 1, "Error: The text must be a JSON object."),
+    (["add"], 2, "Error: Missing argument 'ID'."),
+    (["show", "y"], 1, "Error: The model 'y' does not exist"),
+    (["show", "\udcff"], 1, "Error: The model '\ufffd' does not exist"),
+    (["edit", "x"], 2, "Error: Say what to change: FIELD=VALUE, --unset FIELD or --file FILE."),
+    (["edit", "y", "name=Y"], 1, "Error: The model 'y' does not exist"),
+    (["edit", "\udcff", "name=Y"], 1, "Error: An argument is not valid UTF-8."),
+    (["edit", "x", "id=y"], 1, "Error: id: Must be left out or equal to the id in the path."),
+    (["edit", "x", "--unset", "owned_by"], 1, "Error: owned_by: Field may not be null."),
+    (["edit", "x", "--unset", "descripton"], 1, "Error: descripton: Unknown field; is 'descr"),
+    (["remove", "y"], 1, "Error: The model 'y' does not exist"),
+    (["remove", "\udcff"], 1, "Error: An argument is not valid UTF-8."),
+    (["rename", "x"], 2, "Error: No such command 'rename'."),
+]
+
+
+@pytest.mark.parametrize(("args", "code", "sentence"), MISTAKES)
+def test_mistake(
+    app: Flask, run: Callable[..., Result], args: list[str], code: int, sentence: str
+) -> None:
+    """A mistake is told in a sentence, gives an exit code and changes nothing."""
+    run("models", "add", "x")
+    before = log(app)
+
+    done = run("models", *args, input="[]")
+
+    assert sentence in done.stderr
+    assert (code, "") == (done.exit_code, done.stdout)
+    assert before == log(app)
+
+
+def test_no_database(app: Flask, run: Callable[..., Result]) -> None:
+    """A database that cannot be read is told in a sentence."""
+    path = app.extensions["roster"].store.path
+    path.parent.mkdir()
+    path.write_bytes(b"no database at all" * 100)
+
+    done = run("models", "list")
+
+    assert (1, "", "Error: file is not a database\n") == (done.exit_code, done.stdout, done.stderr)

@@ -1,0 +1,354 @@
+"""Writes: all or nothing, one revision and one line each; and how readers follow them."""
+
+import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import sqlalchemy as sa
+
+from app.catalog import keys as api_keys
+from app.catalog.errors import StoreUnavailable
+from app.catalog.model import Model
+from app.settings import Settings
+from app.store.documents import read_key, read_model, write_key, write_model
+from app.store.engine import sqlite
+from app.store.store import Store
+
+NOW = 1_800_000_000
+
+
+@pytest.fixture
+def store(settings, clock):
+    store = Store(settings, clock)
+    store.open()
+    yield store
+    store.close()
+
+
+def model(model_id="x", **fields):
+    return Model.compose({"id": model_id, **fields}, now=NOW)
+
+
+def put(store, new, before=None):
+    with store.transaction(actor="test", now=NOW) as transaction:
+        return transaction.put_model(new, before)
+
+
+def log(store):
+    with store._engine.connect() as connection:
+        rows = connection.execute(sa.text("SELECT * FROM changes ORDER BY revision"))
+        return [dict(row._mapping) for row in rows]
+
+
+def test_an_entry_survives_the_store():
+    """What is written of an entry is what is read, its revision aside."""
+    full = model(
+        name="X",
+        description="",
+        context_length=1,
+        architecture={"input_modalities": ["text"]},
+        supported_parameters=["tools"],
+        pricing={"prompt": "0.0000025"},
+        metadata={"k": "v"},
+        web_work_status=0,
+        permission=[{"group": "g", "organization": "o"}, {}],
+        available_from=0,
+    )
+
+    assert full == read_model(write_model(full), 7)
+    assert 7 == read_model(write_model(full), 7).revision
+
+
+def test_a_key_survives_the_store():
+    """What is written of a key is what is read; the document has no digest."""
+    secret = api_keys.mint()
+    key = api_keys.describe(secret, name="n", created=NOW, groups=("a", "b"), expires_at=NOW)
+
+    assert key == read_key(key.kid, key.digest, write_key(key))
+    assert key.digest not in write_key(key)
+
+
+def test_every_change_takes_a_revision_and_a_line(store):
+    """Create, update and delete leave who, when, before and after in the log."""
+    first = put(store, model(owned_by="a"))
+    second = put(store, model(owned_by="b"), first)
+    with store.transaction(actor="test", now=NOW) as transaction:
+        transaction.remove_model(second)
+
+    assert [2, 3, 4] == [first.revision, second.revision, store.revision()]
+    lines = [(c["revision"], c["at"], c["actor"], c["action"], c["model_id"]) for c in log(store)]
+    assert [
+        (1, NOW, "start", "key.create", None),
+        (2, NOW, "test", "model.create", "x"),
+        (3, NOW, "test", "model.update", "x"),
+        (4, NOW, "test", "model.delete", "x"),
+    ] == lines
+    assert (None, write_model(first)) == (log(store)[1]["before"], log(store)[1]["after"])
+    assert (write_model(first), write_model(second)) == (
+        log(store)[2]["before"],
+        log(store)[2]["after"],
+    )
+    assert (write_model(second), None) == (log(store)[3]["before"], log(store)[3]["after"])
+
+
+def test_several_changes_of_one_write_take_a_revision_each(store):
+    """The log has one line for each revision, without a gap, also within one transaction."""
+    with store.transaction(actor="test", now=NOW) as transaction:
+        revisions = [transaction.put_model(model(i), None).revision for i in "abc"]
+
+    assert [2, 3, 4] == revisions
+    assert [1, 2, 3, 4] == [line["revision"] for line in log(store)]
+
+
+def test_a_write_that_changes_nothing_takes_no_revision(store):
+    """Reading inside a transaction leaves no trace."""
+    with store.transaction(actor="test", now=NOW) as transaction:
+        assert transaction.model("x") is None
+
+    assert 1 == store.revision()
+
+
+def test_a_failed_write_leaves_nothing(store):
+    """An error inside the block takes back all of it."""
+    with pytest.raises(ZeroDivisionError), store.transaction(actor="t", now=NOW) as transaction:
+        transaction.put_model(model("a"), None)
+        _ = 1 / 0
+
+    assert 1 == store.revision()
+    assert [] == list(store.load().models)
+    assert 1 == len(log(store))
+
+
+def test_the_feed_tells_what_changed(store):
+    """Followers get the newest state of each entry that changed, None for one that is gone."""
+    put(store, model("kept"))
+    put(store, model("edited", owned_by="b"), put(store, model("edited", owned_by="a")))
+    gone = put(store, model("gone"))
+    with store.transaction(actor="test", now=NOW) as transaction:
+        transaction.remove_model(gone)
+    changes = store.changes_since(2)
+
+    assert store.revision() == changes.revision
+    assert {"edited", "gone"} == set(changes.models)
+    assert "b" == changes.models["edited"].owned_by
+    assert changes.models["gone"] is None
+
+
+def test_the_feed_tells_of_keys(store):
+    """Followers get the newest state of each key that changed."""
+    secret = api_keys.mint()
+    key = api_keys.describe(secret, name="n", created=NOW)
+    with store.transaction(actor="test", now=NOW) as transaction:
+        transaction.put_key(key, None, "key.create")
+
+    assert {key.kid: key} == store.changes_since(1).keys
+
+
+def test_a_log_with_a_gap_tells_nothing(store):
+    """Where the log lacks a revision, followers are told to load everything."""
+    put(store, model("a"))
+    put(store, model("b"))
+    with store._engine.begin() as connection:
+        connection.execute(sa.text("DELETE FROM changes WHERE revision = 2"))
+
+    assert store.changes_since(1) is None
+    assert store.changes_since(99) is None
+    assert store.changes_since(2) is not None
+
+
+def test_a_broken_connection_is_replaced(store):
+    """A reader whose kept connection fails opens another one, and nobody notices."""
+    store.revision()
+    broken = store._kept.connection.connection.driver_connection
+    store._kept.cursor.close()
+
+    assert 1 == store.revision()
+    assert broken is not store._kept.connection.connection.driver_connection
+
+
+def test_a_lost_table_is_an_outage(store):
+    """A database that is no longer ours is an outage, for readers and writers."""
+    with store._engine.begin() as connection:
+        connection.execute(sa.text("DROP TABLE catalogue"))
+
+    with pytest.raises(StoreUnavailable):
+        store.revision()
+    with pytest.raises(StoreUnavailable):
+        store.load()
+    with pytest.raises(StoreUnavailable):
+        put(store, model())
+
+
+def test_a_locked_database_refuses_writes_and_serves_reads(store, settings, clock, monkeypatch):
+    """While another program holds the write lock, reads go on and a write is an outage."""
+    monkeypatch.setattr("app.store.engine.WRITE_TIMEOUT", 0.05)
+    impatient = Store(settings, clock)
+    impatient.open()
+    holder = sqlite.connect(store.path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+
+    assert 1 == impatient.revision()
+    with pytest.raises(StoreUnavailable) as refused:
+        put(impatient, model())
+    assert "database is locked" == refused.value.reason
+    holder.execute("ROLLBACK")
+    holder.close()
+    assert 2 == put(impatient, model()).revision
+    impatient.close()
+
+
+def test_concurrent_writers_lose_nothing(store):
+    """Writers of many threads queue: each change is there, at a revision of its own."""
+    barrier = threading.Barrier(8)
+
+    def write(number):
+        barrier.wait()
+        for step in range(10):
+            put(store, model(f"m-{number}-{step}"))
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert 81 == store.revision()
+    assert 80 == len(list(store.load().models))
+    assert list(range(1, 82)) == [line["revision"] for line in log(store)]
+
+
+def test_each_thread_keeps_its_connection(store):
+    """A thread reads the revision over and over on one connection of its own."""
+    store.revision()
+    mine = store._kept.cursor
+    other = []
+
+    def read():
+        store.revision()
+        other.append(store._kept.cursor)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    thread.join()
+    store.revision()
+
+    assert mine is store._kept.cursor
+    assert mine is not other[0]
+
+
+def test_a_lost_file_is_an_outage(store):
+    """A database whose file is gone is neither written to nor made anew."""
+    store.revision()
+    for path in store.path.parent.glob("roster.db*"):
+        path.unlink()
+
+    for use in (store.revision, store.load, lambda: put(store, model()), store.open):
+        with pytest.raises(StoreUnavailable) as refused:
+            use()
+        assert f"There is no database {store.path}." == refused.value.reason
+    assert not store.path.exists()
+
+
+def test_another_file_in_its_place_is_read(store, settings, clock, tmp_path):
+    """A database that is put in place of ours is the one that is read and written from then on."""
+    put(store, model("old"))
+    other = Store(Settings(instance_path=tmp_path / "other"), clock)
+    put(other, model("new"))
+    put(other, model("newer"))
+    other.close()
+    for log in store.path.parent.glob("roster.db-*"):
+        log.unlink()  # it belongs to the file that is replaced
+    other.path.replace(store.path)
+
+    assert 3 == store.revision()
+    assert {"new", "newer"} == {entry.id for entry in store.load().models}
+    assert 4 == put(store, model("newest")).revision
+
+
+def test_a_process_that_must_find_a_database_makes_none(settings, clock):
+    """A worker never starts an empty catalogue where the file is missing."""
+    store = Store(settings, clock)
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable):
+            store.open(must_exist=True)
+    with pytest.raises(StoreUnavailable):
+        store.revision()
+
+    assert not settings.instance_path.exists()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE models SET document = '{'",
+        "UPDATE models SET document = '[]'",
+        'UPDATE models SET document = \'{"id":"x","permission":[]}\'',
+        "UPDATE models SET document = json_set(document, '$.colour', 'red')",
+        "UPDATE models SET document = json_set(document, '$.permission[0].colour', 'red')",
+        "UPDATE keys SET document = '{\"name\":1}'",
+        "DELETE FROM catalogue",
+    ],
+)
+def test_a_row_that_is_not_ours_is_an_outage(store, statement):
+    """What this program cannot read it does not guess: the last image goes on serving."""
+    put(store, model())
+    with store._engine.begin() as connection:
+        connection.exec_driver_sql(statement)
+
+    with pytest.raises(StoreUnavailable):
+        store.load()
+
+
+def test_random_damage_is_never_a_short_list(store, settings, clock, tmp_path):
+    """A file with damage anywhere is read whole, or not at all."""
+    with store.transaction(actor="test", now=NOW) as transaction:
+        for number in range(50):
+            transaction.put_model(model(f"m{number}", description="x" * 300), None)
+    whole = tmp_path / "whole.db"
+    store.backup(whole)
+    content = whole.read_bytes()
+    chance = random.Random(1)
+    outcomes = []
+    for _ in range(100):
+        damaged = bytearray(content)
+        place = chance.randrange(len(content) - 64)
+        damaged[place : place + 64] = chance.randbytes(64)
+        folder = tmp_path / "damaged"
+        folder.mkdir(exist_ok=True)
+        for path in folder.iterdir():
+            path.unlink()
+        (folder / "roster.db").write_bytes(damaged)
+        reader = Store(Settings(instance_path=folder), clock)
+        try:
+            outcomes.append(len(reader.load().models))
+        except StoreUnavailable:
+            outcomes.append(None)
+        reader.close()
+
+    assert {50, None} == set(outcomes)
+
+
+def test_mistakes_of_ours_are_not_outages(store):
+    """A statement that is wrong is an error to be logged, and not something to try again."""
+    put(store, model())
+    with pytest.raises(sa.exc.IntegrityError):
+        put(store, model())
+
+
+def test_a_writer_waits_so_long_and_no_longer(store, settings, clock, monkeypatch):
+    """A writer that cannot get its turn in time is refused, within a process and between two."""
+    monkeypatch.setattr("app.store.store.WRITE_TIMEOUT", 0.05)
+    other = Store(settings, clock)
+    other.open()
+    with store.transaction(actor="test", now=NOW):
+        for waiting in (other, store):
+            if waiting is store:  # the same thread would wait for itself: another one does
+                with ThreadPoolExecutor(1) as pool:
+                    refused = pool.submit(put, store, model()).exception()
+            else:
+                with pytest.raises(StoreUnavailable) as raised:
+                    put(other, model())
+                refused = raised.value
+            assert "Others have held" in refused.reason
+    other.close()

@@ -1,0 +1,344 @@
+"""The shapes of entries, permissions and keys."""
+
+from typing import Any
+
+import pytest
+
+from app.catalog.errors import ValidationFailed
+from app.catalog.model import Model
+from app.schemas import (
+    MAX_ERRORS,
+    REFERENCE_FIELDS,
+    AdminModelSchema,
+    KeySchema,
+    ModelSchema,
+    RotationSchema,
+    StrictSchema,
+    check,
+)
+from app.strict_json import dump
+
+ADMIN = AdminModelSchema()
+KEY = KeySchema()
+ROTATION = RotationSchema()
+STRING = "Must be a string, not "
+BETWEEN = "Must be between 0 and 4294967295."
+LONG = "Must be 1 to 256 characters long."
+CONTROL = "Must not contain control characters or lone surrogates."
+NULL = "Field may not be null."
+TEXTS = ("owned_by", "root", "parent", "name")
+TASK_TEXTS = (
+    "work_name",
+    "work_video_path",
+    "wm_work_video_path",
+    "no_wm_work_video_path",
+    "work_webp_path",
+)
+
+
+def errors(fields: dict[str, Any], schema: StrictSchema = ADMIN) -> dict[str, list[str]]:
+    with pytest.raises(ValidationFailed) as refusal:
+        check(schema, fields)
+    return refusal.value.errors
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, "x" * 256) for name in (*TEXTS, *TASK_TEXTS)),
+        *((name, "") for name in ("description", *TASK_TEXTS)),
+        ("id", "a/b:c (d)@e"),
+        ("id", "x" * 256),
+        ("name", "é\U0001f600\u200d"),
+        ("parent", None),
+        ("description", "x" * 4096),
+        *((name, n) for name in ("created", "available_from") for n in (0, 2**32 - 1)),
+        *((n, v) for n in ("context_length", "max_output_tokens") for v in (1, 2**53 - 1)),
+        ("permission", []),
+        ("permission", [{}] * 100),
+        ("permission", [{"id": "p", "created": 1, "organization": "acme", "group": None}]),
+        ("permission", [{"group": "red", "is_blocking": True, "allow_view": False}]),
+        ("architecture", {"input_modalities": ["text", "image"], "output_modalities": []}),
+        ("supported_parameters", ["x"] * 100),
+        ("pricing", {"prompt": "0.0000025", "completion": "1", "x" * 64: "0"}),
+        ("pricing", {"prompt": f"{'1' * 20}.{'0' * 20}"}),
+        ("shutdown_date", "2028-02-29"),
+        ("deprecation", "2027-01-31T00:00:00Z"),
+        ("deprecation", "2027-01-31t23:59:59.123456789-12:30"),
+        ("deprecation_replacement_model", "gpt-x"),
+        ("metadata", {str(n): "" for n in range(16)}),
+        ("metadata", {"x" * 64: "x" * 256}),
+        *((n, v) for n in ("web_work_status", "create_time") for v in (-1.5, 2**53 - 1)),
+    ],
+)
+def test_good_value(name: str, value: object) -> None:
+    """A value in range is taken as it is."""
+    assert {name: value} == check(ADMIN, {name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "field", "sentence"),
+    [
+        *((n, v, n, f"{STRING}{v}.") for n in (*TEXTS, *TASK_TEXTS, "id") for v in (5, [], {})),
+        *((name, "", name, LONG) for name in (*TEXTS, "id")),
+        *((name, "x" * 257, name, LONG) for name in (*TEXTS, "id")),
+        *((name, "a\0b", name, CONTROL) for name in (*TEXTS, *TASK_TEXTS, "description")),
+        ("name", "a\nb", "name", CONTROL),
+        ("name", "\x7f", "name", CONTROL),
+        ("name", "\ud800", "name", CONTROL),
+        ("name", True, "name", f"{STRING}true."),
+        *((name, None, name, NULL) for name in ("id", "owned_by", "root", "name", "created")),
+        ("id", "a?b", "id", "Must not contain any of"),
+        ("id", "é", "id", "Must be 1 to 256 printable ASCII"),
+        ("object", "list", "object", "Must be 'model', not list."),
+        ("object", None, "object", NULL),
+        ("description", "x" * 4097, "description", "Must be 0 to 4096 characters long."),
+        *((n, v, n, BETWEEN) for n in ("created", "available_from") for v in (-1, 2**32, 1e300)),
+        ("created", True, "created", "Must be a whole number, not true."),
+        ("created", "5", "created", "Must be a whole number, not 5."),
+        ("created", 5.5, "created", "Must be a whole number, not 5.5."),
+        ("context_length", 0, "context_length", f"Must be between 1 and {2**53 - 1}."),
+        ("max_output_tokens", 2**53, "max_output_tokens", f"between 1 and {2**53 - 1}."),
+        ("permission", None, "permission", NULL),
+        ("permission", {}, "permission", "Not a valid list."),
+        ("permission", [{}] * 101, "permission", "Must be at most 100 permissions."),
+        ("permission", [5], "permission.0", "Must be an object, not 5."),
+        ("permission", [{}, {"group": 5}], "permission.1.group", f"{STRING}5."),
+        ("permission", [{"organization": None}], "permission.0.organization", NULL),
+        ("permission", [{"allow_view": 1}], "permission.0.allow_view", "true or false, not 1."),
+        ("permission", [{"is_blocking": "true"}], "permission.0.is_blocking", "true or false"),
+        ("permission", [{"created": 2**32}], "permission.0.created", BETWEEN),
+        ("permission", [{"object": "x"}], "permission.0.object", "Must be 'model_permission'"),
+        ("permission", [{"gruop": "x"}], "permission.0.gruop", "Unknown field; is 'group' meant?"),
+        ("architecture", "text", "architecture", "Must be an object, not text."),
+        ("architecture", {"modality": []}, "architecture.modality", "Unknown field"),
+        (
+            "architecture",
+            {"input_modalities": ["a", 5]},
+            "architecture.input_modalities.1",
+            f"{STRING}5.",
+        ),
+        ("supported_parameters", ["x"] * 101, "supported_parameters", "at most 100 strings."),
+        ("pricing", [], "pricing", "Not a valid mapping type."),
+        ("pricing", {"x": None}, "pricing.x", NULL),
+        ("pricing", {"x": 0.1}, "pricing.x", f"{STRING}0.1."),
+        *(
+            ("pricing", {"x": price}, "pricing.x", "Must be a decimal string")
+            for price in ("1e-6", "-1", ".5", "1.", "free", "1 USD", "0.5x", "1" * 21, "٣")
+        ),
+        ("pricing", {str(n): "1" for n in range(101)}, "pricing", "Must be at most 100 pairs."),
+        ("shutdown_date", "2027-02-29", "shutdown_date", "not '2027-02-29'."),
+        ("shutdown_date", "20270131", "shutdown_date", "Must be a date like 2027-01-31"),
+        ("shutdown_date", "2027-01-31 ", "shutdown_date", "Must be a date like 2027-01-31"),
+        ("deprecation", "2027-01-31", "deprecation", "Must be an RFC 3339 time"),
+        ("deprecation", "2027-01-31T00:00:00", "deprecation", "Must be an RFC 3339 time"),
+        ("deprecation", "2027-01-32T00:00:00Z", "deprecation", "Must be an RFC 3339 time"),
+        ("deprecation_replacement_model", "a?", "deprecation_replacement_model", "any of"),
+        ("metadata", {str(n): "" for n in range(17)}, "metadata", "Must be at most 16 pairs."),
+        ("metadata", {"a": ["b"]}, "metadata.a", f'{STRING}["b"].'),
+        ("metadata", {"value": 5}, "metadata.value", f"{STRING}5."),
+        ("metadata", {"": "x"}, "metadata", "Must be 1 to 64 characters long."),
+        ("web_work_status", "5", "web_work_status", "Must be a number, not 5."),
+        ("create_time", True, "create_time", "Must be a number, not true."),
+        ("create_time", 2**53, "create_time", f"between -{2**53 - 1} and {2**53 - 1}."),
+        ("ownedby", "x", "ownedby", "Unknown field; is 'owned_by' meant?"),
+        ("zzzz", "x", "zzzz", "Unknown field."),
+        ("x" * 100, "x", "x" * 29 + "…", "Unknown field."),
+        *((name, "x", name, "Unknown field") for name in ("key", "value", "_schema")),
+    ],
+)
+def test_bad_value(name: str, value: object, field: str, sentence: str) -> None:
+    """A bad value is refused under its dotted name, by a sentence that says what it must be."""
+    found = errors({name: value})
+
+    assert [field] == list(found)
+    [said] = found[field]
+    assert sentence in said
+    assert said.endswith((".", "?"))
+
+
+@pytest.mark.parametrize("name", ["created", "context_length", "max_output_tokens"])
+def test_whole_floats(name: str) -> None:
+    """5.0 is the integer 5."""
+    value = check(ADMIN, {name: 5.0})[name]
+
+    assert 5 == value
+    assert isinstance(value, int)
+
+
+def test_every_mistake() -> None:
+    """All mistakes are told at once, unknown fields among them."""
+    found = errors({"idd": "x", "created": "5", "permission": [{"group": 5, "gruop": "x"}]})
+
+    assert {"idd", "created", "permission.0.group", "permission.0.gruop"} == set(found)
+
+
+def test_bad_pair() -> None:
+    """A pair with a bad key and a bad value has both mistakes told."""
+    assert 2 == len(errors({"metadata": {"x" * 65: 5}})["metadata." + "x" * 29 + "…"])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {f"unknown{n}": n for n in range(25)},
+        {"permission": [{"group": n} for n in range(25)]},
+        {"permission": [{f"unknown{n}": n for n in range(25)}]},
+    ],
+)
+def test_error_count(fields: dict[str, Any]) -> None:
+    """A refusal names at most 20 fields."""
+    assert 20 == MAX_ERRORS
+    assert 20 == len(errors(fields))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"x" * 300: 1},
+        {"created": "x" * 300},
+        {"owned_by": ["x" * 300]},
+        {"permission": ["x" * 300]},
+        {"permission": [{"x" * 300: 1}]},
+        {"object": "x" * 300},
+        {"shutdown_date": "x" * 200},
+        {"deprecation": "x" * 200},
+        {"pricing": {"x" * 64: ["x" * 300]}},
+        {"metadata": {"x" * 64: {"x" * 300: 1}}},
+    ],
+)
+def test_quoted_length(fields: dict[str, Any]) -> None:
+    """No sentence, and no message made of one, repeats more than 60 characters of input."""
+    with pytest.raises(ValidationFailed) as refusal:
+        check(ADMIN, fields)
+
+    [(field, [sentence])] = refusal.value.errors.items()
+    for text in (field, sentence, str(refusal.value)):
+        assert 60 >= text.count("x")
+
+
+def test_unprintable() -> None:
+    """What cannot be printed is replaced in a sentence."""
+    found = errors({"created": "a\n\x1b[31m\ud800"})
+
+    assert {"created": ["Must be a whole number, not a\ufffd\ufffd[31m\ufffd."]} == found
+
+
+def test_given_back() -> None:
+    """Constants of our answers are checked and left out; what else is read-only is ignored."""
+    fields = {
+        "object": "model",
+        "revision": "x",
+        "max_model_len": None,
+        "max_input_tokens": [],
+        "permission": [{"object": "model_permission"}],
+    }
+
+    assert {"permission": [{}]} == check(ADMIN, fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, {"scopes": ["read"], "organization": None, "groups": [], "expires_at": None}),
+        ({"scopes": ["admin", "read"]}, {"scopes": ["admin", "read"]}),
+        ({"organization": "acme", "groups": ["red"]}, {"organization": "acme", "groups": ["red"]}),
+        ({"expires_at": 2**32 - 1}, {"expires_at": 2**32 - 1}),
+    ],
+)
+def test_good_key(fields: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Of a key, only the name is required."""
+    assert {"name": "x", **expected}.items() <= check(KEY, {"name": "x", **fields}).items()
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "sentence"),
+    [
+        ({}, "name", "Say what the key is for."),
+        ({"name": ""}, "name", LONG),
+        ({"name": None}, "name", NULL),
+        ({"name": "x", "scopes": []}, "scopes", "Must be one or two scopes."),
+        ({"name": "x", "scopes": ["write"]}, "scopes.0", "Must be one of: read, admin."),
+        ({"name": "x", "scopes": ["read", 5]}, "scopes.1", "Must be one of: read, admin."),
+        ({"name": "x", "organization": "*"}, "organization", "Must name one organization"),
+        ({"name": "x", "groups": ["x"] * 101}, "groups", "Must be at most 100 strings."),
+        ({"name": "x", "groups": [""]}, "groups.0", LONG),
+        ({"name": "x", "expires_at": 2**32}, "expires_at", BETWEEN),
+        ({"name": "x", "digest": "x"}, "digest", "Unknown field."),
+        ({"name": "x", "id": "x"}, "id", "Unknown field."),
+        ({"name": "x", "revoked_at": 1}, "revoked_at", "Unknown field."),
+    ],
+)
+def test_bad_key(fields: dict[str, Any], field: str, sentence: str) -> None:
+    """A bad field of a key is refused under its name."""
+    found = errors(fields, KEY)
+
+    assert [field] == list(found)
+    assert sentence in found[field][0]
+
+
+def test_rotation() -> None:
+    """The grace of a rotation is a day, and at most 90."""
+    assert {"grace": 86_400} == check(ROTATION, {})
+    assert {"grace": 0} == check(ROTATION, {"grace": 0.0})
+    assert {"grace": ["Must be between 0 and 7776000."]} == errors({"grace": 7_776_001}, ROTATION)
+
+
+def test_not_an_object() -> None:
+    """Anything but an object is refused."""
+    assert {"": ["Must be an object, not [5]."]} == errors([5])
+
+
+ITEM = {
+    "id": "chatgpt-4o-latest",
+    "permission": [{"id": "modelperm-LwHkVFn8AcMItP432fKKDIKJ"}],
+}
+REFERENCE = (
+    '{"id":"chatgpt-4o-latest","object":"model","created":1626777600,"owned_by":"custom",'
+    '"permission":[{"id":"modelperm-LwHkVFn8AcMItP432fKKDIKJ","object":"model_permission",'
+    '"created":1626777600,"allow_create_engine":true,"allow_sampling":true,'
+    '"allow_logprobs":true,"allow_search_indices":false,"allow_view":true,'
+    '"allow_fine_tuning":false,"organization":"*","group":null,"is_blocking":false}],'
+    '"root":"chatgpt-4o-latest","parent":null}'
+)
+
+
+@pytest.mark.parametrize("schema", [ModelSchema(), ModelSchema(only=REFERENCE_FIELDS)])
+def test_reference_reply(schema: ModelSchema) -> None:
+    """An entry with nothing but its id is the reference's item, byte for byte."""
+    model = Model.compose(check(ADMIN, ITEM), now=1_626_777_600)
+
+    assert REFERENCE == dump(schema.dump(model))
+
+
+def test_optional_fields() -> None:
+    """Optional fields follow the reference's seven in one order, and come back as they were."""
+    optional = {
+        "name": "X",
+        "description": "",
+        "context_length": 8192,
+        "max_output_tokens": 100,
+        "architecture": {"output_modalities": ["text"]},
+        "supported_parameters": [],
+        "pricing": {"prompt": "0.0000025"},
+        "shutdown_date": "2030-01-01",
+        "deprecation": "2029-01-01T00:00:00Z",
+        "deprecation_replacement_model": "y",
+        "metadata": {},
+        **dict.fromkeys(TASK_TEXTS, ""),
+        "web_work_status": 0,
+        "create_time": 1.5,
+        "available_from": 5,
+    }
+    model = Model.compose(check(ADMIN, ITEM | optional), now=5)
+    mirrored = {"max_model_len": 8192, "max_input_tokens": 8192}
+
+    public = ModelSchema().dump(model)
+    admin = ADMIN.dump(model)
+
+    del optional["metadata"]  # without pairs it says nothing, and is left out
+    names = list(optional)
+    assert [*REFERENCE_FIELDS, *names[:3], *mirrored, *names[3:-1]] == list(public)
+    assert public | {"available_from": 5, "revision": 0} == admin
+    assert (optional | mirrored).items() <= admin.items()
+    assert model == Model.compose(check(ADMIN, admin), now=9, stored=model)

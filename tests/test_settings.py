@@ -1,0 +1,266 @@
+"""The settings: what each takes, what it refuses, and how they are shown."""
+
+import subprocess
+import sys
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+
+import pytest
+
+from app.settings import (
+    Settings,
+    SettingsError,
+    environment_settings,
+    short_path,
+    unknown_variables,
+)
+from app.store.store import Store
+
+ROOT = Path(__file__).parent.parent
+
+#: What a refusal says that each variable may be, and values that are not.
+REFUSED = {
+    "ROSTER_INSTANCE_PATH": ("a folder", [""]),
+    "ROSTER_DATABASE_URL": (
+        "sqlite:///PATH",
+        [
+            "",
+            "roster.db",
+            "sqlite://",
+            "sqlite:///",
+            "sqlite:///:memory:",
+            "sqlite:///a.db?mode=ro",
+            "postgresql://db/roster",
+            " sqlite:///a.db",
+        ],
+    ),
+    "ROSTER_AUTH": ("optional, required or off", ["", "Required", "on", "true"]),
+    "ROSTER_ADMIN_KEY_FILE": ("a file", [""]),
+    "ROSTER_FIELDS": ("all or reference", ["", "ALL", "id,object"]),
+    "ROSTER_CORS_ORIGINS": (
+        "* or a list of origins",
+        ["chat.example.com", "https://a.example/", "* https://a.example", "ftp://a.example"],
+    ),
+    "ROSTER_BIND": (
+        "HOST:PORT or unix:PATH",
+        [
+            "",
+            "8000",
+            ":8000",
+            "127.0.0.1",
+            "127.0.0.1:65536",
+            "127.0.0.1:http",
+            "127.0.0.1:८०००",
+            "unix:",
+            "a b:1",
+        ],
+    ),
+    "WEB_CONCURRENCY": ("1 to 64 processes", ["", "0", "65", "-1", "2.0", "two", "٣", "9" * 10]),
+    "ROSTER_THREADS": ("1 to 64 threads", ["", "0", "65", "+4", " 4", "4\n", "0x4"]),
+}
+
+
+@pytest.mark.parametrize(
+    ("variable", "values", "text"),
+    [(name, values, text) for name, (values, texts) in REFUSED.items() for text in texts],
+)
+def test_bad_value(variable: str, values: str, text: str) -> None:
+    """A bad value is refused by a line with the variable, the value and what it may be."""
+    with pytest.raises(SettingsError) as refusal:
+        Settings.from_environment({variable: text})
+
+    assert f"{variable}={text!r}: must be {values}" == str(refusal.value)
+
+
+def test_all_bad_values() -> None:
+    """One error names every bad value, in the order of the settings."""
+    environ = {variable: texts[0] for variable, (_, texts) in REFUSED.items()}
+
+    with pytest.raises(SettingsError) as refusal:
+        Settings.from_environment(environ)
+
+    assert list(REFUSED) == [line.partition("=")[0] for line in str(refusal.value).splitlines()]
+
+
+@pytest.mark.parametrize("url", ["mysql://roster:hunter2@db/x", "mysql://roster:hun@ter2@db/x"])
+def test_bad_value_with_password(url: str) -> None:
+    """A refused value is shown without the password in it."""
+    with pytest.raises(SettingsError) as refusal:
+        Settings.from_environment({"ROSTER_DATABASE_URL": url})
+
+    assert "ROSTER_DATABASE_URL='mysql://roster:***@db/x': must be sqlite:///PATH" == str(
+        refusal.value
+    )
+
+
+@pytest.mark.parametrize(("length", "shown"), [(100, "x" * 100), (101, "x" * 100 + "…")])
+def test_long_bad_value(length: int, shown: str) -> None:
+    """Of a refused value, 100 characters are shown."""
+    with pytest.raises(SettingsError) as refusal:
+        Settings.from_environment({"ROSTER_AUTH": "x" * length})
+
+    assert f"ROSTER_AUTH='{shown}': must be optional, required or off" == str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "name", "expected"),
+    [
+        ("ROSTER_INSTANCE_PATH", "data", "instance_path", Path("data")),
+        ("ROSTER_DATABASE_URL", "sqlite:////data/a b.db", "database_path", Path("/data/a b.db")),
+        ("ROSTER_AUTH", "required", "auth", "required"),
+        ("ROSTER_AUTH", "off", "auth", "off"),
+        ("ROSTER_ADMIN_KEY_FILE", "key", "admin_key_file", Path("key")),
+        ("ROSTER_FIELDS", "reference", "reply_fields", "reference"),
+        ("ROSTER_CORS_ORIGINS", "", "cors_origins", ()),
+        ("ROSTER_CORS_ORIGINS", " * ", "cors_origins", ("*",)),
+        (
+            "ROSTER_CORS_ORIGINS",
+            "https://a.example, http://[::1]:80",
+            "cors_origins",
+            ("https://a.example", "http://[::1]:80"),
+        ),
+        ("ROSTER_BIND", "[::1]:0", "bind", "[::1]:0"),
+        ("ROSTER_BIND", "0.0.0.0:65535", "bind", "0.0.0.0:65535"),
+        ("ROSTER_BIND", "unix:run/a b.sock", "bind", "unix:run/a b.sock"),
+        ("WEB_CONCURRENCY", "1", "workers", 1),
+        ("ROSTER_THREADS", "64", "threads", 64),
+    ],
+)
+def test_good_value(variable: str, text: str, name: str, expected: object) -> None:
+    """A value in range is taken."""
+    assert expected == getattr(Settings.from_environment({variable: text}), name)
+
+
+def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings of the process are those of its environment."""
+    monkeypatch.setenv("ROSTER_THREADS", "7")
+
+    assert 7 == environment_settings().threads
+
+
+def test_defaults() -> None:
+    """An empty environment gives the defaults of the contract."""
+    settings = Settings.from_environment({})
+
+    assert Settings() == settings
+    assert ROOT / "instance" == settings.instance_path
+    assert ROOT / "instance" / "roster.db" == settings.database_path
+    assert ROOT / "instance" / "admin-key" == settings.first_key_path
+    assert ("optional", "all", ()) == (settings.auth, settings.reply_fields, settings.cors_origins)
+    assert ("127.0.0.1:8000", 2, 4) == (settings.bind, settings.workers, settings.threads)
+    assert settings.admin_key_file is None
+
+
+@pytest.mark.parametrize("name", ["plain", "a b", "a#b", "a@b", "a%41b", "a?b=c"])
+def test_database_of_any_folder(tmp_path: Path, name: str) -> None:
+    """The database is roster.db in the instance folder, whatever the folder is called."""
+    settings = Settings(instance_path=tmp_path / name)
+
+    assert 1 == Store(settings, lambda: 0).revision()
+    assert settings.database_path.exists()
+    assert [tmp_path / name] == list(tmp_path.iterdir())
+
+
+def test_frozen() -> None:
+    """Settings cannot be changed, and hold nothing but the settings."""
+    settings = Settings()
+
+    with pytest.raises(FrozenInstanceError):
+        settings.threads = 5
+    assert not hasattr(settings, "__dict__")
+
+
+def test_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row has variable, value, source and help; a dash stands for no value."""
+    monkeypatch.chdir(tmp_path)
+    environ = {"ROSTER_THREADS": "4", "ROSTER_CORS_ORIGINS": "https://a.example,https://b.example"}
+    values = Settings.from_environment(environ)
+    settings = Settings(
+        instance_path=tmp_path / "data", cors_origins=values.cors_origins, workers=3
+    )
+
+    rows = {variable: (value, source) for variable, value, source, _ in settings.rows(environ)}
+
+    assert {
+        "ROSTER_INSTANCE_PATH": ("data", "create_app()"),
+        "ROSTER_DATABASE_URL": ("-", "default"),
+        "ROSTER_AUTH": ("optional", "default"),
+        "ROSTER_ADMIN_KEY_FILE": ("-", "default"),
+        "ROSTER_FIELDS": ("all", "default"),
+        "ROSTER_CORS_ORIGINS": ("https://a.example https://b.example", "environment"),
+        "ROSTER_BIND": ("127.0.0.1:8000", "default"),
+        "WEB_CONCURRENCY": ("3", "create_app()"),
+        "ROSTER_THREADS": ("4", "environment"),
+    } == rows
+    assert all(meaning.endswith(".") for *_, meaning in settings.rows(environ))
+
+
+def test_rows_mask_passwords() -> None:
+    """A password in the address of a database is not shown."""
+    settings = Settings(database_url="postgresql://roster:hunter2@db/roster")
+
+    shown = {variable: value for variable, value, *_ in settings.rows({})}
+
+    assert "postgresql://roster:***@db/roster" == shown["ROSTER_DATABASE_URL"]
+
+
+def test_unknown_variables() -> None:
+    """Each unknown ROSTER_ variable is named with the nearest setting; others are not ours."""
+    environ = {"ROSTER_THREDS": "1", "ROSTER_AUTH": "off", "ROSTER_": "", "PATH": "x"}
+
+    first, second = unknown_variables(environ)
+
+    assert first.startswith("ROSTER_ is no setting of Roster and is ignored; nearest: ROSTER_")
+    assert (
+        "ROSTER_THREDS is no setting of Roster and is ignored; nearest: ROSTER_THREADS." == second
+    )
+
+
+def test_short_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path below the current folder is shown relative, any other one whole."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+    assert "a/b" == short_path(tmp_path / "here" / "a" / "b")
+    assert str(tmp_path / "c") == short_path(tmp_path / "c")
+
+
+@pytest.mark.parametrize("name", ["settings.py", "logs.py"])
+def test_runs_alone(name: str) -> None:
+    """The files that gunicorn's master runs import nothing of the application or of others."""
+    program = (
+        "import runpy, sys\n"
+        "before = set(sys.modules)\n"
+        f"runpy.run_path({str(ROOT / 'app' / name)!r})\n"
+        "added = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
+        "print(sorted(added - sys.stdlib_module_names))\n"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True, check=True
+    )
+
+    assert "[]\n" == done.stdout
+
+
+def test_refuses_alone() -> None:
+    """Run by itself, the file gives settings and refuses bad ones like the imported one."""
+    program = (
+        "import runpy\n"
+        f"alone = runpy.run_path({str(ROOT / 'app' / 'settings.py')!r})\n"
+        "print(alone['environment_settings']().threads)\n"
+        "try:\n"
+        "    alone['Settings'].from_environment({'ROSTER_THREADS': '0'})\n"
+        "except alone['SettingsError'] as error:\n"
+        "    print(error)\n"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", program],
+        env={"ROSTER_THREADS": "9"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert "9\nROSTER_THREADS='0': must be 1 to 64 threads\n" == done.stdout
