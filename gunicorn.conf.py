@@ -1,0 +1,99 @@
+"""How gunicorn serves Roster: ``gunicorn`` with no argument reads this file.
+
+The master process must never import the application: what it holds, a HUP cannot replace. So
+the settings and the log format, two files of the standard library alone, are run here and not
+imported, anew at each HUP, and the store is prepared in a child process.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import runpy
+import sys
+from pathlib import Path
+
+from gunicorn.glogging import Logger
+
+_APP = Path(__file__).parent / "app"
+_logs = runpy.run_path(str(_APP / "logs.py"))
+_settings = runpy.run_path(str(_APP / "settings.py"))
+
+try:
+    settings = _settings["environment_settings"]()
+except _settings["SettingsError"] as error:
+    sys.exit(f"Roster cannot start with these settings:\n{error}")
+for sentence in _settings["unknown_variables"](os.environ):
+    sys.stderr.write(f"Warning: {sentence}\n")
+
+
+class JsonLogger(Logger):
+    """gunicorn's own messages as redacted JSON: it repeats malformed headers word for word."""
+
+    def setup(self, cfg):
+        """Take gunicorn's handlers and give them our format."""
+        super().setup(cfg)
+        for handler in self.error_log.handlers:
+            handler.setFormatter(_logs["JsonFormatter"]())
+
+
+wsgi_app = "wsgi:app"
+bind = settings.bind
+umask = 0o007  # a Unix socket for the owner and the group, such as nginx's
+logger_class = JsonLogger
+accesslog = None  # the access line is the application's own
+
+worker_class = "gthread"
+workers = settings.workers
+threads = settings.threads
+preload_app = False  # with it, HUP would keep the old code
+keepalive = 75  # seconds; longer than nginx keeps an idle upstream connection
+timeout = 30  # seconds without a sign of life, until a worker is replaced
+graceful_timeout = 30  # seconds for requests in hand when a worker is told to go
+
+# gunicorn believes SCRIPT_NAME and PATH_INFO headers from the loopback and from Unix sockets:
+# with them, a request for a public path reaches the admin routes past nginx's rules.
+forwarder_headers = ""
+header_map = "refuse"
+control_socket_disable = True  # it would be opened in $HOME
+limit_request_line = 8190  # bytes
+
+
+def on_starting(server):
+    """Prepare the store and make the first key, once, before the workers start."""
+    fork = multiprocessing.get_context("fork")
+    receiver, sender = fork.Pipe(duplex=False)
+    child = fork.Process(target=_prepare, args=(sender,))
+    child.start()
+    child.join()
+    if child.exitcode:
+        sys.exit(child.exitcode)
+    server.roster_facts = receiver.recv()
+
+
+def _prepare(sender):
+    from app.catalog.errors import StoreUnavailable  # noqa: PLC0415 - in the child only
+    from app.services import services  # noqa: PLC0415
+    from wsgi import app  # noqa: PLC0415
+
+    with app.app_context():
+        try:
+            sender.send(services().start())
+        except StoreUnavailable as error:
+            sys.exit(f"Roster cannot start: {error.reason}")
+
+
+def when_ready(server):
+    """Print the start block, once the address is known and taken."""
+    sys.stdout.write(_logs["start_block"](server.roster_facts, str(server.LISTENERS[0])))
+    sys.stdout.flush()
+
+
+def post_worker_init(worker):
+    """Load the first image before the first request; without the store, go on without."""
+    from app.catalog.errors import StoreUnavailable  # noqa: PLC0415 - in the worker only
+    from app.services import services  # noqa: PLC0415
+
+    # What is wrong is in the log; every request tries again and says 503 until it succeeds.
+    with worker.wsgi.app_context(), contextlib.suppress(StoreUnavailable):
+        services().store.open(must_exist=True)  # a worker never makes an empty catalogue
+        services().catalog.current()

@@ -1,0 +1,107 @@
+"""A write that was answered is in the next reply of every worker."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+
+
+@contextmanager
+def connections_to_each(server):
+    """Give a keep-alive connection to each worker."""
+    found = {}
+    while len(found) < len(server.workers()):
+        connection = server.connect()
+        answer = server("GET", "/v1/models", connection=connection)
+        request_id = answer.headers["x-request-id"]
+        [line] = [line for line in server.out.read_text().splitlines() if request_id in line]
+        if found.setdefault(json.loads(line)["pid"], connection) is not connection:
+            connection.close()
+    yield list(found.values())
+    for connection in found.values():
+        connection.close()
+
+
+def test_no_read_is_stale(serve):
+    """After each of 1,000 writes, the next read from either worker shows it."""
+    server = serve()
+    key = server.admin_key
+    stale = []
+    with connections_to_each(server) as readers, closing(server.connect()) as writer:
+        assert 2 == len(readers)
+        for number in range(1000):
+            model_id = f"m{number // 4}"
+            name = f"name {number}"
+            if number % 4 == 0:
+                body = {"id": model_id, "name": name}
+                written = server("POST", "/admin/models", body, key, writer)
+            elif number % 4 == 3:
+                name = None
+                written = server("DELETE", f"/admin/models/{model_id}", None, key, writer)
+            else:
+                body = {"name": name}
+                written = server("PATCH", f"/admin/models/{model_id}", body, key, writer)
+            assert written.status in (200, 201, 204)
+            for reader in readers:
+                listed = server("GET", "/v1/models", connection=reader).json["data"]
+                shown = {entry["id"]: entry["name"] for entry in listed}
+                if shown.get(model_id) != name:
+                    stale.append((number, name, shown))
+
+    assert [] == stale
+
+
+def test_a_revoked_key_is_refused_by_every_worker(serve):
+    """The request after a revocation is a 401, whichever worker answers it."""
+    server = serve()
+    with connections_to_each(server) as readers:
+        for _ in range(50):
+            key = server.admin("POST", "/admin/keys", {"name": "n"}).json["key"]
+            for reader in readers:
+                assert 200 == server("GET", "/v1/models", key=key, connection=reader).status
+            server.admin("DELETE", f"/admin/keys/{key[3:11]}")
+            for reader in readers:
+                assert 401 == server("GET", "/v1/models", key=key, connection=reader).status
+
+
+def test_concurrent_increments_are_all_kept(serve):
+    """Two hundred increments under If-Match, by eight clients at once: none is lost."""
+    server = serve()
+    key = server.admin_key
+    server.admin("POST", "/admin/models", {"id": "counter", "context_length": 1})
+
+    def increment(_):
+        connection = server.connect()
+        while True:
+            read = server("GET", "/admin/models/counter", None, key, connection)
+            written = server(
+                "PATCH",
+                "/admin/models/counter",
+                {"context_length": read.json["context_length"] + 1},
+                key,
+                connection,
+                If_Match=read.headers["ETag"],
+            )
+            if written.status == 200:
+                connection.close()
+                return
+            assert 412 == written.status, written.body
+
+    with ThreadPoolExecutor(8) as clients:
+        list(clients.map(increment, range(200)))
+
+    assert 201 == server.admin("GET", "/admin/models/counter").json["context_length"]
+
+
+def test_a_hundred_create_races_have_one_winner_each(serve):
+    """Of four that create the same id at once, one gets 201 and the others 409."""
+    server = serve()
+    key = server.admin_key
+    with ThreadPoolExecutor(4) as clients:
+        for number in range(100):
+            body = {"id": f"race-{number}"}
+            answers = clients.map(
+                lambda _, body=body: server("POST", "/admin/models", body, key).status, range(4)
+            )
+
+            assert [201, 409, 409, 409] == sorted(answers)
+    assert 100 == len(server("GET", "/v1/models").json["data"])

@@ -1,0 +1,241 @@
+"""How gunicorn starts: what it says, what it refuses, what it loads anew."""
+
+import json
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines() if line.startswith("{")]
+
+
+def gunicorn(**environ):
+    """Run a gunicorn that is expected to refuse."""
+    return subprocess.run(
+        [Path(sys.executable).with_name("gunicorn")],
+        cwd=ROOT,
+        env={**os.environ, "ROSTER_BIND": "127.0.0.1:0", **environ},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_the_start_block_is_printed_once(serve):
+    """Two workers start, and one block says what runs, where, on what and what to try."""
+    server = serve()
+    block = [line for line in server.out.read_text().splitlines() if not line.startswith("{")]
+    expected = [
+        r"Roster \d+\.\d+\.\d+ at http://127\.0\.0\.1:\d+",
+        r"  database   \S+/roster\.db, schema 1, 0 entries",
+        r"  admin key  \S+/admin-key",
+        r"  try        curl http://127\.0\.0\.1:\d+/v1/models",
+    ]
+
+    assert re.fullmatch("\n".join(expected), "\n".join(block))
+    assert 2 == len(server.workers())
+    assert server.admin_key not in server.out.read_text() + server.err.read_text()
+
+
+def test_bad_settings_stop_the_start_all_at_once(tmp_path):
+    """Every bad variable is named with its value and range, and nothing is made."""
+    refused = gunicorn(
+        ROSTER_INSTANCE_PATH=str(tmp_path / "i"),
+        ROSTER_AUTH="maybe",
+        ROSTER_THREADS="0",
+        WEB_CONCURRENCY="65",
+    )
+
+    assert 1 == refused.returncode
+    assert "ROSTER_AUTH='maybe': must be optional, required or off" in refused.stderr
+    assert "ROSTER_THREADS='0': must be 1 to 64 threads" in refused.stderr
+    assert "WEB_CONCURRENCY='65': must be 1 to 64 processes" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert not (tmp_path / "i").exists()
+
+
+def test_an_unknown_setting_is_one_warning(serve):
+    """A variable that is no setting is warned of, and the nearest one named."""
+    server = serve(ROSTER_PORT="tcp://10.0.0.1:80")
+    warnings = [line for line in server.err.read_text().splitlines() if "Warning" in line]
+
+    assert [
+        "Warning: ROSTER_PORT is no setting of Roster and is ignored; nearest: ROSTER_AUTH."
+    ] == [re.sub(r"nearest: ROSTER_\w+", "nearest: ROSTER_AUTH", line) for line in warnings]
+
+
+def test_a_corrupt_database_stops_the_start(tmp_path):
+    """A file that is no database is refused with a sentence, and left as it is."""
+    content = b"not a database, " * 512
+    (tmp_path / "roster.db").write_bytes(content)
+    refused = gunicorn(ROSTER_INSTANCE_PATH=str(tmp_path))
+
+    assert 0 != refused.returncode
+    assert "Roster cannot start: file is not a database" in refused.stderr
+    assert content == (tmp_path / "roster.db").read_bytes()
+
+
+def test_the_access_line_says_what_was_asked_of_whom(serve):
+    """Each request leaves one line of JSON on stdout, with the kid and never the key."""
+    server = serve(WEB_CONCURRENCY="1")
+    key = server.admin("POST", "/admin/keys", {"name": "n"}).json["key"]
+    server("GET", "/v1/models?secret=1", key=key, X_Request_ID="mine")
+    server("HEAD", "/v1/models/absent/id")
+    server("GET", "/v1/models", key="ro_wrong")
+    listed, absent, wrong = [
+        {name: line[name] for name in line if name not in ("at", "us", "request_id", "pid")}
+        for line in lines(server.out)[-3:]
+    ]
+    common = {"dialect": "openai", "method": "GET", "route": "/v1/models", "kid": None}
+
+    assert {**common, "status": 200, "bytes": 42, "kid": key[3:11]} == listed
+    assert {
+        **common,
+        "method": "HEAD",
+        "route": "/v1/models/<path:model_id>",
+        "status": 404,
+        "bytes": 0,
+    } == absent
+    assert {**common, "status": 401, "bytes": wrong["bytes"]} == wrong
+    assert "mine" == lines(server.out)[-3]["request_id"]
+    assert lines(server.out)[-3]["us"] > 0
+    assert key not in server.out.read_text() + server.err.read_text()
+
+
+def test_gunicorns_own_words_are_redacted_json(serve):
+    """A malformed request with a key in it reaches gunicorn's log without the key."""
+    server = serve(WEB_CONCURRENCY="1")
+    key = server.admin_key
+    requests = [
+        f"GET / HTTP/1.1\r\nHost: x\r\nAuthorization : Bearer {key}\r\n\r\n",
+        f"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer\r\n {key}\r\n\r\n",
+        f"GET / HTTP/1.1\r\nHost: x\r\nBearer {key}\r\n\r\n",
+        f"GET /?key={key} HTTP/1.1 {key[:-3]}\r\nHost: x\r\n\r\n",
+    ]
+    for request in requests:
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.sendall(request.encode())
+            assert b" 400 " in connection.recv(100)
+    server.stop()
+    text = server.err.read_text()
+
+    assert key[:40] not in text
+    assert "[redacted]" in text
+    assert all(line.startswith("{") for line in text.splitlines())
+
+
+def test_paths_cannot_be_smuggled_past_a_proxy(serve):
+    """SCRIPT_NAME and PATH_INFO headers do not change what is asked for."""
+    server = serve(WEB_CONCURRENCY="1")
+    for headers in ({"SCRIPT_NAME": "/public"}, {"PATH_INFO": "/admin/models"}):
+        connection = server.connect()
+        connection.request("GET", "/public/healthz", headers=headers)
+
+        assert connection.getresponse().status in (400, 404)
+        connection.close()
+
+
+def test_hup_replaces_every_worker(serve):
+    """After HUP other workers serve the same catalogue, and no request is lost."""
+    server = serve()
+    server.admin("POST", "/admin/models", {"id": "x"})
+    before = set(server.workers())
+    os.kill(server.process.pid, signal.SIGHUP)
+    deadline = time.monotonic() + 30
+    while before & set(server.workers()) and time.monotonic() < deadline:
+        assert 200 == server("GET", "/v1/models/x").status
+
+    assert set() == before & set(server.workers())
+    assert 200 == server("GET", "/v1/models/x").status
+
+
+def test_the_master_holds_none_of_our_code():
+    """The configuration imports nothing of the application, so that HUP can replace it."""
+    code = (
+        "import runpy, sys; runpy.run_path('gunicorn.conf.py');"
+        "sys.exit(any(name == 'app' or name.startswith('app.') for name in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
+
+    assert 0 == done.returncode
+
+
+def test_a_unix_socket_is_for_owner_and_group(tmp_path):
+    """On a Unix socket the service answers, and strangers on the host cannot connect."""
+    path = tmp_path / "socket"
+    environ = {"ROSTER_INSTANCE_PATH": str(tmp_path), "ROSTER_BIND": f"unix:{path}"}
+    process = subprocess.Popen(
+        [Path(sys.executable).with_name("gunicorn")],
+        cwd=ROOT,
+        env={**os.environ, **environ},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    block = [process.stdout.readline() for _ in range(4)]
+    deadline = time.monotonic() + 30
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(path))
+        connection.sendall(b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n")
+
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+    assert 0o770 == stat.S_IMODE(path.stat().st_mode)
+    assert f"  try        curl --unix-socket {path} http://localhost/v1/models\n" == block[-1]
+    process.terminate()
+    process.communicate(timeout=30)
+
+
+def test_a_long_chunked_body_is_a_413(serve):
+    """A body without a length is measured too: 64 KiB passes, one byte more does not."""
+    server = serve(WEB_CONCURRENCY="1")
+
+    def post(size):
+        connection = server.connect()
+        headers = {
+            "Authorization": f"Bearer {server.admin_key}",
+            "Content-Type": "application/json",
+            "Transfer-Encoding": "chunked",
+        }
+        body = b'{"id":"x"}'.ljust(size)
+        connection.request("POST", "/admin/models", iter([body]), headers, encode_chunked=True)
+        status = connection.getresponse().status
+        connection.close()
+        return status
+
+    assert [413, 413, 201] == [post(200_000), post(64 * 1024 + 1), post(64 * 1024)]
+
+
+def test_a_worker_makes_no_empty_catalogue(serve):
+    """When the file is lost, readers are served, writers told, and new workers wait for it."""
+    server = serve(WEB_CONCURRENCY="1")
+    server.admin("POST", "/admin/models", {"id": "x"})
+    assert 200 == server("GET", "/v1/models/x").status
+    moved = server.instance / "moved"
+    moved.mkdir()
+    for path in server.instance.glob("roster.db*"):
+        path.rename(moved / path.name)
+
+    stale = server("GET", "/v1/models")
+    assert (200, ["x"]) == (stale.status, [entry["id"] for entry in stale.json["data"]])
+    assert "x-roster-stale" in stale.headers
+    assert 503 == server.admin("POST", "/admin/models", {"id": "y"}).status
+    [worker] = server.workers()
+    os.kill(worker, signal.SIGKILL)
+    assert 503 == server("GET", "/v1/models").status
+    assert [] == list(server.instance.glob("roster.db"))
+    for path in moved.iterdir():
+        path.rename(server.instance / path.name)
+    assert 200 == server("GET", "/v1/models/x").status
+    assert 201 == server.admin("POST", "/admin/models", {"id": "y"}).status
