@@ -6,6 +6,7 @@ imported, anew at each HUP, and the store is prepared in a child process.
 """
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import runpy
@@ -93,7 +94,10 @@ def post_worker_init(worker):
     from app.catalog.errors import StoreUnavailable  # noqa: PLC0415 - in the worker only
     from app.services import services  # noqa: PLC0415
 
+    gc.disable()  # it would walk through every entry again and again while they are loaded
     # What is wrong is in the log; every request tries again and says 503 until it succeeds.
     with worker.wsgi.app_context(), contextlib.suppress(StoreUnavailable):
         services().store.open(must_exist=True)  # a worker never makes an empty catalogue
-        services().catalog.current()
+        services().warm_up()
+    gc.freeze()  # what is there now stays
+    gc.enable()

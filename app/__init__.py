@@ -6,10 +6,10 @@ This is the composition root: it wires, and is imported by nothing inside the pa
 import time
 from collections.abc import Callable
 
-from flask import Flask
-
 from app import api, cli, logs
 from app.administration import Administration
+from app.api.ready import Application
+from app.bodies import Bodies
 from app.catalog.following import Catalog
 from app.dialects.openai import OpenAI
 from app.services import Services
@@ -17,7 +17,9 @@ from app.settings import Settings, environment_settings
 from app.store.store import Store
 
 
-def create_app(settings: Settings | None = None, clock: Callable[[], float] = time.time) -> Flask:
+def create_app(
+    settings: Settings | None = None, clock: Callable[[], float] = time.time
+) -> Application:
     """Return the application for `settings`, or for those of the environment.
 
     `clock` tells Unix seconds; tests bring their own. Nothing is opened: the store is, when it
@@ -25,7 +27,9 @@ def create_app(settings: Settings | None = None, clock: Callable[[], float] = ti
     """
     logs.configure()
     settings = settings or environment_settings()
-    app = Flask(__name__, instance_path=str(settings.instance_path.resolve()), static_folder=None)
+    app = Application(
+        __name__, instance_path=str(settings.instance_path.resolve()), static_folder=None
+    )
     store = Store(settings, clock)
     services = Services(
         settings=settings,
@@ -33,6 +37,7 @@ def create_app(settings: Settings | None = None, clock: Callable[[], float] = ti
         store=store,
         catalog=Catalog(store, clock),
         administration=Administration(store, clock),
+        bodies=Bodies(settings.cache_bytes),
         clock=clock,
     )
     services.init_app(app)

@@ -10,6 +10,7 @@ import os
 import re
 import sys
 import time
+from functools import lru_cache
 
 #: What must not reach a log: our keys, also cut short, and whatever stands where a key stands,
 #: in a header, in the repr of headers or in a query.
@@ -77,13 +78,32 @@ def start_block(facts: dict[str, str], address: str) -> str:
     )
 
 
-def write_access_line(fields: dict[str, object]) -> None:
+def write_access_line(
+    *,
+    pid: int,
+    request_id: str,
+    dialect: str,
+    method: str,
+    route: str | None,
+    status: int,
+    length: int,
+    us: int,
+    kid: str | None,
+) -> None:
     """Write the line of one request to standard output, by one system call.
 
-    Lines of threads and processes cannot mix, and the line costs 2.5 µs where `logging` takes
-    54. Where nobody reads them (a closed pipe, a full disk), requests are answered all the same.
+    Lines of threads and processes cannot mix, and the line costs 4 µs where `logging` takes 54.
+    No text in it needs escaping: ids are letters, digits and a few signs, the names are ours,
+    and a method that is more than letters is shown as a dash. Where nobody reads the lines (a
+    closed pipe, a full disk), requests are answered all the same.
     """
-    line = json.dumps({"at": _timestamp(time.time()), **fields}) + "\n"
+    shown_kid = "null" if kid is None else f'"{kid}"'
+    line = (
+        f'{{"at": "{_timestamp(time.time())}", "pid": {pid}, "request_id": "{request_id}", '
+        f'"dialect": "{dialect}", "method": "{method if method.isalpha() else "-"}", '
+        f'"route": "{route or "-"}", "status": {status}, "bytes": {length}, "us": {us}, '
+        f'"kid": {shown_kid}}}\n'
+    )
     try:
         os.write(1, line.encode())
     except OSError:
@@ -91,5 +111,9 @@ def write_access_line(fields: dict[str, object]) -> None:
 
 
 def _timestamp(seconds: float) -> str:
-    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
-    return f"{whole}.{int(seconds % 1 * 1000):03}Z"
+    return f"{_whole_second(int(seconds))}.{int(seconds % 1 * 1000):03}Z"
+
+
+@lru_cache(maxsize=1)
+def _whole_second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))

@@ -171,6 +171,10 @@ class StrictSchema(Schema):
     #: Fields of our own answers that may be given back, and are then ignored.
     read_only: ClassVar[frozenset[str]] = frozenset()
 
+    def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
+        """Look at an object's attribute, and at nothing else that marshmallow could look for."""
+        return getattr(obj, attr, default)
+
     @pre_load
     def _ignore_read_only(self, data: object, **_: object) -> object:
         if not isinstance(data, dict):
@@ -208,7 +212,11 @@ class PermissionSchema(StrictSchema):
 
 
 class ArchitectureSchema(StrictSchema):
-    """What goes into a model and what comes out."""
+    """What goes into a model and what comes out; in the domain a plain mapping."""
+
+    def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
+        """Look at a member."""
+        return obj.get(attr, default)
 
     input_modalities = Texts()
     output_modalities = Texts()

@@ -8,7 +8,9 @@ from typing import cast
 from flask import Flask, current_app
 
 from app.administration import Administration
+from app.bodies import Bodies
 from app.catalog.following import Catalog
+from app.catalog.visibility import ANONYMOUS
 from app.dialects import Dialect
 from app.settings import Settings, short_path
 from app.store.schema import HEAD
@@ -30,6 +32,7 @@ class Services:
     store: Store
     catalog: Catalog
     administration: Administration
+    bodies: Bodies
     #: Unix seconds.
     clock: Callable[[], float]
 
@@ -41,6 +44,12 @@ class Services:
     def init_app(self, app: Flask) -> None:
         """Make this what `services()` returns for `app`."""
         app.extensions[_EXTENSION] = self
+
+    def warm_up(self) -> None:
+        """Load the first image, and make the lists that everybody asks for."""
+        snapshot = self.catalog.current()
+        for dialect in self.dialects:
+            self.bodies.listing(snapshot, dialect, ANONYMOUS, dialect.window({}), gzipped=False)
 
     def start(self) -> dict[str, str]:
         """Open the store and return what a server says of it when it starts.
@@ -65,4 +74,9 @@ class Services:
 
 def services() -> Services:
     """Return the services of the current application."""
-    return cast("Services", current_app.extensions[_EXTENSION])
+    return services_of(current_app)
+
+
+def services_of(app: Flask) -> Services:
+    """Return the services of `app`."""
+    return cast("Services", app.extensions[_EXTENSION])

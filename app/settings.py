@@ -46,7 +46,7 @@ def _one_of(*choices: str) -> Callable[[str], str]:
 
 def _whole(least: int, most: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
-        if not re.fullmatch(r"\d{1,9}", text, re.ASCII) or not least <= int(text) <= most:
+        if not re.fullmatch(r"\d{1,12}", text, re.ASCII) or not least <= int(text) <= most:
             raise ValueError
         return int(text)
 
@@ -133,6 +133,15 @@ class Settings:
             _origins,
             values="* or a list of origins",
             help="Web pages that may read the public routes, such as https://chat.example.com.",
+        ),
+    )
+    cache_bytes: int = field(
+        default=256 * 1024 * 1024,  # 256 MiB
+        metadata=_about(
+            "ROSTER_CACHE_BYTES",
+            _whole(1024 * 1024, 999_999_999_999),
+            values="1048576 or more bytes",
+            help="How much each worker may keep of ready replies.",
         ),
     )
     bind: str = field(

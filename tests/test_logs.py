@@ -19,6 +19,18 @@ from app.logs import JsonFormatter, configure, redact, write_access_line
 #: A key, as far as its form goes.
 KEY = "ro_7fGh2kLm_Zr8Qw3Xc5Vb7Nm9Lk1Jh2Gf4Ds6Ap0Tn4Yu6"
 
+LINE = {
+    "pid": 7,
+    "request_id": "req_1",
+    "dialect": "openai",
+    "method": "GET",
+    "route": None,
+    "status": 200,
+    "length": 42,
+    "us": 99,
+    "kid": None,
+}
+
 #: Texts with a secret, and the secret.
 LEAKS = [
     (f"minted: {KEY}.", KEY[12:]),
@@ -157,7 +169,7 @@ def test_access_line(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixtu
     monkeypatch.setattr(logs.os, "write", lambda *call: (calls.append(call), write(*call))[1])
     before = time.time()
 
-    write_access_line({"route": "/a\nb", "status": 200, "kid": None, "method": "\udcff"})
+    write_access_line(**{**LINE, "method": 'A"B'})
 
     out = capfd.readouterr().out
     assert [(1, out.encode())] == calls
@@ -165,7 +177,9 @@ def test_access_line(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixtu
     assert 1 == len(out.splitlines())
     line = json.loads(out)
     at = line.pop("at")
-    assert {"route": "/a\nb", "status": 200, "kid": None, "method": "\udcff"} == line
+    expected = {**LINE, "bytes": LINE["length"], "method": "-", "route": "-"}
+    del expected["length"]
+    assert expected == line
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", at)
     assert logs._timestamp(before) <= at <= logs._timestamp(time.time())
 
@@ -187,11 +201,11 @@ def test_nobody_reads(lose: Callable[[], None], capfd: pytest.CaptureFixture[str
     kept = os.dup(1)
     try:
         lose()
-        write_access_line({"status": 200})
+        write_access_line(**LINE)
     finally:
         os.dup2(kept, 1)
         os.close(kept)
 
-    write_access_line({"status": 201})
+    write_access_line(**{**LINE, "status": 201, "kid": "7fGh2kLm"})
 
     assert [201] == [json.loads(line)["status"] for line in capfd.readouterr().out.splitlines()]

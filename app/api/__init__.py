@@ -9,7 +9,6 @@ def init_app(app: Flask) -> None:
     """Give `app` the routes, the guard in front of them and the answers to every error."""
     app.url_map.merge_slashes = False
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
-    app.before_request(exchange.begin)
     app.before_request(auth.guard)
     app.after_request(exchange.finish)
     errors.init_app(app)

@@ -54,7 +54,7 @@ def show_model(model_id: str) -> Response:
     model = exchange().snapshot.by_id.get(model_id)
     if model is None:
         raise ModelNotFound(model_id)
-    if is_known(_etag(model)):
+    if is_known(request.headers.get("If-None-Match"), _etag(model)):
         response = empty_reply(304)
         response.headers["ETag"] = _etag(model)
         return response

@@ -1,39 +1,37 @@
 """Who may: reading the key of a request, and the one guard in front of every view."""
 
 import re
-from collections.abc import Iterator
 
 from flask import request
 
-from app.api.exchange import Area, exchange
+from app.api.exchange import Area, Exchange, begin
 from app.catalog.errors import InsufficientScope, InvalidKey, MissingKey
-from app.catalog.keys import ADMIN, ApiKey, digest, mask, parse_kid
-from app.services import services
+from app.catalog.keys import ADMIN, ApiKey, digest, mask
 
 _BEARER = re.compile(r"bearer +([!-+\--~]+)", re.ASCII | re.IGNORECASE)
-_KEY_HEADERS = ("x-api-key", "x-goog-api-key", "api-key")
+_KEY_HEADERS = ("HTTP_X_API_KEY", "HTTP_X_GOOG_API_KEY", "HTTP_API_KEY")
 
 
 def guard() -> None:
-    """Let a request through to its view, or raise what is wrong with its key.
+    """Begin the exchange; let it through to its view, or raise what is wrong with its key.
 
     Anything that is not declared public or operational needs an admin key: a route that nobody
-    thought about here is closed. What is presented is checked first, so that a bad key is a 401
-    even where the URL is wrong; a missing key is held against nobody whose URL is.
+    thought about is closed. What is presented is checked first, so that a bad key is a 401 even
+    where the URL is wrong; a missing key is held against nobody whose URL is.
     """
-    current = exchange()
-    auth = services().settings.auth
+    current = begin()
+    auth = current.services.settings.auth
     public = current.area is Area.PUBLIC
     if (
         current.area is Area.OPERATION
-        or request.endpoint == "models.preflight"
         or (public and auth == "off")
+        or (current.environ["REQUEST_METHOD"] == "OPTIONS" and _is_preflight())
     ):
         return
-    presented = set(_presented(public=public))
+    presented = _presented(current, public=public)
     if presented:
-        current.key = _check(presented)
-    if request.routing_exception is not None or (public and auth == "optional"):
+        current.key = _check(current, presented)
+    if (public and auth == "optional") or request.routing_exception is not None:
         return
     if current.key is None:
         raise MissingKey
@@ -41,28 +39,37 @@ def guard() -> None:
         raise InsufficientScope
 
 
-def _presented(*, public: bool) -> Iterator[str]:
-    """Yield every key in the request; a header that holds none, or several, is an `InvalidKey`."""
-    authorization = request.headers.get("Authorization", "").strip(" \t")
-    if authorization:
+def _is_preflight() -> bool:
+    return request.endpoint == "models.preflight"
+
+
+def _presented(current: Exchange, *, public: bool) -> set[str]:
+    """Return every key in the request; a header that is no key, or several, is `InvalidKey`."""
+    environ = current.environ
+    presented = set()
+    authorization = environ.get("HTTP_AUTHORIZATION")
+    if authorization and (authorization := authorization.strip(" \t")):
         # Two headers arrive joined by a comma, which no key contains.
         bearer = _BEARER.fullmatch(authorization)
         if bearer is None:
             raise InvalidKey(mask(""))
-        yield bearer[1]
+        presented.add(bearer[1])
     if public:
-        yield from filter(None, map(request.headers.get, _KEY_HEADERS))
-        parameter = exchange().dialect.key_parameter
-        if parameter is not None and (value := request.args.get(parameter)):
-            yield value
+        presented.update(filter(None, map(environ.get, _KEY_HEADERS)))
+        parameter = current.dialect.key_parameter
+        if parameter is not None and (value := current.query.get(parameter)):
+            presented.add(value)
+    return presented
 
 
-def _check(presented: set[str]) -> ApiKey:
+def _check(current: Exchange, presented: set[str]) -> ApiKey:
     """Return the row of the one key presented, or raise `InvalidKey`."""
     secret, *others = sorted(presented)
-    if others or parse_kid(secret) is None:
+    # What is malformed or mistyped has a digest that nobody stored: form and checksum need not
+    # be looked at.
+    if others or not secret.isascii():
         raise InvalidKey(mask(secret))
-    key = exchange().snapshot.keys_by_digest.get(digest(secret))
-    if key is None or key.state(services().clock()) != "active":
+    key = current.snapshot.keys_by_digest.get(digest(secret))
+    if key is None or key.state(current.services.clock()) != "active":
         raise InvalidKey(mask(secret))
     return key

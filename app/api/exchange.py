@@ -7,20 +7,23 @@ access line are made in one place behind it, for successes and errors alike.
 import os
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
-from flask import Response, current_app, g, request
+from flask import Request, Response, current_app, request
+from flask.globals import request_ctx
 from werkzeug.exceptions import MethodNotAllowed
 
+from app.api.ready import OWN_HEADERS, Ready
 from app.api.replies import empty_reply
-from app.catalog.ids import random_base62
 from app.catalog.keys import ApiKey
 from app.catalog.snapshot import Snapshot
 from app.catalog.visibility import ANONYMOUS, Viewer
 from app.dialects import Dialect
 from app.logs import redact, write_access_line
-from app.services import services
+from app.services import Services, services_of
 
 #: Every request header that may change the answer of a public route.
 VARY = (
@@ -33,18 +36,31 @@ EXPOSED = "x-request-id, request-id, retry-after, etag"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 _HEADER_NAMES = re.compile(r"[A-Za-z0-9_, -]{1,4096}", re.ASCII)
 
-#: Endpoints that read no key and are never cached.
-OPERATION_ENDPOINTS = frozenset({"operation.index", "operation.healthz", "operation.readyz"})
-#: Endpoints with the public headers, for readers with a key or without.
-PUBLIC_ENDPOINTS = frozenset({"models.list_models", "models.show_model", "models.preflight"})
+#: Where the WSGI environment holds the exchange.
+_EXCHANGE = "roster.exchange"
+_NO_QUERY: Mapping[str, str] = {}
 
 
 class Area(Enum):
     """The three kinds of routes, which differ in keys, caching and cross-origin reading."""
 
+    #: For readers, with a key or without.
     PUBLIC = "public"
+    #: For holders of an admin key.
     ADMIN = "admin"
+    #: For whoever runs the service; they read no key.
     OPERATION = "operation"
+
+
+#: Every endpoint that does not need an admin key. What is not named here does.
+OPEN_ENDPOINTS = {
+    "models.list_models": Area.PUBLIC,
+    "models.show_model": Area.PUBLIC,
+    "models.preflight": Area.PUBLIC,
+    "operation.index": Area.OPERATION,
+    "operation.healthz": Area.OPERATION,
+    "operation.readyz": Area.OPERATION,
+}
 
 
 @dataclass(slots=True)
@@ -53,11 +69,15 @@ class Exchange:
 
     #: Nanoseconds, of the performance counter.
     started: int
+    services: Services
+    environ: dict[str, Any] = field(repr=False)
+    #: The parameters of the URL.
+    query: Mapping[str, str]
     request_id: str
-    #: What the URL belongs to, also when the method is wrong; None if the URL is unknown.
-    endpoint: str | None
     area: Area
     dialect: Dialect
+    #: The rule of the URL, None if it is unknown.
+    route: str | None
     key: ApiKey | None = None
     #: Seconds since the store confirmed the image, if it cannot be read now.
     stale: int | None = None
@@ -72,7 +92,7 @@ class Exchange:
     def snapshot(self) -> Snapshot:
         """Return the one snapshot that this request is answered from."""
         if self._snapshot is None:
-            catalog = services().catalog
+            catalog = self.services.catalog
             self._snapshot = catalog.current()
             if catalog.outage is not None:
                 self.stale = int(catalog.age)
@@ -86,38 +106,70 @@ class Exchange:
 
 def exchange() -> Exchange:
     """Return the exchange of the request in hand."""
-    current: Exchange = g.exchange
+    current: Exchange = request.environ[_EXCHANGE]
     return current
 
 
-def begin() -> None:
+def begin() -> Exchange:
     """Settle what the request is, before anything can be wrong with it."""
     started = time.perf_counter_ns()
-    endpoint = _matched_endpoint()
-    area = _area(endpoint)
-    dialect = services().plain_dialect
+    # Each look at a proxy such as flask.request costs a microsecond: one is enough.
+    context = request_ctx._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+    request: Request = context.request
+    environ = request.environ
+    door = services_of(context.app)
+    rule = request.url_rule
+    area = _area(request) if rule is None else OPEN_ENDPOINTS.get(rule.endpoint, Area.ADMIN)
+    query = request.args if environ.get("QUERY_STRING") else _NO_QUERY
+    dialect = door.plain_dialect
     if area is Area.PUBLIC:
-        asked = request.path, request.headers, request.args
-        dialect = next(d for d in services().dialects if d.matches(*asked))
-    g.exchange = Exchange(started, _request_id(), endpoint, area, dialect)
+        asked = request.path, request.headers, query
+        dialect = next(dialect for dialect in door.dialects if dialect.matches(*asked))
+    current = environ[_EXCHANGE] = Exchange(
+        started,
+        door,
+        environ,
+        query,
+        _request_id(environ),
+        area,
+        dialect,
+        None if rule is None else rule.rule,
+    )
+    return current
 
 
 def finish(response: Response) -> Response:
     """Give an answer the headers of the contract and write its access line."""
     current = exchange()
-    headers = response.headers
-    headers["x-request-id"] = headers["request-id"] = current.request_id
-    headers["X-Content-Type-Options"] = "nosniff"
+    own = [("x-request-id", current.request_id), ("request-id", current.request_id)]
     if current.stale is not None:
-        headers["x-roster-stale"] = str(current.stale)
-    if current.area is Area.PUBLIC:
-        shared = current.key is None and response.status_code in (200, 304)
-        headers["Cache-Control"] = "public, no-cache" if shared else "private, no-cache"
-        headers["Vary"] = VARY
-        _allow_origin(response)
+        own.append(("x-roster-stale", str(current.stale)))
+    if current.area is Area.PUBLIC and (origin := _allowed_origin(current)) is not None:
+        own.append(("Access-Control-Allow-Origin", origin))
+        own.append(("Access-Control-Expose-Headers", EXPOSED))
+    if isinstance(response, Ready):
+        length = response.length
+        current.environ[OWN_HEADERS] = own
     else:
-        headers["Cache-Control"] = "no-store"
-    _log(current, response)
+        length = response.calculate_content_length() or 0
+        response.headers.extend(own)
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Cache-Control"] = "no-store"
+        if current.area is Area.PUBLIC:
+            response.headers["Cache-Control"] = "private, no-cache"
+            response.headers["Vary"] = VARY
+    method = current.environ["REQUEST_METHOD"]
+    write_access_line(
+        pid=os.getpid(),
+        request_id=current.request_id,
+        dialect=current.dialect.name,
+        method=method,
+        route=current.route,
+        status=response.status_code,
+        length=0 if method == "HEAD" else length,
+        us=(time.perf_counter_ns() - current.started) // 1000,
+        kid=None if current.key is None else current.key.kid,
+    )
     return response
 
 
@@ -125,69 +177,41 @@ def preflight_response() -> Response:
     """Answer OPTIONS on a public route: what it allows, and to a web page, that it may ask."""
     response = empty_reply(204)
     response.headers["Allow"] = "GET, HEAD, OPTIONS"
-    if _allowed_origin() is not None:
+    current = exchange()
+    if _allowed_origin(current) is not None:
         response.headers["Access-Control-Allow-Methods"] = "GET, HEAD, OPTIONS"
         response.headers["Access-Control-Max-Age"] = "600"  # 10 minutes
-        names = request.headers.get("Access-Control-Request-Headers", "")
+        names = current.environ.get("HTTP_ACCESS_CONTROL_REQUEST_HEADERS", "")
         if _HEADER_NAMES.fullmatch(names):  # SDKs send a dozen of their own
             response.headers["Access-Control-Allow-Headers"] = names
     return response
 
 
-def _matched_endpoint() -> str | None:
+def _area(request: Request) -> Area:
+    """Return the area of a URL that matched no rule, or none with this method."""
     error = request.routing_exception
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         adapter = current_app.create_url_adapter(request)
         assert adapter is not None, "a request always has one"  # noqa: S101
         endpoint, _ = adapter.match(method=next(iter(error.valid_methods)))
-        return str(endpoint)
-    return request.endpoint
-
-
-def _area(endpoint: str | None) -> Area:
-    if endpoint in OPERATION_ENDPOINTS:
-        return Area.OPERATION
-    if endpoint in PUBLIC_ENDPOINTS:
-        return Area.PUBLIC
+        return OPEN_ENDPOINTS.get(endpoint, Area.ADMIN)
     # An unknown URL is a 404 for everyone; how it is worded, its path may say.
-    if endpoint is None and not request.path.startswith("/admin"):
-        return Area.PUBLIC
-    return Area.ADMIN
+    return Area.ADMIN if request.path.startswith("/admin") else Area.PUBLIC
 
 
-def _request_id() -> str:
-    given = request.headers.get("X-Request-ID", "")
+def _request_id(environ: Mapping[str, Any]) -> str:
+    given = environ.get("HTTP_X_REQUEST_ID")
     # One that looks like a key would put it into the log.
-    if _REQUEST_ID.fullmatch(given) and redact(given) == given:
-        return given
-    return "req_" + random_base62(24)
+    if given and _REQUEST_ID.fullmatch(given) and redact(given) == given:
+        return str(given)
+    return "req_" + os.urandom(12).hex()  # 24 characters of base 62
 
 
-def _allowed_origin() -> str | None:
-    origins = services().settings.cors_origins
-    origin = request.headers.get("Origin")
+def _allowed_origin(current: Exchange) -> str | None:
+    origins = current.services.settings.cors_origins
+    if not origins:
+        return None
     if "*" in origins:
         return "*"
+    origin = current.environ.get("HTTP_ORIGIN")
     return origin if origin in origins else None
-
-
-def _allow_origin(response: Response) -> None:
-    if (origin := _allowed_origin()) is not None:
-        response.headers["Access-Control-Allow-Origin"] = origin
-        response.headers["Access-Control-Expose-Headers"] = EXPOSED
-
-
-def _log(current: Exchange, response: Response) -> None:
-    write_access_line(
-        {
-            "pid": os.getpid(),
-            "request_id": current.request_id,
-            "dialect": current.dialect.name,
-            "method": request.method if len(request.method) <= 16 else "-",  # noqa: PLR2004
-            "route": "-" if request.url_rule is None else request.url_rule.rule,
-            "status": response.status_code,
-            "bytes": 0 if request.method == "HEAD" else response.calculate_content_length() or 0,
-            "us": (time.perf_counter_ns() - current.started) // 1000,
-            "kid": None if current.key is None else current.key.kid,
-        }
-    )

@@ -1,53 +1,41 @@
 """The public routes: the list of models and one of them, in every dialect."""
 
-import hashlib
-from collections.abc import Hashable
-from dataclasses import dataclass
-
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 
 from app.api.conditional import is_known
-from app.api.exchange import Exchange, exchange, preflight_response
-from app.api.replies import empty_reply
-from app.catalog.snapshot import EVERYTHING, Window, cut
+from app.api.encoding import accepts_gzip
+from app.api.exchange import VARY, Exchange, exchange, preflight_response
+from app.api.ready import Ready
+from app.bodies import Body
 
 blueprint = Blueprint("models", __name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Body:
-    """A reply that stands ready: its bytes, and their hash as a strong entity tag."""
-
-    content: bytes
-    etag: str
 
 
 @blueprint.get("/v1/models")
 def list_models() -> Response:
     """Answer the list of what the caller sees."""
     current = exchange()
-    window = current.dialect.window(request.args)
-    if window != EVERYTHING:
-        return _reply(_body(_listing(current, window)))
-    bodies = current.snapshot.bodies
-    key: Hashable = (current.dialect.name, current.viewer)
-    body: Body | None = bodies.get(key)
-    if body is None:
-        body = bodies[key] = _body(_listing(current, window))
-    return _reply(body)
+    window = current.dialect.window(current.query)
+    body = current.services.bodies.listing(
+        current.snapshot,
+        current.dialect,
+        current.viewer,
+        window,
+        gzipped=accepts_gzip(current.environ.get("HTTP_ACCEPT_ENCODING")),
+    )
+    return _reply(current, body)
 
 
 @blueprint.get("/v1/models/<path:model_id>")
 def show_model(model_id: str) -> Response:
     """Answer one model, if the caller sees it."""
     current = exchange()
-    model = current.snapshot.find(model_id, current.viewer)
-    bodies = current.snapshot.bodies
-    key: Hashable = (current.dialect.name, model.id)
-    body: Body | None = bodies.get(key)
-    if body is None:
-        body = bodies[key] = _body(current.dialect.entry(model))
-    return _reply(body)
+    body = current.services.bodies.entry(
+        current.dialect,
+        current.snapshot.find(model_id, current.viewer),
+        gzipped=accepts_gzip(current.environ.get("HTTP_ACCEPT_ENCODING")),
+    )
+    return _reply(current, body)
 
 
 @blueprint.route("/v1/models", methods=["OPTIONS"])
@@ -57,20 +45,22 @@ def preflight(model_id: str | None = None) -> Response:  # noqa: ARG001 - any id
     return preflight_response()
 
 
-def _listing(current: Exchange, window: Window) -> bytes:
-    page = cut(current.snapshot.visible_to(current.viewer), window)
-    entries = [current.dialect.entry(model) for model in page.models]
-    return current.dialect.listing(entries, page, window)
-
-
-def _body(content: bytes) -> Body:
-    return Body(content, f'"{hashlib.sha256(content).hexdigest()[:32]}"')
-
-
-def _reply(body: Body) -> Response:
-    if is_known(body.etag):
-        response = empty_reply(304)
-    else:
-        response = Response(body.content, mimetype="application/json")
-    response.headers["ETag"] = body.etag
+def _reply(current: Exchange, body: Body) -> Ready:
+    """Return the response that stands ready with `body`, made when it is first needed."""
+    status = 304 if is_known(current.environ.get("HTTP_IF_NONE_MATCH"), body.etag) else 200
+    shared = current.key is None
+    ready = body.ready.get((status, shared))
+    if ready is None:
+        headers = {
+            "Content-Type": "application/json",
+            "ETag": body.etag,
+            "X-Content-Type-Options": "nosniff",
+            "Cache-Control": "public, no-cache" if shared else "private, no-cache",
+            "Vary": VARY,
+        }
+        if body.encoding is not None:
+            headers["Content-Encoding"] = body.encoding
+        content = body.content if status == 200 else b""  # noqa: PLR2004
+        ready = body.ready[status, shared] = Ready(content, status, headers)
+    response: Ready = ready
     return response

@@ -1,10 +1,10 @@
 """The image that a worker serves from: every entry and key at one revision, read-only."""
 
-from bisect import bisect_right
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
-from typing import Any, Self
+from typing import Self
 
 from app.catalog.errors import ModelNotFound
 from app.catalog.keys import ApiKey
@@ -12,6 +12,8 @@ from app.catalog.lifecycle import boundaries, is_retired
 from app.catalog.model import Model
 from app.catalog.ports import Changes, Image
 from app.catalog.visibility import Viewer, is_permitted, is_visible
+
+_ID = attrgetter("id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,11 @@ class Window:
     after: str | None = None
     owned_by: str | None = None
     q: str | None = None
+
+    @property
+    def is_filtered(self) -> bool:
+        """Tell whether entries are chosen by what they are, and not by their place alone."""
+        return self.owned_by is not None or self.q is not None
 
     @property
     def is_page(self) -> bool:
@@ -68,9 +75,21 @@ def cut(models: Sequence[Model], window: Window) -> Page:
         models = [m for m in models if q in m.id.casefold() or q in (m.name or "").casefold()]
     start = 0
     if window.after is not None:
-        start = bisect_right(models, window.after, key=attrgetter("id"))
+        start = bisect_right(models, window.after, key=_ID)
     stop = len(models) if window.limit is None else start + window.limit
     return Page(models[start:stop], has_more=stop < len(models))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Audience:
+    """The viewers that see the same entries, and these entries in order.
+
+    Each state of the catalogue has its own audiences: equal is only the very same one. `viewer`
+    is the one that was met first, and names the audience from one state to the next.
+    """
+
+    viewer: Viewer
+    models: Sequence[Model]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +97,7 @@ class Snapshot:
     """All entries and keys at `revision`, with what was computed from them.
 
     Entries come and go by date without anybody writing, so a snapshot also belongs to a stretch
-    of time, from `since` to before `until`, in which nothing does. `bodies` holds what the
-    dialects made of it, and is dropped with it.
+    of time, from `since` to before `until`, in which nothing does.
     """
 
     revision: int
@@ -91,38 +109,22 @@ class Snapshot:
     turns: Sequence[float] = field(repr=False)
     since: float
     until: float
-    bodies: dict[Hashable, Any] = field(default_factory=dict, repr=False)
-    _visible: dict[Viewer, tuple[Model, ...]] = field(default_factory=dict, repr=False)
+    _audiences: dict[Viewer, Audience] = field(default_factory=dict, repr=False, compare=False)
+    #: What the snapshot before knew of its audiences, and the ids that differ since.
+    _before: tuple[Mapping[Viewer, Audience], frozenset[str]] = field(
+        default=({}, frozenset()), repr=False, compare=False
+    )
 
     @classmethod
     def of(cls, image: Image, now: float) -> Self:
         """Return the snapshot of everything in `image`."""
-        return cls._build(
-            revision=image.revision,
-            by_id={model.id: model for model in image.models},
-            keys_by_digest={key.digest: key for key in image.keys},
-            turns=None,
-            now=now,
-        )
-
-    @classmethod
-    def _build(
-        cls,
-        *,
-        revision: int,
-        by_id: dict[str, Model],
-        keys_by_digest: Mapping[str, ApiKey],
-        turns: Sequence[float] | None,
-        now: float,
-    ) -> Self:
-        if turns is None:
-            turns = sorted({moment for model in by_id.values() for moment in boundaries(model)})
+        turns = sorted({moment for model in image.models for moment in boundaries(model)})
         since, until = _stretch(turns, now)
         return cls(
-            revision=revision,
-            models=sorted(by_id.values(), key=attrgetter("id")),
-            by_id=by_id,
-            keys_by_digest=keys_by_digest,
+            revision=image.revision,
+            models=sorted(image.models, key=_ID),
+            by_id={model.id: model for model in image.models},
+            keys_by_digest={key.digest: key for key in image.keys},
             turns=turns,
             since=since,
             until=until,
@@ -138,35 +140,61 @@ class Snapshot:
                 by_id[model_id] = model
             dated = dated or any(m and list(boundaries(m)) for m in (before, model))
         fresh = {key.digest: key for key in changes.keys.values()}
-        return self._build(
+        turns = self.turns
+        if dated:
+            turns = sorted({moment for model in by_id.values() for moment in boundaries(model)})
+        since, until = _stretch(turns, now)
+        audiences: Mapping[Viewer, Audience] = {}
+        changed = frozenset(changes.models)
+        if (since, until) == (self.since, self.until):
+            # Where nobody has asked since the last change, what was known before it still helps.
+            audiences = self._audiences or self._before[0]
+            changed |= frozenset() if self._audiences else self._before[1]
+        return replace(
+            self,
             revision=changes.revision,
+            models=_patched(self.models, changes.models),
             by_id=by_id,
             keys_by_digest={**self.keys_by_digest, **fresh},
-            turns=None if dated else self.turns,
-            now=now,
+            turns=turns,
+            since=since,
+            until=until,
+            _audiences={},
+            _before=(audiences, changed),
         )
 
     def turn(self, now: float) -> Self:
         """Return the same entries for the stretch of time around `now`."""
-        return self._build(
-            revision=self.revision,
-            by_id=dict(self.by_id),
-            keys_by_digest=self.keys_by_digest,
-            turns=self.turns,
-            now=now,
-        )
+        since, until = _stretch(self.turns, now)
+        return replace(self, since=since, until=until, _audiences={}, _before=({}, frozenset()))
 
     def covers(self, now: float) -> bool:
         """Tell whether no entry has come or gone between the snapshot's making and `now`."""
         return self.since <= now < self.until
 
-    def visible_to(self, viewer: Viewer) -> Sequence[Model]:
-        """Return the entries that `viewer` sees, in order."""
-        visible = self._visible.get(viewer)
-        if visible is None:
-            visible = tuple(m for m in self.models if is_visible(m, viewer, self._moment))
-            self._visible[viewer] = visible
-        return visible
+    def audience(self, viewer: Viewer) -> Audience:
+        """Return the audience that `viewer` belongs to."""
+        audience = self._audiences.get(viewer)
+        if audience is None:
+            known = tuple(self._audiences.values())
+            audiences, changed = self._before
+            if (before := audiences.get(viewer)) is None:
+                models: Sequence[Model] = [m for m in self.models if self._sees(viewer, m)]
+            else:
+                models = _patched(before.models, {i: self._seen(viewer, i) for i in changed})
+                known = (before, *known)  # most changes are none of this viewer's
+            # Those that see the same share one audience, and with it what is made for it.
+            same = next((known for known in known if known.models == models), None)
+            audience = self._audiences[viewer] = same or Audience(viewer, models)
+        return audience
+
+    def _seen(self, viewer: Viewer, model_id: str) -> Model | None:
+        model = self.by_id.get(model_id)
+        return model if model is not None and self._sees(viewer, model) else None
+
+    def _sees(self, viewer: Viewer, model: Model) -> bool:
+        # Any moment of the stretch tells the same; before the first turn, none has come.
+        return is_visible(model, viewer, self.since)
 
     def find(self, model_id: str, viewer: Viewer) -> Model:
         """Return the entry with this id if `viewer` sees it, else raise `ModelNotFound`.
@@ -177,14 +205,14 @@ class Snapshot:
         model = self.by_id.get(model_id)
         if model is None:
             raise ModelNotFound(model_id)
-        if is_visible(model, viewer, self._moment):
+        if self._sees(viewer, model):
             return model
         replacement = self.by_id.get(model.deprecation_replacement_model or "")
         if (
             replacement is not None
-            and is_retired(model, self._moment)
+            and is_retired(model, self.since)
             and is_permitted(model, viewer)
-            and is_visible(replacement, viewer, self._moment)
+            and self._sees(viewer, replacement)
         ):
             raise ModelNotFound(model_id, replacement.id)
         raise ModelNotFound(model_id)
@@ -194,10 +222,18 @@ class Snapshot:
         """Return all keys, oldest first."""
         return sorted(self.keys_by_digest.values(), key=lambda key: (key.created, key.kid))
 
-    @property
-    def _moment(self) -> float:
-        # Any moment of the stretch tells the same; before the first turn, none has come.
-        return self.since
+
+def _patched(models: Sequence[Model], changes: Mapping[str, Model | None]) -> Sequence[Model]:
+    """Return `models`, ordered by id, with each of `changes` put in, replaced or taken out."""
+    if len(changes) > len(models) // 10:
+        kept = [model for model in models if model.id not in changes]
+        return sorted([*kept, *filter(None, changes.values())], key=_ID)
+    patched = list(models)
+    for model_id, model in changes.items():
+        place = bisect_left(patched, model_id, key=_ID)
+        there = place < len(patched) and patched[place].id == model_id
+        patched[place : place + there] = [] if model is None else [model]
+    return patched
 
 
 def _stretch(turns: Sequence[float], now: float) -> tuple[float, float]:

@@ -72,6 +72,16 @@ class Dialect(ABC):
         """Return an error as JSON."""
 
 
+def enclose(head: bytes, entries: Sequence[bytes], tail: bytes) -> bytes:
+    """Return `entries` with commas between `head` and `tail`, copied once: they may be long."""
+    if not entries:
+        return head + tail
+    pieces = list(entries)
+    pieces[0] = head + pieces[0]
+    pieces[-1] += tail
+    return b",".join(pieces)
+
+
 def whole_parameter(name: str, text: str, most: int = MAX_LIMIT) -> int:
     """Return the value of a parameter that is a whole number of 1 to `most`."""
     if not re.fullmatch(r"[0-9]{1,9}", text, re.ASCII) or not 1 <= int(text) <= most:

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from app.catalog.errors import InvalidValue
 from app.catalog.ids import problem_with_id
 from app.catalog.model import Model
-from app.catalog.snapshot import Page, Window
-from app.dialects import Dialect, Headers, Problem, whole_parameter
+from app.catalog.snapshot import EVERYTHING, Page, Window
+from app.dialects import Dialect, Headers, Problem, enclose, whole_parameter
 from app.schemas import REFERENCE_FIELDS, ModelSchema
 from app.strict_json import dump
 
@@ -31,6 +31,8 @@ class OpenAI(Dialect):
 
     def window(self, query: Mapping[str, str]) -> Window:
         """Return what ``limit``, ``after``, ``owned_by`` and ``q`` ask for, or everything."""
+        if not query:
+            return EVERYTHING
         limit = query.get("limit")
         after = query.get("after")
         if after is not None and problem_with_id(after):
@@ -48,15 +50,15 @@ class OpenAI(Dialect):
 
     def listing(self, entries: Sequence[bytes], page: Page, window: Window) -> bytes:
         """Return the list; with the paging fields if a part was asked for."""
-        body = b'{"object":"list","data":[' + b",".join(entries) + b'],"success":true'
+        tail = b'],"success":true}'
         if window.is_page:
             ends = {
                 "has_more": page.has_more,
                 "first_id": page.first_id,
                 "last_id": page.last_id,
             }
-            body += b"," + dump(ends)[1:-1].encode()
-        return body + b"}"
+            tail = tail[:-1] + b"," + dump(ends)[1:].encode()
+        return enclose(b'{"object":"list","data":[', entries, tail)
 
     def error(self, problem: Problem) -> bytes:
         """Return OpenAI's error object; ``errors`` is in it when several fields are wrong."""

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -40,12 +40,8 @@ OPEN_TIMEOUT = 60.0
 _REVISION = str(sa.select(catalogue.c.revision))
 
 
-class _Identity(NamedTuple):
-    """Whose connections to which file: neither survives a fork or a replaced file."""
-
-    pid: int
-    device: int
-    inode: int
+#: Process, device and inode: a connection survives neither a fork nor a replaced file.
+_Identity = tuple[int, int, int]
 
 
 class Store:
@@ -86,7 +82,7 @@ class Store:
                 if identity == self._opened:
                     return
                 # After a fork the connections are the parent's, and not ours to close.
-                self._engine.dispose(close=identity is None or identity.pid == self._opened.pid)
+                self._engine.dispose(close=identity is None or identity[0] == self._opened[0])
             if identity is None and (self._must_exist or self._opened is not None):
                 raise StoreUnavailable(f"There is no database {self.path}.")
             if identity is None or self._unprepared():
@@ -126,7 +122,7 @@ class Store:
             stat = os.stat(self.path)  # noqa: PTH116 - twice as fast, and done for each read
         except OSError:  # whatever it is, opening the file tells it in words
             return None
-        return _Identity(os.getpid(), stat.st_dev, stat.st_ino)
+        return os.getpid(), stat.st_dev, stat.st_ino
 
     def _make_folders(self) -> None:
         # What is hidden from readers is hidden from strangers on the host, too.
@@ -166,11 +162,11 @@ class Store:
         the same, where a checkout from the pool costs twice that and SQLAlchemy Core 85. A
         connection that fails is replaced once.
         """
-        identity = self._identity()
         kept = self._kept.__dict__
+        identity = self._identity()
         if identity is not None and kept.get("identity") == identity:
             try:
-                return self._read_revision()
+                return self._read_revision(kept["cursor"])
             except sqlite.OperationalError as error:
                 if "locked" in str(error):  # a new connection would wait as long again
                     raise StoreUnavailable(str(error)) from error
@@ -184,12 +180,13 @@ class Store:
             wait_for_others(connection, READ_TIMEOUT)
             cursor: Any = connection.connection.cursor()
             kept.update(connection=connection, cursor=cursor, identity=self._identity())
-            return self._read_revision()
+            return self._read_revision(cursor)
 
-    def _read_revision(self) -> int:
+    @staticmethod
+    def _read_revision(cursor: Any) -> int:
         # All rows are fetched: an unfinished cursor would go on seeing an old state.
-        rows = self._kept.cursor.execute(_REVISION).fetchall()
-        return int(_only(rows)[0])
+        revision: int = _only(cursor.execute(_REVISION).fetchall())[0]
+        return revision
 
     def load(self) -> Image:
         """Return all entries and keys, as one transaction saw them."""

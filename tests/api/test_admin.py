@@ -290,6 +290,8 @@ def test_every_change_names_its_actor(admin, app):
         ('*, "{}"', False),
         ('"0{}"', False),
         ('"a"{}"b"', False),
+        ('W/"1", "{}"', True),
+        (', "{}",, ', True),
     ],
 )
 def test_if_match_guards_a_write(admin, method, if_match, holds):

@@ -112,7 +112,7 @@ def catalog(feed, clock, monotonic):
 def seen(catalog):
     """Return what anybody sees now, and at which revision."""
     current = catalog.current()
-    return current.revision, [model.id for model in current.visible_to(ANONYMOUS)]
+    return current.revision, [model.id for model in current.audience(ANONYMOUS).models]
 
 
 class TestFollowing:
@@ -448,7 +448,7 @@ class TestThreads:
         one, other = follow_in_two_threads(catalog)
 
         assert one is other
-        assert ["a", "new"] == [model.id for model in one.visible_to(ANONYMOUS)]
+        assert ["a", "new"] == [model.id for model in one.audience(ANONYMOUS).models]
 
     def test_a_thread_that_comes_late_does_not_go_back(self, catalog, feed):
         """A thread that read an older revision serves the newer image that is there by now."""

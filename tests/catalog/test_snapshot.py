@@ -87,7 +87,7 @@ class TestOrder:
         expected = sorted((model.id for model in models), key=lambda i: i.encode("utf-32-be"))
 
         assert expected == ids(snapshot(models).models)
-        assert expected == ids(snapshot(models).visible_to(ANONYMOUS))
+        assert expected == ids(snapshot(models).audience(ANONYMOUS).models)
 
     def test_keys_are_oldest_first(self):
         """Keys are listed by age, those of one second by kid."""
@@ -252,6 +252,8 @@ class TestApply:
             news = {i: m and replace(m, id=i) for i, m in changed_models.items()}
             new_keys = {kid: key(kid, revoked_at=at) for kid, at in changed_keys.items()}
             followed = followed.apply(Changes(revision, news, new_keys), now)
+            if revision % 3:  # now and then nobody asks between two changes
+                followed.audience(ACME)
             by_id = {i: m for i, m in {**by_id, **news}.items() if m is not None}
             keys |= new_keys
         scratch = snapshot(by_id.values(), keys.values(), revision=revision, now=now)
@@ -260,7 +262,8 @@ class TestApply:
         assert [(m.id, m.revision) for m in scratch.models] == [
             (m.id, m.revision) for m in followed.models
         ]
-        assert ids(scratch.visible_to(ACME)) == ids(followed.visible_to(ACME))
+        for viewer in (ACME, ANONYMOUS):
+            assert scratch.audience(viewer).models == followed.audience(viewer).models
 
     def test_the_old_snapshot_stays_as_it_was(self):
         """Changes make a new snapshot; a request that holds the old one sees no part of it."""
@@ -269,27 +272,34 @@ class TestApply:
             Changes(2, {"a": None, "c": entry("c")}, {"k": key("k", revoked_at=5)}), MIDNIGHT
         )
 
+        assert ["a", "b"] == sorted(old.by_id)
         assert (1, ["a", "b"], None) == (
             old.revision,
-            ids(old.visible_to(ANONYMOUS)),
+            ids(old.audience(ANONYMOUS).models),
             old.keys_by_digest["digest of k"].revoked_at,
         )
         assert (2, ["b", "c"], 5) == (
             new.revision,
-            ids(new.visible_to(ANONYMOUS)),
+            ids(new.audience(ANONYMOUS).models),
             new.keys_by_digest["digest of k"].revoked_at,
         )
 
-    def test_what_was_made_of_the_old_one_is_dropped(self):
-        """Bodies and visible sets kept with a snapshot do not live on in the next one."""
+    def test_an_audience_lives_on_until_it_sees_a_change(self):
+        """An audience is another one after a change that it sees, and the same after any other."""
         old = snapshot(entries("a"))
-        old.bodies["list"] = b"old"
-        old.visible_to(ANONYMOUS)
+        audience = old.audience(ANONYMOUS)
+        hidden = old.apply(Changes(2, {"b": entry("b", permission=())}, {}), MIDNIGHT)
+        shown = hidden.apply(Changes(3, {"b": entry("b")}, {}), MIDNIGHT)
 
-        assert {} == old.apply(Changes(2, {"b": entry("b")}, {}), MIDNIGHT).bodies
-        assert ["a", "b"] == ids(
-            old.apply(Changes(2, {"b": entry("b")}, {}), MIDNIGHT).visible_to(ANONYMOUS)
-        )
+        assert audience is hidden.audience(ANONYMOUS)
+        assert audience is not shown.audience(ANONYMOUS)
+        assert ["a", "b"] == ids(shown.audience(ANONYMOUS).models)
+
+    def test_viewers_that_see_the_same_share_an_audience(self):
+        """Keys of many organizations that see the same entries are one audience."""
+        taken = snapshot([*entries("a"), entry("b", permission=())])
+
+        assert taken.audience(ANONYMOUS) is taken.audience(ACME)
 
     @pytest.mark.parametrize(
         ("before", "after"),
@@ -325,7 +335,7 @@ class TestTurn:
         moments = [now, other, current.since, current.until - 1]
         for moment in (m for m in moments if abs(m) != float("inf") and current.covers(m)):
             assert [m.id for m in current.models if is_visible(m, viewer, moment)] == ids(
-                current.visible_to(viewer)
+                current.audience(viewer).models
             )
 
         assert current.covers(now)
@@ -362,7 +372,7 @@ class TestTurn:
         current = snapshot(entries("a"))
 
         assert (True, True) == (current.covers(-(2**60)), current.covers(2**60))
-        assert ["a"] == ids(current.visible_to(ANONYMOUS))
+        assert ["a"] == ids(current.audience(ANONYMOUS).models)
 
     def test_before_the_first_turn_nothing_dated_has_come(self):
         """Before all turns, entries to come are hidden and entries to go are there."""
@@ -371,24 +381,22 @@ class TestTurn:
             entry("old", shutdown_date="2027-01-16"),
         ]
 
-        assert ["old"] == ids(snapshot(models).visible_to(ANONYMOUS))
+        assert ["old"] == ids(snapshot(models).audience(ANONYMOUS).models)
 
     def test_a_turn_keeps_revision_keys_and_entries(self):
         """Turning writes nothing: revision, keys and the administrator's list stay."""
         models = [entry("new", available_from=MIDNIGHT + 1)]
         before = snapshot(models, [key("k")], revision=7)
-        before.bodies["list"] = b"old"
         after = before.turn(MIDNIGHT + 1)
 
-        assert (7, ["new"], before.keys_by_digest, {}) == (
+        assert (7, ["new"], before.keys_by_digest) == (
             after.revision,
             ids(after.models),
             after.keys_by_digest,
-            after.bodies,
         )
         assert ([], ["new"]) == (
-            ids(before.visible_to(ANONYMOUS)),
-            ids(after.visible_to(ANONYMOUS)),
+            ids(before.audience(ANONYMOUS).models),
+            ids(after.audience(ANONYMOUS).models),
         )
 
 
@@ -478,4 +486,4 @@ class TestFind:
             except ModelNotFound:
                 continue
 
-        assert ids(current.visible_to(viewer)) == found
+        assert ids(current.audience(viewer).models) == found

@@ -99,6 +99,8 @@ def test_case_and_spaces_count():
     ]
 
     assert [False, False, False] == shown
+    assert False is is_permitted(entry(permission(group="Red")), ACME_RED)
+    assert False is is_permitted(entry(permission(group="")), ACME_RED)
 
 
 def test_a_permission_must_allow_viewing():

@@ -1,0 +1,177 @@
+"""Replies that stand ready: bytes, their entity tag, and their gzip-encoded form.
+
+An entry is encoded once for each dialect and change; a list is a join of such fragments, made
+once for each audience and window; gzip is made once, when somebody first asks for it. What was
+made is kept until the entry or the audience changes, in a cache bounded by bytes.
+"""
+
+import gzip
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+from app.catalog.model import Model
+from app.catalog.snapshot import Audience, Snapshot, Window, cut
+from app.catalog.visibility import Viewer
+from app.dialects import Dialect
+
+#: Bodies of these sizes are worth compressing, and short enough to be, in bytes.
+GZIP_SIZES = range(1024, 8 * 1024 * 1024 + 1)  # 1 KiB to 8 MiB
+#: Above this many bytes gzip's level 6 costs more than it saves: 12 ms against 5 for 1.5 MB.
+GZIP_FAST_ABOVE = 2 * 1024 * 1024  # 2 MiB
+#: How often the same list is compressed while it changes all the time, in seconds.
+GZIP_PAUSE = 1.0
+
+
+@dataclass(slots=True, eq=False)
+class Body:
+    """A reply: its bytes and their strong entity tag."""
+
+    content: bytes
+    #: The encoding of `content`, None for none.
+    encoding: str | None = None
+    etag: str = field(init=False)
+    #: The same reply gzip-encoded, once somebody asked for it.
+    gzipped: "Body | None" = field(default=None, repr=False)
+    #: What the HTTP layer keeps with it.
+    ready: dict[Hashable, Any] = field(default_factory=dict, repr=False)
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def __post_init__(self) -> None:
+        self.etag = f'"{sha256(self.content).hexdigest()[:32]}"'
+
+    @property
+    def size(self) -> int:
+        """Return how many bytes it holds, both forms together."""
+        return len(self.content) + (0 if self.gzipped is None else len(self.gzipped.content))
+
+
+@dataclass(slots=True, eq=False)
+class _Kept:
+    """A body, and the audience or entry that it was made of: of another one it is stale."""
+
+    source: Audience | Model
+    body: Body
+    #: Moments on the monotonic clock: not to be compressed before, compressed at.
+    gzip_from: float
+    gzipped_at: float = float("-inf")
+
+
+class Bodies:
+    """All ready replies of a process, shared by its threads and holding at most `limit` bytes."""
+
+    def __init__(self, limit: int, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._limit = limit
+        self._monotonic = monotonic
+        self._kept: OrderedDict[Hashable, _Kept] = OrderedDict()
+        self._size = 0
+        # Guards the cache, for the time of a look-up.
+        self._lock = threading.Lock()
+        # Held while something is made: a miss is made once, and not once for each thread.
+        self._making = threading.Lock()
+        self._fragments: dict[str, dict[str, tuple[Model, bytes]]] = {}
+
+    def listing(
+        self,
+        snapshot: Snapshot,
+        dialect: Dialect,
+        viewer: Viewer,
+        window: Window,
+        *,
+        gzipped: bool,
+    ) -> Body:
+        """Return the list that `viewer` gets; a filtered one is made anew each time."""
+        audience = snapshot.audience(viewer)
+
+        def make() -> Body:
+            page = cut(audience.models, window)
+            entries = self._fragments_of(snapshot, dialect, page.models)
+            return Body(dialect.listing(entries, page, window))
+
+        if window.is_filtered:
+            return make()
+        return self._get((dialect.name, audience.viewer, window), audience, make, gzipped=gzipped)
+
+    def entry(self, dialect: Dialect, model: Model, *, gzipped: bool) -> Body:
+        """Return the reply to the retrieval of `model`."""
+        return self._get(
+            (dialect.name, model.id), model, lambda: Body(dialect.entry(model)), gzipped=gzipped
+        )
+
+    def _get(
+        self,
+        key: Hashable,
+        source: Audience | Model,
+        make: Callable[[], Body],
+        *,
+        gzipped: bool,
+    ) -> Body:
+        kept = self._look_up(key, source)
+        if kept is None:
+            with self._making:
+                kept = self._look_up(key, source) or self._keep(key, source, make())
+        if not gzipped or len(kept.body.content) not in GZIP_SIZES:
+            return kept.body
+        return kept.body.gzipped or self._gzipped(key, kept)
+
+    def _gzipped(self, key: Hashable, kept: _Kept) -> Body:
+        """Return the gzip-encoded form; the first caller makes it, the others wait for it."""
+        now = self._monotonic()
+        if now < kept.gzip_from:
+            return kept.body  # it changes faster than it is worth compressing
+        body = kept.body
+        with body.lock:
+            if body.gzipped is None:
+                level = 1 if len(body.content) > GZIP_FAST_ABOVE else 6
+                kept.gzipped_at = now
+                gzipped = Body(gzip.compress(body.content, level, mtime=0), "gzip")
+                with self._lock:
+                    body.gzipped = gzipped
+                    if self._kept.get(key) is kept:
+                        self._grow(len(gzipped.content))
+            return body.gzipped
+
+    def _look_up(self, key: Hashable, source: Audience | Model) -> _Kept | None:
+        with self._lock:
+            kept = self._kept.get(key)
+            if kept is None or kept.source is not source:
+                return None
+            self._kept.move_to_end(key)
+            return kept
+
+    def _keep(self, key: Hashable, source: Audience | Model, body: Body) -> _Kept:
+        with self._lock:
+            kept = _Kept(source, body, float("-inf"))
+            if (stale := self._kept.pop(key, None)) is not None:
+                self._size -= stale.body.size
+                kept.gzip_from = max(stale.gzipped_at + GZIP_PAUSE, stale.gzip_from)
+            self._kept[key] = kept
+            self._grow(body.size)
+            return kept
+
+    def _grow(self, by: int) -> None:
+        """Count `by` bytes more, and drop what was not asked for longest; the lock is held."""
+        self._size += by
+        while self._size > self._limit and len(self._kept) > 1:
+            _, dropped = self._kept.popitem(last=False)
+            self._size -= dropped.body.size
+
+    def _fragments_of(
+        self, snapshot: Snapshot, dialect: Dialect, models: Sequence[Model]
+    ) -> list[bytes]:
+        """Return each of `models` encoded; only what changed is encoded anew."""
+        known = self._fragments.setdefault(dialect.name, {})
+        if len(known) > 2 * len(snapshot.models) + 1000:  # most are of entries long gone
+            for model_id in known.keys() - snapshot.by_id.keys():
+                del known[model_id]
+        fragments = []
+        for model in models:
+            pair = known.get(model.id)
+            if pair is None or pair[0] is not model:
+                pair = known[model.id] = (model, dialect.entry(model))
+            fragments.append(pair[1])
+        return fragments

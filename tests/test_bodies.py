@@ -1,0 +1,229 @@
+"""Ready replies: what is made how often, what is kept, and how much of it."""
+
+import gzip
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from app.bodies import GZIP_PAUSE, Bodies
+from app.catalog.keys import ApiKey
+from app.catalog.model import Model
+from app.catalog.ports import Changes, Image
+from app.catalog.snapshot import EVERYTHING, Snapshot, Window
+from app.catalog.visibility import ANONYMOUS, Viewer
+from app.dialects.openai import OpenAI
+
+ACME = Viewer("acme")
+NOW = 1_800_000_000
+
+
+def model(model_id, **fields):
+    return Model.compose({"id": model_id, **fields}, now=NOW)
+
+
+def snapshot(*models, keys=()):
+    return Snapshot.of(Image(1, models, keys), NOW)
+
+
+class Counting(OpenAI):
+    """OpenAI's dialect, counting what it is asked for."""
+
+    def __init__(self):
+        super().__init__(reference_only=False)
+        self.entries = []
+        self.lists = 0
+
+    def entry(self, model):
+        self.entries.append(model.id)
+        return super().entry(model)
+
+    def listing(self, entries, page, window):
+        self.lists += 1
+        return super().listing(entries, page, window)
+
+
+@pytest.fixture
+def dialect():
+    return Counting()
+
+
+@pytest.fixture
+def bodies(clock):
+    return Bodies(1024 * 1024, clock)
+
+
+@pytest.fixture
+def ask(bodies, dialect):
+    """Return what gets the list of a snapshot."""
+
+    def listing(taken, viewer=ANONYMOUS, window=EVERYTHING, *, gzipped=False):
+        return bodies.listing(taken, dialect, viewer, window, gzipped=gzipped)
+
+    return listing
+
+
+def test_a_list_is_made_once(ask, dialect):
+    """The same list, asked for again, is the same body."""
+    taken = snapshot(model("a"), model("b"))
+
+    assert ask(taken) is ask(taken)
+    assert (["a", "b"], 1) == (dialect.entries, dialect.lists)
+
+
+def test_a_change_encodes_what_changed_and_no_more(ask, dialect):
+    """After a change the list is joined anew, of one new fragment and the old ones."""
+    taken = snapshot(*map(model, "abc"))
+    ask(taken)
+    changed = taken.apply(Changes(2, {"b": model("b", name="B"), "c": None}, {}), NOW)
+    body = ask(changed)
+
+    assert ["a", "b", "c", "b"] == dialect.entries
+    assert b'"name":"B"' in body.content
+    assert b'"id":"c"' not in body.content
+
+
+def test_a_change_that_is_not_seen_remakes_nothing(ask, dialect):
+    """A new key, and an entry that is hidden, leave the body of everyone else as it is."""
+    taken = snapshot(model("a"))
+    body = ask(taken)
+    key = ApiKey(kid="k", digest="d", name="n", created=NOW)
+    changed = taken.apply(Changes(2, {}, {"k": key}), NOW)
+    changed = changed.apply(Changes(3, {"b": model("b", permission=[])}, {}), NOW)
+
+    assert body is ask(changed)
+    assert 1 == dialect.lists
+
+
+def test_audiences_that_see_the_same_share_a_body(ask):
+    """Two organizations without entries of their own get one body."""
+    taken = snapshot(model("a"), model("ours", permission=[{"organization": "acme"}]))
+
+    assert ask(taken, Viewer("x")) is ask(taken, Viewer("y"))
+    assert ask(taken, ACME) is not ask(taken)
+
+
+def test_pages_are_kept_and_filtered_lists_are_not(ask):
+    """A page stands ready like a list; what is searched for does not fill the cache."""
+    taken = snapshot(*map(model, "abc"))
+
+    assert ask(taken, window=Window(limit=1)) is ask(taken, window=Window(limit=1))
+    assert ask(taken, window=Window(q="a")) is not ask(taken, window=Window(q="a"))
+
+
+def test_a_miss_is_made_by_one_thread(bodies, dialect, ask):
+    """Threads that miss at the same time wait for the one that makes it."""
+    taken = snapshot(*(model(f"m{number}") for number in range(200)))
+    together = threading.Barrier(8)
+
+    def miss(_):
+        together.wait()
+        return ask(taken)
+
+    with ThreadPoolExecutor(8) as pool:
+        made = set(map(id, pool.map(miss, range(8))))
+
+    assert (1, 1, 200) == (len(made), dialect.lists, len(dialect.entries))
+
+
+def test_the_cache_is_bounded_by_bytes(clock, dialect):
+    """What was not asked for longest goes first, and the newest body always stays."""
+    one = len(dialect.entry(model("a")))
+    bodies = Bodies(3 * one, clock)
+    models = {letter: model(letter) for letter in "abcd"}
+
+    def ask(letter):
+        return bodies.entry(dialect, models[letter], gzipped=False)
+
+    first = {letter: ask(letter) for letter in "abc"}
+    assert first["a"] is ask("a")
+    ask("d")
+
+    assert first["a"] is ask("a")
+    assert first["b"] is not ask("b")
+    tiny = Bodies(1, clock)
+    taken = snapshot(models["a"])
+    body = tiny.listing(taken, dialect, ANONYMOUS, EVERYTHING, gzipped=False)
+    assert body is tiny.listing(taken, dialect, ANONYMOUS, EVERYTHING, gzipped=False)
+
+
+def test_fragments_of_removed_entries_go(bodies, dialect, ask):
+    """Entries that are long gone do not stay in memory for ever."""
+    taken = snapshot()
+    for number in range(2500):
+        taken = taken.apply(Changes(number, {f"m{number}": model(f"m{number}")}, {}), NOW)
+        ask(taken)
+        taken = taken.apply(Changes(number, {f"m{number}": None}, {}), NOW)
+
+    assert len(bodies._fragments["openai"]) <= 1001
+
+
+def long(model_id, **fields):
+    return model(model_id, description="x" * 4000, **fields)
+
+
+def test_gzip_is_made_once_with_its_own_tag(ask):
+    """The encoded form says the same, under a tag of its own, and is made for the first asker."""
+    taken = snapshot(long("a"))
+    plain, packed = ask(taken), ask(taken, gzipped=True)
+
+    assert plain.content == gzip.decompress(packed.content)
+    assert ("gzip", None) == (packed.encoding, plain.encoding)
+    assert plain.etag != packed.etag
+    assert packed is ask(taken, gzipped=True)
+    assert plain is ask(taken)
+
+
+@pytest.mark.parametrize(("length", "encoded"), [(1023, False), (1024, True)])
+def test_short_bodies_are_not_encoded(bodies, clock, length, encoded):
+    """Below 1 KiB gzip is not worth it."""
+
+    class Fixed(Counting):
+        def entry(self, model):
+            return b"x" * length
+
+    body = bodies.entry(Fixed(), model("a"), gzipped=True)
+
+    assert ("gzip" if encoded else None) == body.encoding
+
+
+def test_very_long_bodies_are_not_encoded(bodies):
+    """Above 8 MiB the time is better spent sending; up to there it is done at level 1."""
+
+    class Fixed(Counting):
+        def __init__(self, length):
+            super().__init__()
+            self.length = length
+
+        def entry(self, model):
+            return b"x" * self.length
+
+    eight = 8 * 1024 * 1024
+
+    assert "gzip" == bodies.entry(Fixed(eight), model("a"), gzipped=True).encoding
+    assert bodies.entry(Fixed(eight + 1), model("a"), gzipped=True).encoding is None
+
+
+def test_a_storm_of_changes_is_not_compressed_each_time(ask, clock):
+    """A list that changes all the time is sent as it is, until it has been left alone."""
+    taken = snapshot(long("a"))
+    assert "gzip" == ask(taken, gzipped=True).encoding
+    for number in range(3):
+        clock.now += GZIP_PAUSE / 4
+        taken = taken.apply(Changes(number, {"a": long("a", name=str(number))}, {}), NOW)
+        assert ask(taken, gzipped=True).encoding is None
+    clock.now += GZIP_PAUSE / 4
+
+    assert "gzip" == ask(taken, gzipped=True).encoding
+
+
+def test_both_forms_count(clock, dialect):
+    """The encoded form takes its part of the cache, and gives it back."""
+    bodies = Bodies(1024 * 1024, clock)
+    taken = long("a")
+    plain = bodies.entry(dialect, taken, gzipped=False)
+    packed = bodies.entry(dialect, taken, gzipped=True)
+
+    assert len(plain.content) + len(packed.content) == bodies._size
+    bodies.entry(dialect, long("a", name="new"), gzipped=False)
+    assert bodies._size < 2 * len(plain.content)
