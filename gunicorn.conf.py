@@ -97,7 +97,6 @@ def post_worker_init(worker):
     gc.disable()  # it would walk through every entry again and again while they are loaded
     # What is wrong is in the log; every request tries again and says 503 until it succeeds.
     with worker.wsgi.app_context(), contextlib.suppress(StoreUnavailable):
-        services().store.open(must_exist=True)  # a worker never makes an empty catalogue
         services().warm_up()
     gc.freeze()  # what is there now stays
     gc.enable()

@@ -8,7 +8,6 @@ made is kept until the entry or the audience changes, in a cache bounded by byte
 import gzip
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -59,6 +58,8 @@ class _Kept:
     #: Moments on the monotonic clock: not to be compressed before, compressed at.
     gzip_from: float
     gzipped_at: float = float("-inf")
+    #: Whether somebody asked for it since it was last looked at for dropping.
+    used: bool = False
 
 
 class Bodies:
@@ -67,9 +68,9 @@ class Bodies:
     def __init__(self, limit: int, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._limit = limit
         self._monotonic = monotonic
-        self._kept: OrderedDict[Hashable, _Kept] = OrderedDict()
+        self._kept: dict[Hashable, _Kept] = {}
         self._size = 0
-        # Guards the cache, for the time of a look-up.
+        # Held while the cache changes.
         self._lock = threading.Lock()
         # Held while something is made: a miss is made once, and not once for each thread.
         self._making = threading.Lock()
@@ -136,12 +137,12 @@ class Bodies:
             return body.gzipped
 
     def _look_up(self, key: Hashable, source: Audience | Model) -> _Kept | None:
-        with self._lock:
-            kept = self._kept.get(key)
-            if kept is None or kept.source is not source:
-                return None
-            self._kept.move_to_end(key)
-            return kept
+        # Without the lock: a thread that waits for one hands over the interpreter.
+        kept = self._kept.get(key)
+        if kept is None or kept.source is not source:
+            return None
+        kept.used = True
+        return kept
 
     def _keep(self, key: Hashable, source: Audience | Model, body: Body) -> _Kept:
         with self._lock:
@@ -154,11 +155,16 @@ class Bodies:
             return kept
 
     def _grow(self, by: int) -> None:
-        """Count `by` bytes more, and drop what was not asked for longest; the lock is held."""
+        """Count `by` bytes more, and drop the oldest that nobody uses; the lock is held."""
         self._size += by
         while self._size > self._limit and len(self._kept) > 1:
-            _, dropped = self._kept.popitem(last=False)
-            self._size -= dropped.body.size
+            key, oldest = next(iter(self._kept.items()))
+            del self._kept[key]
+            if oldest.used:  # a second chance, behind all the others
+                oldest.used = False
+                self._kept[key] = oldest
+            else:
+                self._size -= oldest.body.size
 
     def _fragments_of(
         self, snapshot: Snapshot, dialect: Dialect, models: Sequence[Model]

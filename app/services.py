@@ -10,6 +10,7 @@ from flask import Flask, current_app
 from app.administration import Administration
 from app.bodies import Bodies
 from app.catalog.following import Catalog
+from app.catalog.keys import digest
 from app.catalog.visibility import ANONYMOUS
 from app.dialects import Dialect
 from app.settings import Settings, short_path
@@ -56,19 +57,24 @@ class Services:
 
         For `app.logs.start_block`.
         """
-        self.store.open()
+        self.store.open(create=True)
         self.store.add_given_key()
-        entries = len(self.catalog.current().models)
-        if self.settings.admin_key_file is not None:
-            key = f"{short_path(self.settings.admin_key_file)} (ROSTER_ADMIN_KEY_FILE)"
-        elif self.settings.first_key_path.exists():
-            key = short_path(self.settings.first_key_path)
+        snapshot = self.catalog.current()
+        path = self.settings.admin_key_file or self.settings.first_key_path
+        key = (
+            snapshot.keys_by_digest.get(digest(path.read_text().strip()))
+            if path.exists()
+            else None
+        )
+        if key is not None and key.state(self.clock()) == "active":
+            shown_key = short_path(path)
         else:
-            key = "kept by you; 'flask keys create NAME --admin' makes another"
+            shown_key = "kept by you; 'flask keys create NAME --admin' makes another"
         return {
             "version": VERSION,
-            "database": f"{short_path(self.store.path)}, schema {HEAD}, {entries} entries",
-            "admin key": key,
+            "database": f"{short_path(self.store.path)}, schema {HEAD}, "
+            f"{len(snapshot.models)} entries",
+            "admin key": shown_key,
         }
 
 

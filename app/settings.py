@@ -131,7 +131,7 @@ class Settings:
         metadata=_about(
             "ROSTER_CORS_ORIGINS",
             _origins,
-            values="* or a list of origins",
+            values="* or origins, separated by commas",
             help="Web pages that may read the public routes, such as https://chat.example.com.",
         ),
     )

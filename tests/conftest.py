@@ -58,10 +58,18 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def app(settings: Settings, clock: Clock) -> Iterator[Flask]:
+def unopened_app(settings: Settings, clock: Clock) -> Iterator[Flask]:
+    """An application whose database does not exist yet."""
     app = create_app(settings, clock)
     yield app
     app.extensions["roster"].store.close()
+
+
+@pytest.fixture
+def app(unopened_app: Flask) -> Flask:
+    """An application on a new database with the first admin key."""
+    unopened_app.extensions["roster"].store.open(create=True)
+    return unopened_app
 
 
 @pytest.fixture
@@ -76,7 +84,7 @@ def sign_in() -> "Callable[[Flask], Admin]":
 
     def client_of(app: Flask) -> Admin:
         services = app.extensions["roster"]
-        services.store.open()
+        services.store.open(create=True)
         return Admin(app.test_client(), services.settings.first_key_path.read_text().strip())
 
     return client_of

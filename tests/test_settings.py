@@ -38,7 +38,7 @@ REFUSED = {
     "ROSTER_ADMIN_KEY_FILE": ("a file", [""]),
     "ROSTER_FIELDS": ("all or reference", ["", "ALL", "id,object"]),
     "ROSTER_CORS_ORIGINS": (
-        "* or a list of origins",
+        "* or origins, separated by commas",
         ["chat.example.com", "https://a.example/", "* https://a.example", "ftp://a.example"],
     ),
     "ROSTER_BIND": (
@@ -156,7 +156,10 @@ def test_database_of_any_folder(tmp_path: Path, name: str) -> None:
     """The database is roster.db in the instance folder, whatever the folder is called."""
     settings = Settings(instance_path=tmp_path / name)
 
-    assert 1 == Store(settings, lambda: 0).revision()
+    store = Store(settings, lambda: 0)
+    store.open(create=True)
+
+    assert 1 == store.revision()
     assert settings.database_path.exists()
     assert [tmp_path / name] == list(tmp_path.iterdir())
 

@@ -5,7 +5,7 @@ import re
 from flask import request
 
 from app.api.exchange import Area, Exchange, begin
-from app.catalog.errors import InsufficientScope, InvalidKey, MissingKey
+from app.catalog.errors import InsufficientScope, InvalidKey, MissingKey, StoreUnavailable
 from app.catalog.keys import ADMIN, ApiKey, digest, mask
 
 _BEARER = re.compile(r"bearer +([!-+\--~]+)", re.ASCII | re.IGNORECASE)
@@ -70,6 +70,9 @@ def _check(current: Exchange, presented: set[str]) -> ApiKey:
     if others or not secret.isascii():
         raise InvalidKey(mask(secret))
     key = current.snapshot.keys_by_digest.get(digest(secret))
+    if key is None and current.stale is not None:
+        # It may be newer than the last image: a 401 would be final for the client.
+        raise StoreUnavailable("A key was presented that the last image does not have.")
     if key is None or key.state(current.services.clock()) != "active":
         raise InvalidKey(mask(secret))
     return key

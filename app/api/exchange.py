@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from random import getrandbits
 from typing import Any
 
 from flask import Request, Response, current_app, request
@@ -204,7 +205,9 @@ def _request_id(environ: Mapping[str, Any]) -> str:
     # One that looks like a key would put it into the log.
     if given and _REQUEST_ID.fullmatch(given) and redact(given) == given:
         return str(given)
-    return "req_" + os.urandom(12).hex()  # 24 characters of base 62
+    # 24 characters of base 62. It is no secret, and the system's randomness would hand the
+    # interpreter to another thread.
+    return f"req_{getrandbits(96):024x}"
 
 
 def _allowed_origin(current: Exchange) -> str | None:

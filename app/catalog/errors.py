@@ -107,7 +107,7 @@ class ModelExists(RosterError):
     param = "id"
 
     def __init__(self, model_id: str) -> None:
-        super().__init__(f"The model '{quote(model_id)}' exists already; PUT or PATCH changes it.")
+        super().__init__(f"The model '{quote(model_id)}' exists already.")
 
 
 class RevisionMismatch(RosterError):

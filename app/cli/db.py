@@ -23,7 +23,7 @@ def upgrade(*, as_json: bool) -> None:
     Example: flask db upgrade
     """
     store = services().store
-    store.open()
+    store.open(create=True)
     if as_json:
         echo_json({"database": short_path(store.path), "schema": HEAD})
     else:

@@ -17,7 +17,7 @@ from app.strict_json import dump
 #: The option that every command with an answer has.
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 60 * 60, "d": 24 * 60 * 60}  # seconds
+_UNITS = {"s": 1, "m": 60, "h": 60 * 60, "d": 24 * 60 * 60}  # seconds
 
 
 class Commands(AppGroup):
@@ -50,7 +50,7 @@ class Duration(click.ParamType[int]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Return the seconds."""
-        match = re.fullmatch(r"(\d{1,9})([smhd]?)", str(value), re.ASCII)
+        match = re.fullmatch(r"(\d{1,9})([smhd])", str(value), re.ASCII)
         if match is None:
             self.fail(f"'{value}' is no time span such as 90d, 24h, 30m or 45s.", param, ctx)
         return int(match[1]) * _UNITS[match[2]]

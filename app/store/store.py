@@ -4,6 +4,7 @@ import logging
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +38,9 @@ _log = logging.getLogger(__name__)
 #: How long a start waits for another process that is preparing the same database, in seconds.
 OPEN_TIMEOUT = 60.0
 
+#: How long a reader takes the file for the same without looking, in seconds.
+_SURE = 1.0
+
 _REVISION = str(sa.select(catalogue.c.revision))
 
 
@@ -60,20 +64,18 @@ class Store:
         self._lock = FileLock(self.path.with_name(self.path.name + ".lock"))
         self._opening = threading.Lock()
         self._opened: _Identity | None = None
-        self._must_exist = False
         self._kept = threading.local()
 
     # Opening
 
-    def open(self, *, must_exist: bool = False) -> None:
+    def open(self, *, create: bool = False) -> None:
         """Prepare the database for this process; nothing happens when that was done before.
 
-        An empty folder gets a database with our schema and the first admin key, unless it
-        `must_exist` from now on; an older schema is upgraded. Any number of processes may do so
-        at once. Raises `StoreUnavailable`, among them for a newer schema, a malformed key file
-        and a file that was there before and is not now.
+        An older schema is upgraded. A missing database is an outage, and never an empty
+        catalogue, unless it is to be created: then it gets our schema and the first admin key.
+        Any number of processes may do so at once. Raises `StoreUnavailable`, among others for a
+        newer schema and a malformed key file.
         """
-        self._must_exist = self._must_exist or must_exist
         if self._opened is not None and self._opened == self._identity():
             return
         with self._opening, outages_translated():
@@ -83,8 +85,11 @@ class Store:
                     return
                 # After a fork the connections are the parent's, and not ours to close.
                 self._engine.dispose(close=identity is None or identity[0] == self._opened[0])
-            if identity is None and (self._must_exist or self._opened is not None):
-                raise StoreUnavailable(f"There is no database {self.path}.")
+            if identity is None and not create:
+                raise StoreUnavailable(
+                    f"There is no database {self.path}: a server's start and 'flask db upgrade' "
+                    "make one."
+                )
             if identity is None or self._unprepared():
                 self._make_folders()
                 with self._lock.held(OPEN_TIMEOUT):
@@ -158,13 +163,17 @@ class Store:
     def revision(self) -> int:
         """Return the revision of the last committed change.
 
-        A raw read on a connection that the thread keeps: 2 µs, and 1 to see that the file is
-        the same, where a checkout from the pool costs twice that and SQLAlchemy Core 85. A
-        connection that fails is replaced once.
+        A raw read on a connection that the thread keeps: 2 µs, where a checkout from the pool
+        costs twice that and SQLAlchemy Core 85. A connection that fails is replaced once. That
+        the file is still the same is looked at once a second.
         """
         kept = self._kept.__dict__
-        identity = self._identity()
-        if identity is not None and kept.get("identity") == identity:
+        now = time.monotonic()
+        if kept.get("pid") == os.getpid() and (
+            now < kept["sure_until"] or kept["identity"] == self._identity()
+        ):
+            if now >= kept["sure_until"]:
+                kept["sure_until"] = now + _SURE
             try:
                 return self._read_revision(kept["cursor"])
             except sqlite.OperationalError as error:
@@ -179,7 +188,13 @@ class Store:
             connection = self._engine.connect()
             wait_for_others(connection, READ_TIMEOUT)
             cursor: Any = connection.connection.cursor()
-            kept.update(connection=connection, cursor=cursor, identity=self._identity())
+            kept.update(
+                connection=connection,
+                cursor=cursor,
+                pid=os.getpid(),
+                identity=self._identity(),
+                sure_until=now + _SURE,
+            )
             return self._read_revision(cursor)
 
     @staticmethod
@@ -262,7 +277,7 @@ class Store:
 
         Raises `FileExistsError` rather than replace anything.
         """
-        self.open(must_exist=True)
+        self.open()
         descriptor, draft = tempfile.mkstemp(prefix=".roster-", dir=target.parent)
         try:
             with outages_translated(), self._engine.connect() as connection:

@@ -8,6 +8,7 @@ from werkzeug.exceptions import ServiceUnavailable, TooManyRequests
 from app.api.errors import STATUS
 from app.catalog import errors
 from app.catalog.errors import StoreUnavailable
+from app.catalog.keys import mint, parse_kid
 from app.store.engine import sqlite
 
 
@@ -208,8 +209,30 @@ def test_reads_survive_the_store(outage, admin, client):
     assert 200 == client.get("/readyz").status_code
 
 
-def test_without_any_image_reads_are_a_503(app, settings, client):
+def test_an_unknown_key_may_be_newer_than_the_last_image(outage, admin, client):
+    """While the store cannot be read a key is refused for good only when the image knows it."""
+    begin, end = outage
+    unknown = {"Authorization": f"Bearer {mint()}"}
+    revoked = {"Authorization": f"Bearer {admin.new_key()}"}
+    kid = parse_kid(revoked["Authorization"].removeprefix("Bearer "))
+    assert 204 == admin("DELETE", f"/admin/keys/{kid}").status_code
+    assert 401 == client.get("/v1/models", headers=unknown).status_code
+    begin()
+    answer = client.get("/v1/models", headers=unknown)
+
+    assert (503, "1", "unavailable") == (
+        answer.status_code,
+        answer.headers["Retry-After"],
+        answer.json["error"]["code"],
+    )
+    assert 401 == client.get("/v1/models", headers=revoked).status_code
+    end()
+    assert 401 == client.get("/v1/models", headers=unknown).status_code
+
+
+def test_without_any_image_reads_are_a_503(unopened_app, settings):
     """A worker that never saw the store answers 503, and no short list."""
+    client = unopened_app.test_client()
     settings.instance_path.mkdir()
     (settings.instance_path / "roster.db").write_bytes(b"not a database, " * 512)
     answer = client.get("/v1/models")

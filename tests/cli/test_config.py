@@ -68,10 +68,11 @@ def test_table(run: Callable[..., Result]) -> None:
     assert "" == done.stderr
 
 
-def test_nothing_opened(run: Callable[..., Result], settings: Settings) -> None:
+def test_nothing_opened(unopened_app: Flask, settings: Settings) -> None:
     """To show the settings makes no database."""
-    run("config")
+    done = unopened_app.test_cli_runner().invoke(args=["config"])
 
+    assert 0 == done.exit_code
     assert not settings.instance_path.exists()
 
 
@@ -166,6 +167,41 @@ def test_groups(app: Flask, run: Callable[..., Result]) -> None:
         done = run(name)
         listed = re.findall(r"^  (\w+) +\S.*\.$", done.output, re.MULTILINE)
         assert set(app.cli.commands[name].commands) == set(listed)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "models list",
+        "models show x",
+        "models add x",
+        "models edit x name=X",
+        "models remove x",
+        "keys list",
+        "keys create x",
+        "keys revoke 00000000",
+        "keys rotate 00000000",
+        "db backup copy.db",
+    ],
+)
+def test_missing_database(
+    unopened_app: Flask,
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+) -> None:
+    """A missing database is told in a sentence, and no command but an upgrade makes one."""
+    monkeypatch.chdir(tmp_path)
+
+    done = unopened_app.test_cli_runner().invoke(args=command.split())
+
+    assert (
+        f"Error: There is no database {settings.database_path}: "
+        "a server's start and 'flask db upgrade' make one.\n"
+    ) == done.stderr
+    assert (1, "") == (done.exit_code, done.stdout)
+    assert [] == list(tmp_path.iterdir())
 
 
 def test_wide_table(capsys: pytest.CaptureFixture[str]) -> None:

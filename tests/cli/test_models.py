@@ -155,7 +155,7 @@ def test_actor(app: Flask, run: Callable[..., Result], monkeypatch: pytest.Monke
 
 #: What is typed, the exit code and what is said.
 MISTAKES = [
-    (["add", "x"], 1, "Error: The model 'x' exists already; PUT or PATCH changes it."),
+    (["add", "x"], 1, "Error: The model 'x' exists already.\n"),
     (["add", "models/y"], 1, "Error: id: Must not begin with 'models/'"),
     (["add", "y", "created=tomorrow"], 1, "Error: created: Must be JSON, such as 8192"),
     (["add", "y", "created="], 1, "Error: created: Must be JSON, such as 8192"),
@@ -197,12 +197,12 @@ def test_mistake(
     assert before == log(app)
 
 
-def test_no_database(app: Flask, run: Callable[..., Result]) -> None:
+def test_no_database(unopened_app: Flask) -> None:
     """A database that cannot be read is told in a sentence."""
-    path = app.extensions["roster"].store.path
+    path = unopened_app.extensions["roster"].store.path
     path.parent.mkdir()
     path.write_bytes(b"no database at all" * 100)
 
-    done = run("models", "list")
+    done = unopened_app.test_cli_runner().invoke(args=["models", "list"])
 
     assert (1, "", "Error: file is not a database\n") == (done.exit_code, done.stdout, done.stderr)

@@ -17,6 +17,7 @@ import pytest
 from flask import Flask
 
 from app import create_app
+from app.catalog.keys import mint
 from app.cli.server import announce
 from app.settings import Settings
 
@@ -30,6 +31,8 @@ BLOCK = (
     r"  admin key  {folder}/admin-key\n"
     r"  try        curl {url}/v1/models\n"
 )
+#: What the block says of the admin key when there is no file with one that works.
+KEPT = "kept by you; 'flask keys create NAME --admin' makes another"
 
 
 def block(url: str, folder: Path) -> re.Pattern[str]:
@@ -156,7 +159,7 @@ def running() -> Iterator[dict[str, Any]]:
     ],
 )
 def test_reloader(
-    app: Flask,
+    unopened_app: Flask,
     settings: Settings,
     running: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
@@ -169,10 +172,10 @@ def test_reloader(
 ) -> None:
     """Of the two processes of the reloader, the one that serves speaks."""
     monkeypatch.setenv("WERKZEUG_RUN_MAIN", str(child).lower())
-    app.debug = debug
+    unopened_app.debug = debug
     running["reload"] = reload
 
-    announce(app)
+    announce(unopened_app)
 
     speaks = child or not reloads
     said = block("http://127.0.0.1:5000", settings.instance_path).fullmatch(
@@ -231,30 +234,65 @@ def test_admin_key_file(
 
     assert [
         str(tmp_path / "admin-key"),
-        "kept by you; 'flask keys create NAME --admin' makes another",
-        f"{tmp_path / 'mine'} (ROSTER_ADMIN_KEY_FILE)",
+        KEPT,
+        str(tmp_path / "mine"),
     ] == re.findall("  admin key  (.*)", capsys.readouterr().out)
 
 
-def test_broken_store(settings: Settings, app: Flask, running: dict[str, Any]) -> None:
+@pytest.mark.parametrize("given", [False, True])
+@pytest.mark.parametrize("end", ["revoked", "expired"])
+def test_dead_admin_key(
+    tmp_path: Path,
+    clock: Any,
+    running: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
+    *,
+    end: str,
+    given: bool,
+) -> None:
+    """The block does not name a file whose key is refused."""
+    path = tmp_path / ("mine" if given else "admin-key")
+    if given:
+        path.write_text(mint())
+    settings = Settings(instance_path=tmp_path, admin_key_file=path if given else None)
+    app = create_app(settings, clock)
+    services = app.extensions["roster"]
+    announce(app)
+    [key] = services.store.load().keys
+    if end == "revoked":
+        services.administration.revoke_key(key.kid, actor="test")
+    else:
+        services.administration.rotate_key(key.kid, {"grace": 60}, actor="test")
+        clock.now += 60
+    announce(app)
+    services.store.close()
+
+    assert path.exists()
+    assert [str(path), KEPT] == re.findall("  admin key  (.*)", capsys.readouterr().out)
+
+
+def test_broken_store(settings: Settings, unopened_app: Flask, running: dict[str, Any]) -> None:
     """A corrupt database stops the start with a sentence."""
     settings.instance_path.mkdir()
     (settings.instance_path / "roster.db").write_bytes(b"no database at all" * 100)
 
     with pytest.raises(SystemExit, match=r"^Roster cannot start: file is not a database$"):
-        announce(app)
+        announce(unopened_app)
 
 
 @pytest.mark.parametrize("name", ["config", None])
 def test_other_commands(
-    app: Flask, settings: Settings, capsys: pytest.CaptureFixture[str], name: str | None
+    unopened_app: Flask,
+    settings: Settings,
+    capsys: pytest.CaptureFixture[str],
+    name: str | None,
 ) -> None:
     """Nothing is said, and nothing opened, when no server starts."""
     if name is None:
-        announce(app)
+        announce(unopened_app)
     else:
         with click.Context(click.Command(name), info_name=name):
-            announce(app)
+            announce(unopened_app)
 
     assert "" == capsys.readouterr().out
     assert not settings.instance_path.exists()

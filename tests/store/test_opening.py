@@ -51,8 +51,10 @@ def test_the_factory_opens_nothing(settings):
     assert not settings.instance_path.exists()
 
 
-def test_first_use_makes_the_database(store, settings):
-    """The first use makes folder, database and schema; the journal is the safe one."""
+def test_a_first_start_makes_the_database(store, settings):
+    """The first start makes folder, database and schema; the journal is the safe one."""
+    store.open(create=True)
+
     assert 1 == store.revision()  # the first key is a change
 
     assert f"{HEAD:04}" == scalar(store, "SELECT version_num FROM alembic_version")
@@ -62,7 +64,7 @@ def test_first_use_makes_the_database(store, settings):
 
 def test_migrations_make_the_tables(store):
     """The migrated schema is the one that the tables declare."""
-    store.open()
+    store.open(create=True)
     with store._engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
 
@@ -78,7 +80,7 @@ def test_head_is_the_newest_migration():
 
 def test_alembic_is_not_imported_when_the_schema_is_ours(settings, store):
     """A process that finds its own schema does not import Alembic."""
-    store.open()
+    store.open(create=True)
     code = (
         "import sys; from app import create_app; app = create_app();"
         "app.extensions['roster'].catalog.current();"
@@ -91,12 +93,12 @@ def test_alembic_is_not_imported_when_the_schema_is_ours(settings, store):
 
 def test_a_newer_schema_is_refused_with_both_numbers(store, settings):
     """A database from a newer program is left alone, and the sentence names both schemas."""
-    store.open()
+    store.open(create=True)
     store.close()
     execute(store.path, "UPDATE alembic_version SET version_num = '0099'")
 
     with pytest.raises(StoreRefused) as refused:
-        store.open()
+        store.open(create=True)
 
     assert "schema 99" in refused.value.reason
     assert f"up to {int(HEAD)}" in refused.value.reason
@@ -108,7 +110,7 @@ def test_a_file_that_is_no_database_is_refused(store, settings):
     store.path.write_bytes(b"this is no database, " * 100)
 
     with pytest.raises(StoreUnavailable) as refused:
-        store.open()
+        store.open(create=True)
 
     assert "file is not a database" in refused.value.reason
 
@@ -138,7 +140,7 @@ def test_an_unusable_folder_is_refused(tmp_path, clock):
     (tmp_path / "file").write_text("")
 
     with pytest.raises(StoreUnavailable) as refused:
-        Store(Settings(instance_path=tmp_path / "file" / "instance"), clock).open()
+        Store(Settings(instance_path=tmp_path / "file" / "instance"), clock).open(create=True)
 
     assert "Not a directory" in refused.value.reason
 
@@ -165,7 +167,7 @@ def test_the_wal_reset_bug_has_known_versions(version, affected):
 
 def test_affected_libraries_run_without_wal(store, settings, clock, monkeypatch, caplog):
     """With a SQLite that has the WAL-reset bug there is no WAL, and a warning that says why."""
-    store.open()
+    store.open(create=True)
     store.close()
     monkeypatch.setattr(sqlite, "sqlite_version_info", (3, 40, 1))
     affected = Store(settings, clock)
@@ -181,7 +183,7 @@ def test_affected_libraries_run_without_wal(store, settings, clock, monkeypatch,
 
 def test_the_first_key_is_for_its_owner_alone(store, settings):
     """The first admin key is in a file of mode 0600 and in the store as its digest."""
-    store.open()
+    store.open(create=True)
     path = settings.first_key_path
     secret = path.read_text().strip()
     [key] = store.load().keys
@@ -196,10 +198,10 @@ def test_the_first_key_is_for_its_owner_alone(store, settings):
 
 def test_a_store_with_keys_gets_no_other(store, settings):
     """A removed key file is not made again: the operator took it away."""
-    store.open()
+    store.open(create=True)
     store.close()
     settings.first_key_path.unlink()
-    store.open()
+    store.open(create=True)
 
     assert not settings.first_key_path.exists()
     assert 1 == len(list(store.load().keys))
@@ -210,6 +212,7 @@ def test_a_key_file_beside_an_empty_store_is_adopted(store, settings):
     secret = keys.mint()
     settings.instance_path.mkdir()
     settings.first_key_path.write_text(secret)
+    store.open(create=True)
     [key] = store.load().keys
 
     assert keys.digest(secret) == key.digest
@@ -221,7 +224,7 @@ def test_a_malformed_key_file_is_refused(store, settings):
     settings.first_key_path.write_text("hello")
 
     with pytest.raises(StoreRefused) as refused:
-        store.open()
+        store.open(create=True)
 
     assert "does not hold one well-formed key" in refused.value.reason
     assert "hello" == settings.first_key_path.read_text()
@@ -239,6 +242,7 @@ def test_the_operators_key_replaces_ours(tmp_path, clock):
     settings = given_key(tmp_path, f"{secret}\n")
     for _ in range(2):
         store = Store(settings, clock)
+        store.open(create=True)
         store.add_given_key()
         [key] = store.load().keys
         store.close()
@@ -252,6 +256,7 @@ def test_a_revoked_operators_key_stays_revoked(tmp_path, clock):
     settings = given_key(tmp_path, keys.mint())
     app = create_app(settings, clock)
     services = app.extensions["roster"]
+    services.store.open(create=True)
     [key] = services.store.load().keys
     services.administration.revoke_key(key.kid, actor="test")
     services.store.close()
@@ -266,6 +271,7 @@ def test_another_operators_key_is_added(tmp_path, clock):
     """A new key in the file is added to those that are there."""
     for _ in range(2):
         store = Store(given_key(tmp_path, keys.mint()), clock)
+        store.open(create=True)
         store.add_given_key()
         store.close()
 
@@ -276,7 +282,7 @@ def test_another_operators_key_is_added(tmp_path, clock):
 def test_a_malformed_operators_key_stops_the_start(tmp_path, clock, text):
     """ROSTER_ADMIN_KEY_FILE must hold one well-formed key."""
     with pytest.raises(StoreRefused) as refused:
-        Store(given_key(tmp_path, text), clock).open()
+        Store(given_key(tmp_path, text), clock).open(create=True)
 
     assert "given-key" in refused.value.reason
 
@@ -285,7 +291,7 @@ def test_an_operators_key_with_a_taken_id_is_refused(tmp_path, clock):
     """Two keys never share an id, whoever made them."""
     secret = keys.mint()
     store = Store(given_key(tmp_path, secret), clock)
-    store.open()
+    store.open(create=True)
     store.close()
     body = f"ro_{secret[3:11]}_{'0' * 32}"
 
@@ -299,6 +305,7 @@ def test_a_lost_key_file_stops_a_start_and_nothing_else(tmp_path, clock):
     """Without its file a server does not start; one that runs, and commands, go on."""
     settings = given_key(tmp_path, keys.mint())
     store = Store(settings, clock)
+    store.open(create=True)
     store.add_given_key()
     store.close()
     settings.admin_key_file.unlink()
@@ -312,7 +319,7 @@ def test_the_draft_of_a_crash_is_cleaned_up(store, settings):
     """What a crash left of a key file is not a key, and does not stay."""
     settings.instance_path.mkdir()
     (settings.instance_path / "admin-key.draft").write_text("ro_half")
-    store.open()
+    store.open(create=True)
 
     assert keys.parse_kid(settings.first_key_path.read_text().strip())
     assert [settings.first_key_path] == list(settings.instance_path.glob("admin-key*"))
@@ -324,6 +331,7 @@ def test_the_draft_of_a_crash_is_cleaned_up(store, settings):
 def open_at(path, barrier, results):
     store = Store(Settings(instance_path=path), lambda: 1_800_000_000)
     barrier.wait()
+    store.open(create=True)
     results.put((store.revision(), len(list(store.load().keys))))
 
 
@@ -346,6 +354,7 @@ def test_eight_first_starts_make_one_database(tmp_path):
 
 def test_a_fork_opens_its_own_connections(store):
     """A process forked from one that has the store open does not touch its connections."""
+    store.open(create=True)
     assert 1 == store.revision()
     fork = multiprocessing.get_context("fork")
     results = fork.Queue()

@@ -21,7 +21,7 @@ NOW = 1_800_000_000
 @pytest.fixture
 def store(settings, clock):
     store = Store(settings, clock)
-    store.open()
+    store.open(create=True)
     yield store
     store.close()
 
@@ -237,8 +237,9 @@ def test_each_thread_keeps_its_connection(store):
     assert mine is not other[0]
 
 
-def test_a_lost_file_is_an_outage(store):
+def test_a_lost_file_is_an_outage(store, monkeypatch):
     """A database whose file is gone is neither written to nor made anew."""
+    monkeypatch.setattr("app.store.store._SURE", 0)
     store.revision()
     for path in store.path.parent.glob("roster.db*"):
         path.unlink()
@@ -246,14 +247,18 @@ def test_a_lost_file_is_an_outage(store):
     for use in (store.revision, store.load, lambda: put(store, model()), store.open):
         with pytest.raises(StoreUnavailable) as refused:
             use()
-        assert f"There is no database {store.path}." == refused.value.reason
+        assert (
+            f"There is no database {store.path}: a server's start and 'flask db upgrade' make one."
+        ) == refused.value.reason
     assert not store.path.exists()
 
 
-def test_another_file_in_its_place_is_read(store, settings, clock, tmp_path):
+def test_another_file_in_its_place_is_read(store, clock, tmp_path, monkeypatch):
     """A database that is put in place of ours is the one that is read and written from then on."""
+    monkeypatch.setattr("app.store.store._SURE", 0)
     put(store, model("old"))
     other = Store(Settings(instance_path=tmp_path / "other"), clock)
+    other.open(create=True)
     put(other, model("new"))
     put(other, model("newer"))
     other.close()
@@ -266,12 +271,12 @@ def test_another_file_in_its_place_is_read(store, settings, clock, tmp_path):
     assert 4 == put(store, model("newest")).revision
 
 
-def test_a_process_that_must_find_a_database_makes_none(settings, clock):
-    """A worker never starts an empty catalogue where the file is missing."""
+def test_a_missing_database_is_an_outage(settings, clock):
+    """Who is not told to make a database never starts an empty catalogue."""
     store = Store(settings, clock)
     for _ in range(2):
         with pytest.raises(StoreUnavailable):
-            store.open(must_exist=True)
+            store.open()
     with pytest.raises(StoreUnavailable):
         store.revision()
 
