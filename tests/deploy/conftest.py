@@ -1,0 +1,178 @@
+"""Fixtures: the shipped nginx site before a gunicorn on a Unix socket, and before an echo."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler
+from itertools import count
+from pathlib import Path
+from socketserver import ThreadingUnixStreamServer
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SITE = (ROOT / "deploy" / "nginx" / "roster.conf").read_text()
+PATIENCE = 30.0  # seconds
+
+
+@contextmanager
+def running(command, **options):
+    """Run a server, and end it by its own process id."""
+    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, **options)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(PATIENCE)
+
+
+@pytest.fixture(scope="module")
+def gunicorn(tmp_path_factory):
+    """Return the folder of a running gunicorn: s, its socket, and out, its access lines."""
+    folder = tmp_path_factory.mktemp("g")
+    inherited = {name: v for name, v in os.environ.items() if not name.startswith("ROSTER_")}
+    given = {"ROSTER_INSTANCE_PATH": str(folder), "ROSTER_BIND": f"unix:{folder}/s"}
+    command = [Path(sys.executable).with_name("gunicorn")]
+    with (
+        (folder / "out").open("wb") as out,
+        (folder / "err").open("wb") as err,
+        running(command, stdout=out, stderr=err, env=inherited | given) as process,
+    ):
+        deadline = time.monotonic() + PATIENCE
+        while b"Roster " not in (folder / "out").read_bytes():  # printed when it listens
+            assert process.poll() is None, (folder / "err").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        yield folder
+
+
+@pytest.fixture
+def direct(gunicorn, site_at):
+    """The application itself, with a list long enough to be compressed."""
+
+    class Direct(site_at):
+        def connect(self):
+            connection = super().connect()
+            connection.sock = socket.socket(socket.AF_UNIX)
+            connection.sock.settimeout(PATIENCE)
+            connection.sock.connect(str(gunicorn / "s"))
+            return connection
+
+    site = Direct(None)
+    site.admin_key = (gunicorn / "admin-key").read_text().strip()
+    for model_id in ("acme%2Fcoder%20x", *"abcdefgh"):
+        assert site("PUT", f"/admin/models/{model_id}", {}, site.admin_key).status in (200, 201)
+    return site
+
+
+@pytest.fixture
+def nginx(tmp_path, site_at):
+    """Start nginx with the shipped site in settings as unkind as an operator's may be."""
+    with ExitStack() as stack:
+
+        def start(upstream, *, micro_cache):
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                port = probe.getsockname()[1]
+            text = SITE
+            for shipped, here in {
+                "unix:/run/roster/roster.sock;": f"unix:{upstream};",
+                "listen 80;": f"listen 127.0.0.1:{port};",
+                "proxy_cache_path /run/nginx-roster ": f"proxy_cache_path {tmp_path}/cache ",
+                "set $roster_micro_cache off;": f"set $roster_micro_cache {micro_cache};",
+            }.items():
+                assert 1 == text.count(shipped), shipped
+                text = text.replace(shipped, here)
+            kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+            temporary = "".join(f"{kind}_temp_path {tmp_path}/{kind};\n" for kind in kinds)
+            (tmp_path / "nginx.conf").write_text(
+                # As root, its workers must reach the socket all the same.
+                f"{'' if os.geteuid() else 'user root;'} daemon off; pid {tmp_path}/pid;\n"
+                f"worker_processes 2; events {{}} http {{ access_log {tmp_path}/log; gzip on;\n"
+                f"gzip_types application/json; gzip_proxied any;\n{temporary}{text} }}\n"
+            )
+            options = ["-p", tmp_path, "-c", tmp_path / "nginx.conf", "-e", tmp_path / "errors"]
+            stack.enter_context(running(["nginx", *options], stderr=subprocess.DEVNULL))
+            site = site_at(port)
+            site.wait()
+            return site
+
+        yield start
+    errors = (tmp_path / "errors").read_text()
+    assert not [level for level in ("[warn]", "[alert]", "[emerg]") if level in errors], errors
+
+
+@pytest.fixture(params=["off", "on"])
+def site(request, nginx, gunicorn, direct):
+    """The site, with its micro-cache off, as shipped, or on."""
+    site = nginx(gunicorn / "s", micro_cache=request.param)
+    site.micro_cache = request.param
+
+    def add(model_id, **fields):
+        added = site("POST", "/admin/models", {"id": model_id, **fields}, direct.admin_key)
+        assert 201 == added.status, added.body
+        return f"/v1/models/{model_id}"
+
+    site.add = add
+    return site
+
+
+@pytest.fixture
+def reached(gunicorn, site):
+    """Return what tells the statuses of the application's answers since it was last asked."""
+    seen = len((gunicorn / "out").read_text())
+
+    def since():
+        nonlocal seen
+        new = (gunicorn / "out").read_text()[seen:]
+        seen += len(new)
+        return [json.loads(line)["status"] for line in new.splitlines()]
+
+    return since
+
+
+@pytest.fixture
+def echo(tmp_path, nginx):
+    """An application that answers with what it saw; one that says x-roster-stale or is down."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        seen, connections, down = [], count(), False
+
+        def setup(self):
+            next(self.connections)
+            super().setup()
+
+        def do_GET(self):
+            self.seen.append(self.requestline)
+            if self.down or self.command == "POST":
+                self.close_connection = True
+                return
+            body = json.dumps([[name.lower(), value] for name, value in self.headers.items()])
+            self.send_response(200)
+            self.send_header("Cache-Control", "public, no-cache")
+            self.send_header("Content-Length", str(len(body)))
+            if "stale" in self.path:
+                self.send_header("x-roster-stale", "0")
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        do_POST = do_GET  # noqa: N815 - the name http.server asks for
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingUnixStreamServer(str(tmp_path / "s"), Handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        site = nginx(tmp_path / "s", micro_cache="on")
+        site.behind = Handler
+        yield site
+        server.shutdown()
+        thread.join()
