@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import cast
 
 from flask import Flask, current_app
@@ -61,11 +62,7 @@ class Services:
         self.store.add_given_key()
         snapshot = self.catalog.current()
         path = self.settings.admin_key_file or self.settings.first_key_path
-        key = (
-            snapshot.keys_by_digest.get(digest(path.read_text().strip()))
-            if path.exists()
-            else None
-        )
+        key = snapshot.keys_by_digest.get(_digest_in(path))
         if key is not None and key.state(self.clock()) == "active":
             shown_key = short_path(path)
         else:
@@ -86,3 +83,11 @@ def services() -> Services:
 def services_of(app: Flask) -> Services:
     """Return the services of `app`."""
     return cast("Services", app.extensions[_EXTENSION])
+
+
+def _digest_in(path: Path) -> str:
+    """Return the digest of the key in a file, of nothing where there is none to be read."""
+    try:
+        return digest(path.read_text("ascii").strip())
+    except (OSError, UnicodeDecodeError):  # it decides a line of the start block, and no more
+        return digest("")

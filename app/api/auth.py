@@ -6,7 +6,7 @@ from flask import request
 
 from app.api.exchange import Area, Exchange, begin
 from app.catalog.errors import InsufficientScope, InvalidKey, MissingKey, StoreUnavailable
-from app.catalog.keys import ADMIN, ApiKey, digest, mask
+from app.catalog.keys import ADMIN, ApiKey, digest, mask, parse_kid
 
 _BEARER = re.compile(r"bearer +([!-+\--~]+)", re.ASCII | re.IGNORECASE)
 _KEY_HEADERS = ("HTTP_X_API_KEY", "HTTP_X_GOOG_API_KEY", "HTTP_API_KEY")
@@ -65,12 +65,12 @@ def _presented(current: Exchange, *, public: bool) -> set[str]:
 def _check(current: Exchange, presented: set[str]) -> ApiKey:
     """Return the row of the one key presented, or raise `InvalidKey`."""
     secret, *others = sorted(presented)
-    # What is malformed or mistyped has a digest that nobody stored: form and checksum need not
-    # be looked at.
+    # What is malformed or mistyped has a digest that nobody stored: to look it up is cheaper
+    # than to check form and checksum.
     if others or not secret.isascii():
         raise InvalidKey(mask(secret))
     key = current.snapshot.keys_by_digest.get(digest(secret))
-    if key is None and current.stale is not None:
+    if key is None and current.stale is not None and parse_kid(secret) is not None:
         # It may be newer than the last image: a 401 would be final for the client.
         raise StoreUnavailable("A key was presented that the last image does not have.")
     if key is None or key.state(current.services.clock()) != "active":

@@ -125,8 +125,10 @@ class Store:
         """Return whose connections can be used now, None while there is no file."""
         try:
             stat = os.stat(self.path)  # noqa: PTH116 - twice as fast, and done for each read
-        except OSError:  # whatever it is, opening the file tells it in words
+        except FileNotFoundError:
             return None
+        except OSError as error:
+            raise StoreUnavailable(str(error)) from error
         return os.getpid(), stat.st_dev, stat.st_ino
 
     def _make_folders(self) -> None:
@@ -183,6 +185,7 @@ class Store:
             except sqlite.Error:
                 kept["connection"].invalidate()
         self.open()
+        identity = self._opened
         with outages_translated():
             kept.clear()
             connection = self._engine.connect()
@@ -192,7 +195,7 @@ class Store:
                 connection=connection,
                 cursor=cursor,
                 pid=os.getpid(),
-                identity=self._identity(),
+                identity=identity,
                 sure_until=now + _SURE,
             )
             return self._read_revision(cursor)

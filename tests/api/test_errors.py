@@ -226,6 +226,8 @@ def test_an_unknown_key_may_be_newer_than_the_last_image(outage, admin, client):
         answer.json["error"]["code"],
     )
     assert 401 == client.get("/v1/models", headers=revoked).status_code
+    mistyped = {"Authorization": unknown["Authorization"][:-1] + "!"}
+    assert 401 == client.get("/v1/models", headers=mistyped).status_code
     end()
     assert 401 == client.get("/v1/models", headers=unknown).status_code
 

@@ -239,6 +239,14 @@ def test_admin_key_file(
     ] == re.findall("  admin key  (.*)", capsys.readouterr().out)
 
 
+def test_unreadable_admin_key(app: Flask, settings: Settings) -> None:
+    """A key file that cannot be read costs a line of the block, and not the start."""
+    app.extensions["roster"].store.open(create=True)
+    settings.first_key_path.write_bytes(b"\xff\xfe")
+    with app.app_context():
+        assert "kept by you" in app.extensions["roster"].start()["admin key"]
+
+
 @pytest.mark.parametrize("given", [False, True])
 @pytest.mark.parametrize("end", ["revoked", "expired"])
 def test_dead_admin_key(
