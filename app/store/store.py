@@ -41,7 +41,9 @@ OPEN_TIMEOUT = 60.0
 #: How long a reader takes the file for the same without looking, in seconds.
 _SURE = 1.0
 
-_REVISION = str(sa.select(catalogue.c.revision))
+# While nothing has changed there is no row, and so one step of SQLite where a row takes two: each
+# step hands the interpreter to another thread, which costs more than the step.
+_MOVED = "SELECT revision FROM catalogue WHERE revision <> ?"
 
 
 #: Process, device and inode: a connection survives neither a fork nor a replaced file.
@@ -177,7 +179,7 @@ class Store:
             if now >= kept["sure_until"]:
                 kept["sure_until"] = now + _SURE
             try:
-                return self._read_revision(kept["cursor"])
+                return _read_revision(kept)
             except sqlite.OperationalError as error:
                 if "locked" in str(error):  # a new connection would wait as long again
                     raise StoreUnavailable(str(error)) from error
@@ -197,20 +199,17 @@ class Store:
                 pid=os.getpid(),
                 identity=identity,
                 sure_until=now + _SURE,
+                revision=-1,
             )
-            return self._read_revision(cursor)
-
-    @staticmethod
-    def _read_revision(cursor: Any) -> int:
-        # All rows are fetched: an unfinished cursor would go on seeing an old state.
-        revision: int = _only(cursor.execute(_REVISION).fetchall())[0]
-        return revision
+            return _read_revision(kept)
 
     def load(self) -> Image:
         """Return all entries and keys, as one transaction saw them."""
         self.open()
         with outages_translated(), self._engine.connect() as connection:
-            [revision] = _only(connection.execute(sa.select(catalogue.c.revision)).all())
+            revision = connection.execute(sa.select(catalogue.c.revision)).scalar()
+            if revision is None:
+                raise StoreUnavailable("The database has lost its revision.")
             rows = connection.execute(sa.select(models.c.document, models.c.revision))
             return Image(revision, [read_model(*row) for row in rows], all_keys(connection))
 
@@ -296,12 +295,14 @@ class Store:
             Path(draft).unlink()
 
 
+def _read_revision(kept: dict[str, Any]) -> int:
+    # All rows are fetched: an unfinished cursor would go on seeing an old state.
+    for (revision,) in kept["cursor"].execute(_MOVED, (kept["revision"],)).fetchall():
+        kept["revision"] = revision
+    if kept["revision"] < 0:
+        raise StoreUnavailable("The database has lost its revision.")
+    return int(kept["revision"])
+
+
 def _journal_mode(connection: sa.Connection) -> str:
     return str(connection.exec_driver_sql("PRAGMA journal_mode").scalar_one())
-
-
-def _only(rows: Any) -> Any:
-    """Return the one row of the catalogue; without it the database is not whole."""
-    if len(rows) != 1:
-        raise StoreUnavailable("The database has lost its revision.")
-    return rows[0]

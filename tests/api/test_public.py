@@ -306,7 +306,7 @@ def test_the_second_equal_list_encodes_nothing(client, admin, monkeypatch):
     event.listen(services.store._engine, "before_cursor_execute", lambda *a: statements.append(a))
 
     assert first == client.get("/v1/models").data
-    assert ["SELECT catalogue.revision FROM catalogue"] == [
+    assert ["SELECT revision FROM catalogue WHERE revision <> 2"] == [
         " ".join(s.split()) for s in statements
     ]
     assert [] == encoded
