@@ -1,0 +1,136 @@
+"""The list: what it costs at each size, with a key and without, 200 and 304, plain and gzip."""
+
+import sys
+from contextlib import ExitStack
+
+from bench.catalogue import Catalogues
+from bench.contestants import Contest
+from bench.figures import Spread, number, ratios, spread
+from bench.findings import Findings, Table
+from bench.load import LoadFailed, Run, measure
+from bench.plan import Plan
+
+NAME = "reads"
+
+#: Case, who, and what it is measured against: case and name, or the name alone for the same case.
+MEASURES: tuple[tuple[str, str, tuple[str, str] | None], ...] = (
+    ("200", "bare Flask", None),
+    ("200", "service", ("200", "bare Flask")),
+    ("200", "bare WSGI", ("200", "bare Flask")),
+    ("200", "naive Flask", ("200", "service")),
+    ("200", "FastAPI", ("200", "service")),
+    ("200", "LiteLLM", ("200", "service")),
+    ("200", "nginx static", None),
+    ("200", "nginx", ("200", "service")),
+    ("200", "nginx cached", ("200", "nginx static")),
+    ("200 key", "bare Flask", None),
+    ("200 key", "service", ("200 key", "bare Flask")),
+    ("200 key", "nginx", ("200 key", "service")),
+    ("200 gzip", "bare Flask", None),
+    ("200 gzip", "service", ("200 gzip", "bare Flask")),
+    ("200 gzip", "bare WSGI", ("200 gzip", "bare Flask")),
+    ("200 gzip", "nginx static", None),
+    ("200 gzip", "nginx", ("200", "nginx")),
+    ("200 gzip", "nginx cached", ("200 gzip", "nginx static")),
+    ("200 key gzip", "bare Flask", None),
+    ("200 key gzip", "service", ("200 key gzip", "bare Flask")),
+    ("304", "service", ("200", "bare Flask")),
+    ("304", "nginx", ("304", "service")),
+    ("304 key", "service", ("200", "bare Flask")),
+    ("304 gzip", "service", ("200", "bare Flask")),
+    ("304 key gzip", "service", ("200", "bare Flask")),
+)
+#: With 50 MB in a reply, these tell enough.
+_LARGE = {("200", who) for who in ("bare Flask", "service", "bare WSGI", "nginx static")} | {
+    ("200", "naive Flask"),
+    ("200", "nginx"),
+    ("200 key", "service"),
+    ("304", "service"),
+}
+
+#: By case and name, a run for each round.
+Runs = dict[tuple[str, str], list[Run]]
+
+
+def run(plan: Plan, catalogues: Catalogues) -> Findings:
+    """Measure every size, one after the other."""
+    found = Findings(NAME)
+    for size in plan.sizes:
+        size = plan.largest if size >= 100_000 else size  # noqa: PLW2901
+        with ExitStack() as stack:
+            folder = plan.folder / f"reads-{size}"
+            folder.mkdir()
+            contest = Contest(stack, plan, catalogues.of(size), folder, found)
+            contest.enter()
+            runs = _rounds(plan, contest, size, found)
+        _report(found, contest, size, runs)
+    return found
+
+
+def _rounds(plan: Plan, contest: Contest, size: int, found: Findings) -> Runs:
+    wanted = [
+        (case, who)
+        for case, who, _ in MEASURES
+        if (not plan.subjects or who in plan.subjects)
+        and (not plan.cases or case in plan.cases)
+        and (size < 10_000 or (case, who) in _LARGE)
+        and (case, who) in contest.targets
+    ]
+    runs: Runs = {}
+    rounds = plan.rounds_at(size)
+    for turn in range(rounds):
+        for case, who in wanted:
+            target = contest.targets[case, who]
+            try:
+                done = measure(target, plan, plan.connections_at(size))
+            except (LoadFailed, ConnectionError, OSError) as error:
+                found.note(f"{size:,} entries, {case}, {who}: failed: {error}.")
+                continue
+            runs.setdefault((case, who), []).append(done)
+            sys.stderr.write(
+                f"{turn + 1}/{rounds}  {size:>7,} entries  {case:<13} {who:<13}"
+                f"{number(done.cpu):>9} µs {number(done.per_second):>9}/s "
+                f"p99 {number(done.p99)} ms\n"
+            )
+    return {pair: found for pair, found in runs.items() if len(found) == rounds}
+
+
+def _report(found: Findings, contest: Contest, size: int, runs: Runs) -> None:
+    table = Table(
+        f"Reads of {size:,} entries: {contest.sizes}",
+        (
+            "request",
+            "who",
+            "CPU µs",
+            "requests/s",
+            "p50 ms",
+            "p99 ms",
+            "against",
+            "CPU ratio",
+            "requests/s ratio",
+        ),
+        words=2,
+    )
+    for case, who, yardstick in MEASURES:
+        if (case, who) not in runs:
+            continue
+        own = runs[case, who]
+        name = f"reads.{size}.{case}.{who}"
+        figures: dict[str, Spread] = {
+            part: spread(getattr(one, part) for one in own)
+            for part in ("cpu", "per_second", "p50", "p99")
+        }
+        against = ("", "", "")
+        if yardstick in runs:
+            theirs = runs[yardstick]
+            figures["cpu_ratio"] = ratios([r.cpu for r in own], [r.cpu for r in theirs])
+            figures["per_second_ratio"] = ratios(
+                [r.per_second for r in own], [r.per_second for r in theirs]
+            )
+            label = yardstick[1] if yardstick[0] == case else f"{yardstick[1]}, {yardstick[0]}"
+            against = (label, str(figures["cpu_ratio"]), str(figures["per_second_ratio"]))
+        for part, value in figures.items():
+            found.data[f"{name}.{part}"] = value
+        shown = (str(figures[part]) for part in ("cpu", "per_second", "p50", "p99"))
+        table.rows.append((case, who, *shown, *against))
+    found.tables.append(table)

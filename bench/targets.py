@@ -1,0 +1,115 @@
+"""What the service must show. The limits are pinned: a figure that misses one says so."""
+
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bench.figures import Spread, number
+from bench.findings import Table
+
+_COMPARE = {"≤": operator.le, "≥": operator.ge, "=": operator.eq}
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """One limit on the median of one figure."""
+
+    point: int
+    what: str
+    figure: str
+    sign: str
+    limit: float
+
+    def met(self, measured: Spread) -> bool:
+        """Tell whether the median keeps to the limit."""
+        return bool(_COMPARE[self.sign](measured.median, self.limit))
+
+
+def _reads() -> list[Goal]:
+    goals = []
+    for case, limit in (("200", 1.0), ("200 key", 1.05)):
+        key = "with a key" if "key" in case else "without a key"
+        goals += [
+            Goal(
+                1,
+                f"CPU over bare Flask, {key}, {size:,}",
+                f"reads.{size}.{case}.service.cpu_ratio",
+                "≤",
+                limit,
+            )
+            for size in (1, 300, 2_500)
+        ]
+    goals.append(
+        Goal(
+            1,
+            "requests/s of 304 over bare Flask's 200, 300",
+            "reads.300.304.service.per_second_ratio",
+            "≥",
+            1.4,
+        )
+    )
+    for who, limits in (("naive Flask", (3, 45, 140)), ("LiteLLM", (11, 180, 600))):
+        goals += [
+            Goal(
+                2,
+                f"CPU of {who} over ours, {size:,}",
+                f"reads.{size}.200.{who}.cpu_ratio",
+                "≥",
+                limit,
+            )
+            for size, limit in zip((1, 300, 2_500), limits, strict=True)
+        ]
+    goals += [
+        Goal(3, "CPU through nginx over direct, 1", "reads.1.200.nginx.cpu_ratio", "≤", 1.25),
+        Goal(
+            3,
+            "CPU of gzip over identity through nginx, 2,500",
+            "reads.2500.200 gzip.nginx.cpu_ratio",
+            "≤",
+            0.2,
+        ),
+    ]
+    goals += [
+        Goal(
+            3,
+            f"requests/s of the micro-cache over nginx static, {size:,}",
+            f"reads.{size}.200.nginx cached.per_second_ratio",
+            "≥",
+            limit,
+        )
+        for size, limit in ((1, 0.55), (300, 0.6), (2_500, 0.9))
+    ]
+    return goals
+
+
+GOALS = (
+    *_reads(),
+    Goal(4, "stale of 1,000 reads, direct", "freshness.direct.stale", "=", 0),
+    Goal(4, "stale of 1,000 reads, through nginx", "freshness.nginx.stale", "=", 0),
+    Goal(5, "p50 of a POST over the raw transaction", "writes.one.over_raw", "≤", 6.5),
+    Goal(5, "p99 over p50, 8 clients, 1 worker", "writes.eight, 1 worker.tail", "≤", 3),
+    Goal(5, "p99 over p50, 8 clients, 2 workers", "writes.eight, 2 workers.tail", "≤", 3),
+    Goal(6, "first image, 100,000, s", "growth.image_seconds", "≤", 6),
+    Goal(6, "next list after a write, 100,000, ms", "growth.next_list", "≤", 250),
+    Goal(6, "CPU of a page of 100, 100,000 over 300", "growth.page", "≤", 2),
+    Goal(6, "p99 of 2,500 under 50 writes/s over idle", "storm.ratio", "≤", 4),
+    Goal(7, "MiB of a worker over bare Flask, 300", "start.over.largest_of", "≤", 25),
+)
+
+
+def verdicts(data: Mapping[str, Spread], *, quick: bool) -> Table:
+    """Return the table of goals: what was asked, what was measured, met or not.
+
+    A `quick` run measures smaller things, and its verdicts are none.
+    """
+    table = Table("Targets", ("point", "figure", "target", "measured", "verdict"), words=2)
+    for goal in GOALS:
+        measured = data.get(goal.figure)
+        if measured is None:
+            shown, verdict = "-", "not measured"
+        else:
+            shown, verdict = str(measured), "met" if goal.met(measured) else "NOT MET"
+            verdict += " (quick)" if quick else ""
+        limit = f"{goal.sign} {number(goal.limit)}"
+        table.rows.append((str(goal.point), goal.what, limit, shown, verdict))
+    return table
