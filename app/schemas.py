@@ -6,163 +6,34 @@ order of ``list-models.txt``, the seven of the reference first.
 """
 
 import difflib
-import re
-import unicodedata
 from collections.abc import Iterator, Mapping
-from datetime import date, datetime
-from itertools import chain, islice
+from itertools import islice
 from typing import Any, ClassVar
 
 from marshmallow import Schema, ValidationError, fields, post_dump, pre_load, validate
 
-from app.catalog.errors import ValidationFailed, quote
-from app.catalog.ids import problem_with_id
+from app.catalog.errors import ValidationFailed
 from app.catalog.keys import READ, SCOPES
-
-MAX_TEXT = 256
-MAX_LIST = 100
-#: Unix seconds up to the year 2106, as unsigned 32 bits hold them.
-MAX_TIME = 2**32 - 1
-MAX_TOKENS = 2**53 - 1  # the largest integer that JavaScript reads back unchanged
-#: The most fields that one refusal names.
-MAX_ERRORS = 20
-
-# Control characters, lone surrogates.
-_UNWANTED = {"Cc", "Cs"}
-_PRICE = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?\Z", re.ASCII)
-_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
-_RFC3339 = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?"
-    r"([Zz]|[+-][0-9]{2}:[0-9]{2})",
-    re.ASCII,
+from app.fields import (
+    MAX_LIST,
+    MAX_TEXT,
+    MAX_TOKENS,
+    PRICE,
+    Exactly,
+    Flag,
+    Number,
+    Pairs,
+    Text,
+    Texts,
+    Whole,
+    check_date,
+    check_id,
+    check_moment,
+    shown,
 )
 
-
-def _shown(value: object) -> str:
-    # A message may name a field and quote its value: together 60 characters of input.
-    return quote(value, 30)
-
-
-class Text(fields.Field[str]):
-    """A string of `least` to `most` characters without control characters or surrogates."""
-
-    def __init__(self, *, least: int = 1, most: int = MAX_TEXT, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.least = least
-        self.most = most
-
-    def _deserialize(self, value: object, *_: object, **__: object) -> str:
-        if not isinstance(value, str):
-            raise ValidationError(f"Must be a string, not {_shown(value)}.")
-        if not self.least <= len(value) <= self.most:
-            raise ValidationError(f"Must be {self.least} to {self.most} characters long.")
-        if any(unicodedata.category(c) in _UNWANTED for c in value):
-            raise ValidationError("Must not contain control characters or lone surrogates.")
-        return value
-
-
-class Whole(fields.Field[int]):
-    """An integer of `least` to `most`; 5.0 is one, as in JSON Schema; true and "5" are not."""
-
-    def __init__(self, *, least: int = 0, most: int = MAX_TIME, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.least = least
-        self.most = most
-
-    def _deserialize(self, value: object, *_: object, **__: object) -> int:
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise ValidationError(f"Must be a whole number, not {_shown(value)}.")
-        if not self.least <= value <= self.most:
-            raise ValidationError(f"Must be between {self.least} and {self.most}.")
-        return value
-
-
-class Number(fields.Field[float]):
-    """A number within what JavaScript reads back unchanged."""
-
-    def _deserialize(self, value: object, *_: object, **__: object) -> float:
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            raise ValidationError(f"Must be a number, not {_shown(value)}.")
-        if not -MAX_TOKENS <= value <= MAX_TOKENS:
-            raise ValidationError(f"Must be between -{MAX_TOKENS} and {MAX_TOKENS}.")
-        return value
-
-
-class Flag(fields.Field[bool]):
-    """A boolean; 0, 1 and "true" are not."""
-
-    def _deserialize(self, value: object, *_: object, **__: object) -> bool:
-        if not isinstance(value, bool):
-            raise ValidationError(f"Must be true or false, not {_shown(value)}.")
-        return value
-
-
-class Exactly(fields.Constant[str]):
-    """A constant of our answers: may be left out, must be right when given back."""
-
-    def _deserialize(self, value: object, *_: object, **__: object) -> str:
-        if value != self.constant:
-            raise ValidationError(f"Must be '{self.constant}', not {_shown(value)}.")
-        return self.constant
-
-
-class Texts(fields.List[str]):
-    """A list of strings."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(
-            Text(),
-            validate=validate.Length(max=MAX_LIST, error=f"Must be at most {MAX_LIST} strings."),
-            **kwargs,
-        )
-
-
-class Pairs(fields.Dict):
-    """An object of any names, at most `most`; errors are told by name, as everywhere."""
-
-    def __init__(self, values: Text, *, most: int) -> None:
-        super().__init__(
-            keys=Text(most=64),
-            values=values,
-            validate=validate.Length(max=most, error=f"Must be at most {most} pairs."),
-        )
-
-    def _deserialize(self, *args: Any, **kwargs: Any) -> Any:
-        try:
-            pairs = super()._deserialize(*args, **kwargs)  # type: ignore[no-untyped-call]
-        except ValidationError as error:
-            if not isinstance(error.messages, dict):
-                raise
-            told = {n: [*chain(*inner.values())] for n, inner in error.messages.items()}
-            raise ValidationError(told) from None
-        return pairs
-
-
-def _check_id(value: str) -> None:
-    if problem := problem_with_id(value):
-        raise ValidationError(problem)
-
-
-def _check_date(value: str) -> None:
-    try:
-        valid = _DATE.fullmatch(value) and date.fromisoformat(value)
-    except ValueError:
-        valid = None
-    if not valid:
-        raise ValidationError(f"Must be a date like 2027-01-31, not '{_shown(value)}'.")
-
-
-def _check_moment(value: str) -> None:
-    try:
-        valid = _RFC3339.fullmatch(value) and datetime.fromisoformat(value.upper())
-    except ValueError:
-        valid = None
-    if not valid:
-        raise ValidationError(
-            f"Must be an RFC 3339 time like 2027-01-31T00:00:00Z, not '{_shown(value)}'."
-        )
+#: The most fields that one refusal names.
+MAX_ERRORS = 20
 
 
 class StrictSchema(Schema):
@@ -185,7 +56,7 @@ class StrictSchema(Schema):
         """Word marshmallow's errors about the object itself, and name the nearest fields."""
         told = error.messages_dict
         if not isinstance(data, dict):
-            error.messages = {"": [f"Must be an object, not {_shown(data)}."]}
+            error.messages = {"": [f"Must be an object, not {shown(data)}."]}
             return
         for name in [n for n, said in told.items() if n not in self.load_fields and said][
             :MAX_ERRORS
@@ -230,7 +101,7 @@ class ModelSchema(StrictSchema):
 
     read_only = frozenset({"max_model_len", "max_input_tokens"})
 
-    id = Text(validate=_check_id)
+    id = Text(validate=check_id)
     object = Exactly("model")
     created = Whole()
     owned_by = Text()
@@ -250,12 +121,12 @@ class ModelSchema(StrictSchema):
     architecture = fields.Nested(ArchitectureSchema)
     supported_parameters = Texts()
     pricing = Pairs(
-        Text(validate=validate.Regexp(_PRICE, error='Must be a decimal string like "0.0000025".')),
+        Text(validate=validate.Regexp(PRICE, error='Must be a decimal string like "0.0000025".')),
         most=MAX_LIST,
     )
-    shutdown_date = Text(validate=_check_date)
-    deprecation = Text(validate=_check_moment)
-    deprecation_replacement_model = Text(validate=_check_id)
+    shutdown_date = Text(validate=check_date)
+    deprecation = Text(validate=check_moment)
+    deprecation_replacement_model = Text(validate=check_id)
     metadata = Pairs(Text(least=0), most=16)
     work_name = Text(least=0)
     work_video_path = Text(least=0)
@@ -353,7 +224,7 @@ def _flatten(messages: object, path: str = "") -> Iterator[tuple[str, list[str]]
     if isinstance(messages, dict):
         for name, inner in messages.items():
             # An empty name of the caller's is shown as quotes; ours stands for the object itself.
-            step = _shown(str(name)) or ("''" if inner == ["Unknown field."] else "")
+            step = shown(str(name)) or ("''" if inner == ["Unknown field."] else "")
             yield from _flatten(inner, ".".join(filter(None, (path, step))))
     else:
         yield path, [str(sentence) for sentence in messages]  # type: ignore[attr-defined]

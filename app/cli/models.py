@@ -7,7 +7,8 @@ import click
 from app.catalog.errors import InvalidJson, ModelNotFound, ValidationFailed
 from app.catalog.snapshot import Window, cut
 from app.cli.terminal import Commands, actor, as_json, day, echo_json, echo_table
-from app.schemas import AdminModelSchema, Text
+from app.fields import Text
+from app.schemas import AdminModelSchema
 from app.services import services
 from app.strict_json import parse, parse_object
 

@@ -2,38 +2,17 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import pytest
 
 from app import create_app
 from app.settings import Settings
 
-# https://platform.openai.com/docs/api-reference/models/list, as list-models.txt has it.
-REFERENCE_ENTRY = {
-    "id": "chatgpt-4o-latest",
-    "object": "model",
-    "created": 1626777600,
-    "owned_by": "custom",
-    "permission": [
-        {
-            "id": "modelperm-LwHkVFn8AcMItP432fKKDIKJ",
-            "object": "model_permission",
-            "created": 1626777600,
-            "allow_create_engine": True,
-            "allow_sampling": True,
-            "allow_logprobs": True,
-            "allow_search_indices": False,
-            "allow_view": True,
-            "allow_fine_tuning": False,
-            "organization": "*",
-            "group": None,
-            "is_blocking": False,
-        }
-    ],
-    "root": "chatgpt-4o-latest",
-    "parent": None,
-}
-REFERENCE_LIST = {"object": "list", "data": [REFERENCE_ENTRY], "success": True}
+# The example of list-models.txt, and what clients of OpenAI need beside it.
+REFERENCE = json.loads((Path(__file__).parents[1] / "reference.json").read_text())
+[REFERENCE_ENTRY] = REFERENCE["data"]
+REFERENCE_LIST = {"object": "list", **REFERENCE}
 VARY = (
     "Accept-Encoding, Authorization, X-Api-Key, Api-Key, X-Goog-Api-Key, X-Goog-Api-Client, "
     "Anthropic-Version, Origin"
