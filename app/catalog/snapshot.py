@@ -185,7 +185,8 @@ class Snapshot:
                 known = (before, *known)  # most changes are none of this viewer's
             # Those that see the same share one audience, and with it what is made for it.
             same = next((known for known in known if known.models == models), None)
-            audience = self._audiences[viewer] = same or Audience(viewer, models)
+            # Two threads may come here at once: both take what the first one found.
+            audience = self._audiences.setdefault(viewer, same or Audience(viewer, models))
         return audience
 
     def _seen(self, viewer: Viewer, model_id: str) -> Model | None:

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from app.catalog.keys import ApiKey
 from app.catalog.model import Model
 from app.catalog.ports import Changes, Image
 from app.settings import Settings
+from app.store.backup import write_copy
 from app.store.documents import read_key, read_model
 from app.store.engine import (
     READ_TIMEOUT,
@@ -41,6 +41,22 @@ OPEN_TIMEOUT = 60.0
 #: How long a reader takes the file for the same without looking, in seconds.
 _SURE = 1.0
 
+# Made once: to make a statement costs SQLAlchemy more than to run it.
+_CHANGES = (
+    sa.select(
+        changes.c.revision,
+        changes.c.model_id,
+        models.c.document,
+        models.c.revision.label("model_revision"),
+        changes.c.kid,
+        keys.c.digest,
+        keys.c.document.label("key_document"),
+    )
+    .outerjoin(models, models.c.id == changes.c.model_id)
+    .outerjoin(keys, keys.c.kid == changes.c.kid)
+    .where(changes.c.revision > sa.bindparam("after"))
+    .order_by(changes.c.revision)
+)
 # While nothing has changed there is no row, and so one step of SQLite where a row takes two: each
 # step hands the interpreter to another thread, which costs more than the step.
 _MOVED = "SELECT revision FROM catalogue WHERE revision <> ?"
@@ -215,23 +231,8 @@ class Store:
 
     def changes_since(self, revision: int) -> Changes | None:
         """Return what changed after `revision`; one statement, so one state of the database."""
-        statement = (
-            sa.select(
-                changes.c.revision,
-                changes.c.model_id,
-                models.c.document,
-                models.c.revision.label("model_revision"),
-                changes.c.kid,
-                keys.c.digest,
-                keys.c.document.label("key_document"),
-            )
-            .outerjoin(models, models.c.id == changes.c.model_id)
-            .outerjoin(keys, keys.c.kid == changes.c.kid)
-            .where(changes.c.revision > revision)
-            .order_by(changes.c.revision)
-        )
         with outages_translated(), self._engine.connect() as connection:
-            rows = connection.execute(statement).all()
+            rows = connection.execute(_CHANGES, {"after": revision}).all()
         if not rows or rows[-1].revision - revision != len(rows):
             return None
         changed: dict[str, Model | None] = {}
@@ -280,19 +281,7 @@ class Store:
         Raises `FileExistsError` rather than replace anything.
         """
         self.open()
-        descriptor, draft = tempfile.mkstemp(prefix=".roster-", dir=target.parent)
-        try:
-            with outages_translated(), self._engine.connect() as connection:
-                copy = sqlite.connect(draft)
-                try:
-                    connection.connection.driver_connection.backup(copy)  # type: ignore[union-attr]
-                finally:
-                    copy.close()
-            os.fsync(descriptor)
-            os.link(draft, target)
-        finally:
-            os.close(descriptor)
-            Path(draft).unlink()
+        write_copy(self._engine, target)
 
 
 def _read_revision(kept: dict[str, Any]) -> int:

@@ -1,6 +1,5 @@
 """One write: the row, the next revision and the line in the log, together."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import sqlalchemy as sa
@@ -9,6 +8,18 @@ from app.catalog.keys import ApiKey
 from app.catalog.model import Model
 from app.store.documents import read_key, read_model, write_key, write_model
 from app.store.tables import catalogue, changes, keys, models
+
+# Statements are made once: to make one costs SQLAlchemy more than to run it.
+_WHICH: sa.BindParameter[str] = sa.bindparam("which")
+_MODEL = sa.select(models.c.document, models.c.revision).where(models.c.id == _WHICH)
+_ADD_MODEL = sa.insert(models)
+_CHANGE_MODEL = sa.update(models).where(models.c.id == _WHICH)
+_REMOVE_MODEL = sa.delete(models).where(models.c.id == _WHICH)
+_KEY = sa.select(keys).where(keys.c.kid == _WHICH)
+_KEYS = sa.select(keys)
+_ADD_KEY = sa.insert(keys)
+_CHANGE_KEY = sa.update(keys).where(keys.c.kid == _WHICH)
+_ADD_LINE = sa.insert(changes)
 
 #: The writer's first statement. On PostgreSQL its row lock makes revisions commit in order.
 _NEXT = (
@@ -33,9 +44,7 @@ class SqlTransaction:
 
     def model(self, model_id: str) -> Model | None:
         """Return the entry as it is now."""
-        row = self._connection.execute(
-            sa.select(models.c.document, models.c.revision).where(models.c.id == model_id)
-        ).one_or_none()
+        row = self._connection.execute(_MODEL, {"which": model_id}).one_or_none()
         return None if row is None else read_model(row.document, row.revision)
 
     def put_model(self, model: Model, before: Model | None) -> Model:
@@ -44,11 +53,9 @@ class SqlTransaction:
         revision = self._next_revision()
         values = {"document": document, "revision": revision}
         if before is None:
-            self._connection.execute(sa.insert(models).values(id=model.id, **values))
+            self._connection.execute(_ADD_MODEL, {"id": model.id, **values})
         else:
-            self._connection.execute(
-                sa.update(models).where(models.c.id == model.id).values(**values)
-            )
+            self._connection.execute(_CHANGE_MODEL, {"which": model.id, **values})
         self._log(
             "model.create" if before is None else "model.update",
             model_id=model.id,
@@ -60,12 +67,12 @@ class SqlTransaction:
     def remove_model(self, before: Model) -> None:
         """Remove the entry."""
         self._next_revision()
-        self._connection.execute(sa.delete(models).where(models.c.id == before.id))
+        self._connection.execute(_REMOVE_MODEL, {"which": before.id})
         self._log("model.delete", model_id=before.id, before=write_model(before))
 
     def key(self, kid: str) -> ApiKey | None:
         """Return the key as it is now."""
-        row = self._connection.execute(sa.select(keys).where(keys.c.kid == kid)).one_or_none()
+        row = self._connection.execute(_KEY, {"which": kid}).one_or_none()
         return None if row is None else read_key(*row)
 
     def all_keys(self) -> list[ApiKey]:
@@ -77,13 +84,10 @@ class SqlTransaction:
         self._next_revision()
         document = write_key(key)
         if before is None:
-            self._connection.execute(
-                sa.insert(keys).values(kid=key.kid, digest=key.digest, document=document)
-            )
+            values = {"kid": key.kid, "digest": key.digest, "document": document}
+            self._connection.execute(_ADD_KEY, values)
         else:
-            self._connection.execute(
-                sa.update(keys).where(keys.c.kid == key.kid).values(document=document)
-            )
+            self._connection.execute(_CHANGE_KEY, {"which": key.kid, "document": document})
         self._log(
             action,
             kid=key.kid,
@@ -97,17 +101,28 @@ class SqlTransaction:
         self.changed = True
         return self._revision
 
-    def _log(self, action: str, **what: str | None) -> None:
-        line: Mapping[str, object] = {
+    def _log(
+        self,
+        action: str,
+        *,
+        model_id: str | None = None,
+        kid: str | None = None,
+        before: str | None = None,
+        after: str | None = None,
+    ) -> None:
+        line = {
             "revision": self._revision,
             "at": self._now,
             "actor": self._actor,
             "action": action,
-            **what,
+            "model_id": model_id,
+            "kid": kid,
+            "before": before,
+            "after": after,
         }
-        self._connection.execute(sa.insert(changes).values(**line))
+        self._connection.execute(_ADD_LINE, line)
 
 
 def all_keys(connection: sa.Connection) -> list[ApiKey]:
     """Return all keys, revoked and expired ones too."""
-    return [read_key(*row) for row in connection.execute(sa.select(keys))]
+    return [read_key(*row) for row in connection.execute(_KEYS)]
