@@ -101,8 +101,9 @@ class Exchange:
 
     @property
     def actor(self) -> str:
-        """Return what the log calls the caller."""
-        return f"key:{self.key.kid}" if self.key is not None else "anonymous"
+        """Return what the log calls the caller, whom the guard let change something."""
+        assert self.key is not None, "no change is made without a key"  # noqa: S101
+        return f"key:{self.key.kid}"
 
 
 def exchange() -> Exchange:

@@ -1,16 +1,15 @@
 """The short way through Flask that a ready reply takes.
 
 A view returns a `Ready`, one response for all who ask, and `Application` leaves out what no
-view of ours needs. What each step saves of the 94 µs that Flask adds to a bare WSGI callable
-is measured by ``python -m bench``; roughly:
+view of ours needs. A list of 300 entries takes 37 µs in one process, a bare Flask view of the
+same bytes 38; each of these steps left out makes it so much more:
 
-- `Ready` hands its stored header list to the server: 22 µs, against building a response, its
+- `Ready` hands its stored header list to the server: 30 µs, against building a response, its
   headers and their WSGI form for each request;
-- `Application.create_url_adapter` knows static URLs again without looking at the host: 20 µs;
-- no session is opened: 2 µs;
-- `Application.ensure_sync` need not look whether a function is a coroutine: 4 µs.
+- `Application.create_url_adapter` knows static URLs again without looking at the host: 12 µs;
+- no session is opened: less than 1 µs.
 
-All are methods that Flask documents for overriding.
+Each is a class or a method that Flask documents for replacing.
 """
 
 from collections.abc import Callable, Iterable
@@ -103,7 +102,7 @@ class _LazyAdapter:
 
 
 class Application(Flask):
-    """Flask, without what a service of static URLs, sync views and no sessions does not need."""
+    """Flask, without what a service of static URLs and no sessions does not need."""
 
     session_interface = _NoSession()
 
@@ -121,7 +120,3 @@ class Application(Flask):
             self._known_urls,
             (request.environ["REQUEST_METHOD"], request.environ["PATH_INFO"]),
         )
-
-    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        """Return `func`: no view and no hook of ours is a coroutine."""
-        return func

@@ -142,7 +142,7 @@ class Store:
     def _identity(self) -> _Identity | None:
         """Return whose connections can be used now, None while there is no file."""
         try:
-            stat = os.stat(self.path)  # noqa: PTH116 - twice as fast, and done for each read
+            stat = self.path.stat()
         except FileNotFoundError:
             return None
         except OSError as error:

@@ -244,12 +244,11 @@ def test_without_any_image_reads_are_a_503(unopened_app, settings):
     assert (503, "unavailable") == (ready.status_code, ready.json["status"])
 
 
-def test_a_store_in_use_elsewhere_refuses_writes(app, admin, client, settings, monkeypatch):
+def test_a_store_in_use_elsewhere_refuses_writes(app, admin, client, monkeypatch):
     """A write that cannot get the lock in time is a 503, and nothing of it is stored."""
     admin.add("x")
     store = app.extensions["roster"].store
-    with store._engine.connect() as connection:
-        connection.exec_driver_sql("PRAGMA busy_timeout=50")  # of the one connection in the pool
+    monkeypatch.setattr("app.store.engine.WRITE_TIMEOUT", 0.05)
     holder = sqlite.connect(store.path, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     answer = admin("POST", "/admin/models", {"id": "y"})
