@@ -69,8 +69,7 @@ class Services:
             shown_key = "kept by you; 'flask keys create NAME --admin' makes another"
         return {
             "version": VERSION,
-            "database": f"{short_path(self.store.path)}, schema {HEAD}, "
-            f"{len(snapshot.models)} entries",
+            "database": f"{self.store.name}, schema {HEAD}, {len(snapshot.models)} entries",
             "admin key": shown_key,
         }
 

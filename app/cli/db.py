@@ -7,7 +7,6 @@ import click
 from app.catalog.errors import StoreUnavailable
 from app.cli.terminal import Commands, as_json, echo_json, echo_table
 from app.services import services
-from app.settings import short_path
 from app.store.schema import HEAD
 
 group = Commands("db", help="Upgrade, inspect and back up the database.")
@@ -25,9 +24,9 @@ def upgrade(*, as_json: bool) -> None:
     store = services().store
     store.open(create=True)
     if as_json:
-        echo_json({"database": short_path(store.path), "schema": HEAD})
+        echo_json({"database": store.name, "schema": HEAD})
     else:
-        click.echo(f"{short_path(store.path)} has schema {HEAD}.")
+        click.echo(f"{store.name} has schema {HEAD}.")
 
 
 @group.command()
@@ -40,7 +39,7 @@ def status(*, as_json: bool) -> None:
     Example: flask db status
     """
     store = services().store
-    facts: dict[str, object] = {"database": short_path(store.path), "newest_schema": HEAD}
+    facts: dict[str, object] = {"database": store.name, "newest_schema": HEAD}
     problem = None
     try:
         facts["schema"] = store.schema()

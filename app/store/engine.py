@@ -9,29 +9,19 @@ rare race (the WAL-reset bug, https://sqlite.org/wal.html#walresetbug). The whee
 brings a mended one; where only an affected library is at hand, there is no WAL.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from app.catalog.errors import StoreUnavailable
+from app.store.database import READ_TIMEOUT, WRITE_TIMEOUT
 
 try:
     from pysqlite3 import dbapi2 as sqlite
 except ImportError:  # there are wheels for x86-64 Linux only
     import sqlite3 as sqlite
 
-__all__ = ["create_engine", "journal_mode", "outages_translated", "sqlite"]
-
-#: How long a writer waits for one that is none of ours, in seconds.
-WRITE_TIMEOUT = 5.0
-#: How long a reader waits; the last image is at hand. In seconds.
-READ_TIMEOUT = 0.25
-
-# What the database says of its own state. Anything else is a mistake of ours.
-_OUTAGES = (sa.exc.OperationalError, sa.exc.InternalError)
+__all__ = ["create_engine", "journal_mode", "sqlite", "wait_for_others"]
 
 
 def has_wal_reset_bug(version: tuple[int, int, int]) -> bool:
@@ -90,18 +80,3 @@ def wait_for_others(connection: sa.Connection, seconds: float) -> None:
     cursor = connection.connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout={seconds * 1000:.0f}")
     cursor.close()
-
-
-@contextmanager
-def outages_translated() -> Iterator[None]:
-    """Turn what the database and the disk report of their own state into `StoreUnavailable`."""
-    try:
-        yield
-    except sa.exc.DBAPIError as error:
-        if isinstance(error, _OUTAGES) or type(error) is sa.exc.DatabaseError:
-            raise StoreUnavailable(str(error.orig)) from error
-        raise
-    except sqlite.DatabaseError as error:  # from the raw cursor that reads the revision
-        raise StoreUnavailable(str(error)) from error
-    except OSError as error:
-        raise StoreUnavailable(str(error)) from error

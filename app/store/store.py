@@ -4,7 +4,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,29 +16,17 @@ from app.catalog.keys import ApiKey
 from app.catalog.model import Model
 from app.catalog.ports import Changes, Image
 from app.settings import Settings
-from app.store.backup import write_copy
+from app.store.database import Database
 from app.store.documents import read_key, read_model
-from app.store.engine import (
-    READ_TIMEOUT,
-    WRITE_TIMEOUT,
-    create_engine,
-    journal_mode,
-    outages_translated,
-    sqlite,
-    wait_for_others,
-)
 from app.store.first_key import add_first_key, add_given_key
-from app.store.lock import FileLock
 from app.store.schema import needs_upgrade, schema_number, upgrade
+from app.store.sqlite import SQLite
 from app.store.tables import catalogue, changes, keys, models
 from app.store.transaction import SqlTransaction, all_keys
 
 _log = logging.getLogger(__name__)
 
-#: How long a start waits for another process that is preparing the same database, in seconds.
-OPEN_TIMEOUT = 60.0
-
-#: How long a reader takes the file for the same without looking, in seconds.
+#: How long a reader takes the database for the same without looking, in seconds.
 _SURE = 1.0
 
 # Made once: to make a statement costs SQLAlchemy more than to run it.
@@ -57,13 +45,6 @@ _CHANGES = (
     .where(changes.c.revision > sa.bindparam("after"))
     .order_by(changes.c.revision)
 )
-# While nothing has changed there is no row, and so one step of SQLite where a row takes two: each
-# step hands the interpreter to another thread, which costs more than the step.
-_MOVED = "SELECT revision FROM catalogue WHERE revision <> ?"
-
-
-#: Process, device and inode: a connection survives neither a fork nor a replaced file.
-_Identity = tuple[int, int, int]
 
 
 class Store:
@@ -76,13 +57,17 @@ class Store:
     def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
         self._settings = settings
         self._clock = clock
-        #: The database file.
-        self.path = settings.database_path
-        self._engine = create_engine(self.path)
-        self._lock = FileLock(self.path.with_name(self.path.name + ".lock"))
+        self._database: Database = SQLite(settings.database_path)
+        self._engine = self._database.reading
         self._opening = threading.Lock()
-        self._opened: _Identity | None = None
+        self._opened: Hashable | None = None
+        self._opener = 0
         self._kept = threading.local()
+
+    @property
+    def name(self) -> str:
+        """What a person calls the database."""
+        return self._database.name
 
     # Opening
 
@@ -94,31 +79,29 @@ class Store:
         Any number of processes may do so at once. Raises `StoreUnavailable`, among others for a
         newer schema and a malformed key file.
         """
-        if self._opened is not None and self._opened == self._identity():
+        if self._opened is not None and self._opened == self._database.identity():
             return
-        with self._opening, outages_translated():
-            identity = self._identity()
+        with self._opening, self._database.outages():
+            identity = self._database.identity()
             if self._opened is not None:
                 if identity == self._opened:
                     return
-                # After a fork the connections are the parent's, and not ours to close.
-                self._engine.dispose(close=identity is None or identity[0] == self._opened[0])
+                self._leave()
             if identity is None and not create:
                 raise StoreUnavailable(
-                    f"There is no database {self.path}: a server's start and 'flask db upgrade' "
+                    f"There is no database {self.name}: a server's start and 'flask db upgrade' "
                     "make one."
                 )
             if identity is None or self._unprepared():
-                self._make_folders()
-                with self._lock.held(OPEN_TIMEOUT):
+                # What is hidden from readers is hidden from strangers on the host, too.
+                self._settings.instance_path.mkdir(mode=0o750, parents=True, exist_ok=True)
+                with self._database.preparing():
                     self._prepare()
-            self._opened = self._identity()
-            if journal_mode() != "wal":
-                _log.warning(
-                    "SQLite %s has the WAL-reset bug: using journal_mode=TRUNCATE, where a write "
-                    "holds up readers. Install pysqlite3 or a newer SQLite.",
-                    sqlite.sqlite_version,
-                )
+            self._opened = self._database.identity()
+            self._opener = os.getpid()
+            caution = self._database.caution()
+            if caution is not None:
+                _log.warning(caution)
 
     def add_given_key(self) -> None:
         """Add the key of ``ROSTER_ADMIN_KEY_FILE``, as a server does when it starts."""
@@ -134,42 +117,25 @@ class Store:
 
     def schema(self) -> int | None:
         """Return the schema of the database, None when there is none; change nothing."""
-        if not self.path.exists():
+        if self._database.identity() is None:
             return None
-        with outages_translated(), self._engine.connect() as connection:
+        with self._database.outages(), self._engine.connect() as connection:
             return schema_number(connection)
 
-    def _identity(self) -> _Identity | None:
-        """Return whose connections can be used now, None while there is no file."""
-        try:
-            stat = self.path.stat()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise StoreUnavailable(str(error)) from error
-        return os.getpid(), stat.st_dev, stat.st_ino
-
-    def _make_folders(self) -> None:
-        # What is hidden from readers is hidden from strangers on the host, too.
-        self._settings.instance_path.mkdir(mode=0o750, parents=True, exist_ok=True)
-        self.path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+    def _leave(self) -> None:
+        # After a fork the connections are the parent's, and not ours to close.
+        self._engine.dispose(close=self._opener == os.getpid())
 
     def _unprepared(self) -> bool:
         with self._engine.connect() as connection:
             return (
                 needs_upgrade(schema_number(connection))
-                or _journal_mode(connection) != journal_mode()
+                or not self._database.is_prepared(connection)
                 or not all_keys(connection)
             )
 
     def _prepare(self) -> None:
-        if not self.path.exists():
-            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL, 0o640))
-        connection = self._engine.raw_connection()
-        try:  # outside a transaction: inside one, the journal mode cannot change
-            connection.cursor().execute(f"PRAGMA journal_mode={journal_mode()}").fetchall()
-        finally:
-            connection.close()
+        self._database.prepare()
         with self._writing() as sql:
             if needs_upgrade(schema_number(sql)):
                 upgrade(sql)
@@ -185,33 +151,31 @@ class Store:
 
         A raw read on a connection that the thread keeps: 2 µs, where a checkout from the pool
         costs twice that and SQLAlchemy Core 85. A connection that fails is replaced once. That
-        the file is still the same is looked at once a second.
+        the database is still the same is looked at once a second.
         """
         kept = self._kept.__dict__
         now = time.monotonic()
         if kept.get("pid") == os.getpid() and (
-            now < kept["sure_until"] or kept["identity"] == self._identity()
+            now < kept["sure_until"] or kept["identity"] == self._database.identity()
         ):
             if now >= kept["sure_until"]:
                 kept["sure_until"] = now + _SURE
             try:
                 return _read_revision(kept)
-            except sqlite.OperationalError as error:
-                if "locked" in str(error):  # a new connection would wait as long again
+            except self._database.driver_error as error:
+                if self._database.is_busy(error):  # a new connection would wait as long again
                     raise StoreUnavailable(str(error)) from error
-                kept["connection"].invalidate()
-            except sqlite.Error:
                 kept["connection"].invalidate()
         self.open()
         identity = self._opened
-        with outages_translated():
+        with self._database.outages():
             kept.clear()
-            connection = self._engine.connect()
-            wait_for_others(connection, READ_TIMEOUT)
+            connection = self._database.keep()
             cursor: Any = connection.connection.cursor()
             kept.update(
                 connection=connection,
                 cursor=cursor,
+                moved=self._database.moved,
                 pid=os.getpid(),
                 identity=identity,
                 sure_until=now + _SURE,
@@ -222,7 +186,7 @@ class Store:
     def load(self) -> Image:
         """Return all entries and keys, as one transaction saw them."""
         self.open()
-        with outages_translated(), self._engine.connect() as connection:
+        with self._database.outages(), self._engine.connect() as connection:
             revision = connection.execute(sa.select(catalogue.c.revision)).scalar()
             if revision is None:
                 raise StoreUnavailable("The database has lost its revision.")
@@ -231,7 +195,7 @@ class Store:
 
     def changes_since(self, revision: int) -> Changes | None:
         """Return what changed after `revision`; one statement, so one state of the database."""
-        with outages_translated(), self._engine.connect() as connection:
+        with self._database.outages(), self._engine.connect() as connection:
             rows = connection.execute(_CHANGES, {"after": revision}).all()
         if not rows or rows[-1].revision - revision != len(rows):
             return None
@@ -253,8 +217,8 @@ class Store:
         """Open a transaction for `actor` at `now`, after all others."""
         self.open()
         with (
-            outages_translated(),
-            self._lock.held(WRITE_TIMEOUT),
+            self._database.outages(),
+            self._database.turn(),
             self._transaction(actor=actor, now=now) as transaction,
         ):
             yield transaction
@@ -269,8 +233,7 @@ class Store:
 
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
-        with self._engine.connect() as connection:
-            connection.execution_options(write=True)
+        with self._database.writing.connect() as connection:
             yield connection
             if connection.in_transaction():
                 connection.commit()
@@ -281,17 +244,13 @@ class Store:
         Raises `FileExistsError` rather than replace anything.
         """
         self.open()
-        write_copy(self._engine, target)
+        self._database.backup(target)
 
 
 def _read_revision(kept: dict[str, Any]) -> int:
     # All rows are fetched: an unfinished cursor would go on seeing an old state.
-    for (revision,) in kept["cursor"].execute(_MOVED, (kept["revision"],)).fetchall():
+    for (revision,) in kept["cursor"].execute(kept["moved"], (kept["revision"],)).fetchall():
         kept["revision"] = revision
     if kept["revision"] < 0:
         raise StoreUnavailable("The database has lost its revision.")
     return int(kept["revision"])
-
-
-def _journal_mode(connection: sa.Connection) -> str:
-    return str(connection.exec_driver_sql("PRAGMA journal_mode").scalar_one())

@@ -170,16 +170,16 @@ def test_every_route_answers_every_method_in_json(app, admin):
 def outage(app, admin, monkeypatch):
     """Return a function after which the store cannot be read, and one that mends it."""
     store = app.extensions["roster"].store
-    moved = store.path.with_name("moved.db")
+    moved = store._settings.database_path.with_name("moved.db")
 
     def begin():
         store.close()
-        store.path.rename(moved)
-        store.path.write_bytes(b"not a database, " * 512)
+        store._settings.database_path.rename(moved)
+        store._settings.database_path.write_bytes(b"not a database, " * 512)
 
     def end():
         store.close()
-        moved.rename(store.path)
+        moved.rename(store._settings.database_path)
 
     return begin, end
 
@@ -249,7 +249,7 @@ def test_a_store_in_use_elsewhere_refuses_writes(app, admin, client, monkeypatch
     admin.add("x")
     store = app.extensions["roster"].store
     monkeypatch.setattr("app.store.engine.WRITE_TIMEOUT", 0.05)
-    holder = sqlite.connect(store.path, isolation_level=None)
+    holder = sqlite.connect(store._settings.database_path, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     answer = admin("POST", "/admin/models", {"id": "y"})
     holder.execute("ROLLBACK")

@@ -197,7 +197,7 @@ def test_missing_database(
     done = unopened_app.test_cli_runner().invoke(args=command.split())
 
     assert (
-        f"Error: There is no database {settings.database_path}: "
+        "Error: There is no database instance/roster.db: "
         "a server's start and 'flask db upgrade' make one.\n"
     ) == done.stderr
     assert (1, "") == (done.exit_code, done.stdout)

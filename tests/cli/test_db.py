@@ -57,15 +57,15 @@ def execute(store: Store, statement: str, **values: str) -> None:
 
 def test_upgrade(unopened_run: Callable[..., Result], store: Store) -> None:
     """An upgrade makes the database, and a second one finds nothing to do."""
-    assert not store.path.exists()
+    assert not store._settings.database_path.exists()
 
     first = unopened_run("db", "upgrade")
-    made = store.path.read_bytes()
+    made = store._settings.database_path.read_bytes()
     second = unopened_run("db", "upgrade")
 
-    assert (0, f"{store.path} has schema 1.\n") == (first.exit_code, first.stdout)
+    assert (0, f"{store.name} has schema 1.\n") == (first.exit_code, first.stdout)
     assert (0, first.stdout) == (second.exit_code, second.stdout)
-    assert made == store.path.read_bytes()
+    assert made == store._settings.database_path.read_bytes()
 
 
 def test_short_path(
@@ -85,7 +85,7 @@ def test_status(run: Callable[..., Result], store: Store) -> None:
     table = run("db", "status")
 
     assert {
-        "database": str(store.path),
+        "database": store.name,
         "schema": 1,
         "newest_schema": 1,
         "revision": 2,
@@ -106,7 +106,7 @@ def test_status_without_database(unopened_run: Callable[..., Result], store: Sto
     assert 1 == done.exit_code
     assert "Error: There is no database yet: 'flask db upgrade' makes it.\n" == done.stderr
     assert json.loads(done.stdout)["schema"] is None
-    assert not store.path.exists()
+    assert not store._settings.database_path.exists()
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_status_of_unusable(
 
     assert sentence in done.stderr
     assert 1 == done.exit_code
-    assert str(store.path) in done.stdout
+    assert store.name in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -164,14 +164,14 @@ def test_corrupt(
 ) -> None:
     """A file that is no database is told in a sentence and stays as it is."""
     monkeypatch.chdir(tmp_path)
-    store.path.parent.mkdir()
-    store.path.write_bytes(b"no database at all" * 100)
+    store._settings.database_path.parent.mkdir()
+    store._settings.database_path.write_bytes(b"no database at all" * 100)
 
     done = unopened_run("db", *command)
 
     assert (1, "Error: file is not a database\n") == (done.exit_code, done.stderr)
-    assert b"no database at all" * 100 == store.path.read_bytes()
-    assert [store.path.parent] == list(tmp_path.iterdir())
+    assert b"no database at all" * 100 == store._settings.database_path.read_bytes()
+    assert [store._settings.database_path.parent] == list(tmp_path.iterdir())
 
 
 def test_backup(run: Callable[..., Result], store: Store, tmp_path: Path) -> None:

@@ -199,7 +199,7 @@ def test_mistake(
 
 def test_no_database(unopened_app: Flask) -> None:
     """A database that cannot be read is told in a sentence."""
-    path = unopened_app.extensions["roster"].store.path
+    path = unopened_app.extensions["roster"].settings.database_path
     path.parent.mkdir()
     path.write_bytes(b"no database at all" * 100)
 

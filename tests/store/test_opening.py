@@ -95,7 +95,7 @@ def test_a_newer_schema_is_refused_with_both_numbers(store, settings):
     """A database from a newer program is left alone, and the sentence names both schemas."""
     store.open(create=True)
     store.close()
-    execute(store.path, "UPDATE alembic_version SET version_num = '0099'")
+    execute(store._settings.database_path, "UPDATE alembic_version SET version_num = '0099'")
 
     with pytest.raises(StoreRefused) as refused:
         store.open(create=True)
@@ -107,7 +107,7 @@ def test_a_newer_schema_is_refused_with_both_numbers(store, settings):
 def test_a_file_that_is_no_database_is_refused(store, settings):
     """A corrupt file is an outage with SQLite's reason, never an empty catalogue."""
     settings.instance_path.mkdir()
-    store.path.write_bytes(b"this is no database, " * 100)
+    store._settings.database_path.write_bytes(b"this is no database, " * 100)
 
     with pytest.raises(StoreUnavailable) as refused:
         store.open(create=True)
@@ -130,7 +130,7 @@ def test_a_corrupt_page_is_never_a_short_list(store, settings, admin):
 
 
 def copy_of(store) -> Path:
-    target = store.path.with_name("copy.db")
+    target = store._settings.database_path.with_name("copy.db")
     store.backup(target)
     return target
 
@@ -193,7 +193,7 @@ def test_the_first_key_is_for_its_owner_alone(store, settings):
     assert ("admin",) == key.scopes
     assert secret not in scalar(store, "SELECT group_concat(document) FROM keys")
     assert [path] == list(settings.instance_path.glob("admin-key*"))
-    assert 0o640 == stat.S_IMODE(store.path.stat().st_mode)
+    assert 0o640 == stat.S_IMODE(store._settings.database_path.stat().st_mode)
 
 
 def test_a_store_with_keys_gets_no_other(store, settings):

@@ -185,7 +185,7 @@ def test_a_locked_database_refuses_writes_and_serves_reads(store, settings, cloc
     monkeypatch.setattr("app.store.engine.WRITE_TIMEOUT", 0.05)
     impatient = Store(settings, clock)
     impatient.open()
-    holder = sqlite.connect(store.path, isolation_level=None)
+    holder = sqlite.connect(store._settings.database_path, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
 
     assert 1 == impatient.revision()
@@ -241,16 +241,16 @@ def test_a_lost_file_is_an_outage(store, monkeypatch):
     """A database whose file is gone is neither written to nor made anew."""
     monkeypatch.setattr("app.store.store._SURE", 0)
     store.revision()
-    for path in store.path.parent.glob("roster.db*"):
+    for path in store._settings.database_path.parent.glob("roster.db*"):
         path.unlink()
 
     for use in (store.revision, store.load, lambda: put(store, model()), store.open):
         with pytest.raises(StoreUnavailable) as refused:
             use()
         assert (
-            f"There is no database {store.path}: a server's start and 'flask db upgrade' make one."
+            f"There is no database {store.name}: a server's start and 'flask db upgrade' make one."
         ) == refused.value.reason
-    assert not store.path.exists()
+    assert not store._settings.database_path.exists()
 
 
 def test_another_file_in_its_place_is_read(store, clock, tmp_path, monkeypatch):
@@ -262,9 +262,9 @@ def test_another_file_in_its_place_is_read(store, clock, tmp_path, monkeypatch):
     put(other, model("new"))
     put(other, model("newer"))
     other.close()
-    for log in store.path.parent.glob("roster.db-*"):
+    for log in store._settings.database_path.parent.glob("roster.db-*"):
         log.unlink()  # it belongs to the file that is replaced
-    other.path.replace(store.path)
+    other._settings.database_path.replace(store._settings.database_path)
 
     assert 3 == store.revision()
     assert {"new", "newer"} == {entry.id for entry in store.load().models}
@@ -343,7 +343,7 @@ def test_mistakes_of_ours_are_not_outages(store):
 
 def test_a_writer_waits_so_long_and_no_longer(store, settings, clock, monkeypatch):
     """A writer that cannot get its turn in time is refused, within a process and between two."""
-    monkeypatch.setattr("app.store.store.WRITE_TIMEOUT", 0.05)
+    monkeypatch.setattr("app.store.sqlite.WRITE_TIMEOUT", 0.05)
     other = Store(settings, clock)
     other.open()
     with store.transaction(actor="test", now=NOW):

@@ -1,0 +1,91 @@
+"""What differs from one database to another, behind one face; `Store` is what they share."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from app.catalog.errors import StoreUnavailable
+
+#: How long a writer waits for others, in seconds.
+WRITE_TIMEOUT = 5.0
+#: How long a reader waits; the last image is at hand. In seconds.
+READ_TIMEOUT = 0.25
+#: How long a start waits for another process that is preparing the same database, in seconds.
+OPEN_TIMEOUT = 60.0
+
+
+class Database(ABC):
+    """A database that a store can be on. It connects when it is first used."""
+
+    #: For transactions that read: each sees one state.
+    reading: sa.Engine
+    #: For transactions that write: each sees what was committed before it, and commits durably.
+    writing: sa.Engine
+    #: What the driver raises where SQLAlchemy is not in between.
+    driver_error: type[Exception]
+    #: The driver's SQL for the revision, if it is no longer the one that is its parameter.
+    moved: str
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What a person calls this database."""
+
+    @abstractmethod
+    def identity(self) -> Hashable | None:
+        """Return what connections belong to, None while there is no database.
+
+        When it is another than before, the connections are another process's, or to a database
+        that has been replaced.
+        """
+
+    @abstractmethod
+    def preparing(self) -> AbstractContextManager[None]:
+        """Be the only process that prepares the database."""
+
+    @abstractmethod
+    def is_prepared(self, connection: sa.Connection) -> bool:
+        """Tell whether there is nothing for `prepare` to do."""
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Make what must be there before there are tables."""
+
+    def caution(self) -> str | None:
+        """Return what an operator should know of this database as it is used here."""
+        return None
+
+    @abstractmethod
+    def turn(self) -> AbstractContextManager[None]:
+        """Wait for one's turn to write, and hold it."""
+
+    @abstractmethod
+    def keep(self) -> sa.Connection:
+        """Return a connection for reading the revision over and over, outside transactions."""
+
+    def is_busy(self, error: Exception) -> bool:  # noqa: ARG002 - others may be
+        """Tell whether the driver's `error` would be the same on another connection."""
+        return False
+
+    def is_outage(self, error: sa.exc.DBAPIError) -> bool:
+        """Tell whether `error` is about the database's own state, and no mistake of ours."""
+        return isinstance(error, sa.exc.OperationalError | sa.exc.InternalError)
+
+    @abstractmethod
+    def backup(self, target: Path) -> None:
+        """Write a consistent copy to `target`; see `Store.backup`."""
+
+    @contextmanager
+    def outages(self) -> Iterator[None]:
+        """Turn what database and disk report of their own state into `StoreUnavailable`."""
+        try:
+            yield
+        except sa.exc.DBAPIError as error:
+            if self.is_outage(error):
+                raise StoreUnavailable(str(error.orig)) from error
+            raise
+        except (self.driver_error, OSError) as error:
+            raise StoreUnavailable(str(error)) from error

@@ -1,0 +1,23 @@
+"""Files that are whole, on the disk, or not there at all."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def new_file(target: Path) -> Iterator[Path]:
+    """Give a draft to be filled, which becomes `target` when the block ends; its owner's alone.
+
+    Raises `FileExistsError` rather than replace anything, and any other `OSError` of `target`.
+    """
+    descriptor, draft = tempfile.mkstemp(prefix=".roster-", dir=target.parent)
+    try:
+        yield Path(draft)
+        os.fsync(descriptor)
+        os.link(draft, target)
+    finally:
+        os.close(descriptor)
+        Path(draft).unlink()

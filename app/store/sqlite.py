@@ -1,0 +1,110 @@
+"""A store on one SQLite file."""
+
+import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from app.catalog.errors import StoreUnavailable
+from app.settings import short_path
+from app.store.database import OPEN_TIMEOUT, READ_TIMEOUT, WRITE_TIMEOUT, Database
+from app.store.engine import create_engine, journal_mode, sqlite, wait_for_others
+from app.store.files import new_file
+from app.store.lock import FileLock
+
+#: Process, device and inode: a connection survives neither a fork nor a replaced file.
+_Identity = tuple[int, int, int]
+
+
+class SQLite(Database):
+    """The database in the file `path`; several processes of one host may use it."""
+
+    driver_error = sqlite.DatabaseError
+    # While nothing has changed there is no row, and so one step of SQLite where a row takes two:
+    # each step hands the interpreter to another thread, which costs more than the step.
+    moved = "SELECT revision FROM catalogue WHERE revision <> ?"
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = FileLock(path.with_name(path.name + ".lock"))
+        self.reading = create_engine(path)
+        self.writing = self.reading.execution_options(write=True)
+
+    @property
+    def name(self) -> str:
+        """The file, as a person in the current folder would type it."""
+        return short_path(self._path)
+
+    def identity(self) -> _Identity | None:
+        """Return which file it is, and for which process."""
+        try:
+            stat = self._path.stat()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StoreUnavailable(str(error)) from error
+        return os.getpid(), stat.st_dev, stat.st_ino
+
+    @contextmanager
+    def preparing(self) -> Iterator[None]:
+        """Hold the writers' lock, in a folder that is made for it."""
+        # What is hidden from readers is hidden from strangers on the host, too.
+        self._path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        with self._lock.held(OPEN_TIMEOUT):
+            yield
+
+    def is_prepared(self, connection: sa.Connection) -> bool:
+        """Tell whether the journal is the one that is safe with the library at hand."""
+        mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar_one()
+        return bool(mode == journal_mode())
+
+    def prepare(self) -> None:
+        """Make the file, and choose its journal."""
+        if not self._path.exists():
+            os.close(os.open(self._path, os.O_CREAT | os.O_EXCL, 0o640))
+        connection = self.writing.raw_connection()
+        try:  # outside a transaction: inside one, the journal mode cannot change
+            connection.cursor().execute(f"PRAGMA journal_mode={journal_mode()}").fetchall()
+        finally:
+            connection.close()
+
+    def caution(self) -> str | None:
+        """Return what the library at hand lacks."""
+        if journal_mode() == "wal":
+            return None
+        return (
+            f"SQLite {sqlite.sqlite_version} has the WAL-reset bug: using journal_mode=TRUNCATE, "
+            "where a write holds up readers. Install pysqlite3 or a newer SQLite."
+        )
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Queue at the lock; at SQLite's own, the slowest would wait a hundred times longer."""
+        with self._lock.held(WRITE_TIMEOUT):
+            yield
+
+    def keep(self) -> sa.Connection:
+        """Return a connection that waits as long for others as a reader may."""
+        connection = self.reading.connect()
+        wait_for_others(connection, READ_TIMEOUT)
+        return connection
+
+    def is_busy(self, error: Exception) -> bool:
+        """Tell whether somebody else holds a lock."""
+        return isinstance(error, sqlite.OperationalError) and "locked" in str(error)
+
+    def is_outage(self, error: sa.exc.DBAPIError) -> bool:
+        """Tell also of a damaged file."""
+        return super().is_outage(error) or type(error) is sa.exc.DatabaseError
+
+    def backup(self, target: Path) -> None:
+        """Copy page by page, by SQLite's backup API."""
+        with (
+            new_file(target) as draft,
+            self.outages(),
+            self.reading.connect() as connection,
+            closing(sqlite.connect(draft)) as copy,
+        ):
+            connection.connection.driver_connection.backup(copy)  # type: ignore[union-attr]
