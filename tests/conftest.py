@@ -239,6 +239,17 @@ class Server(Site):
         """Send one request with the first admin key."""
         return self(method, path, body, key=self.admin_key, **headers)
 
+    def access_line(self, answer: Answer) -> dict[str, Any]:
+        """Return the access line of an answer; it is written a moment behind it."""
+        wanted = f'"request_id": "{answer.headers["x-request-id"]}"'
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            for line in reversed(self.out.read_text().splitlines()):
+                if wanted in line:
+                    return json.loads(line)
+            time.sleep(0.01)
+        raise AssertionError(f"no access line with {wanted}")
+
     def workers(self) -> list[int]:
         """Return the process ids of the workers."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")

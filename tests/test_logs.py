@@ -1,12 +1,15 @@
-"""The log lines: no key in them, one line each, one system call for each request."""
+"""The log lines: no key in them, one line each, and none holds up a request."""
 
 import json
 import logging
 import os
 import re
+import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections import Counter
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,6 +19,7 @@ from app import logs
 from app.catalog.keys import mint
 from app.logs import JsonFormatter, configure, redact, write_access_line
 
+ROOT = Path(__file__).parent.parent
 #: A key, as far as its form goes.
 KEY = "ro_7fGh2kLm_Zr8Qw3Xc5Vb7Nm9Lk1Jh2Gf4Ds6Ap0Tn4Yu6"
 
@@ -162,17 +166,26 @@ def test_configure(monkeypatch: pytest.MonkeyPatch, *, present: bool) -> None:
     assert present != isinstance(handler.formatter, JsonFormatter)
 
 
-def test_access_line(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    """A request's line is written by one system call, whatever is in it."""
-    calls = []
-    write = os.write
-    monkeypatch.setattr(logs.os, "write", lambda *call: (calls.append(call), write(*call))[1])
+def in_a_process(lines: str, stdout: int, **kwargs: Any) -> "subprocess.Popen[str]":
+    """Run a Python program that leaves access lines on a standard output of its own."""
+    program = f"""
+import os, sys, time
+from app.logs import MAX_WAITING, access_lines, configure, write_access_line
+configure()
+LINE = {LINE!r}
+{lines}
+"""
+    return subprocess.Popen(
+        [sys.executable, "-c", program], cwd=ROOT, stdout=stdout, text=True, **kwargs
+    )
+
+
+def test_access_line() -> None:
+    """A request leaves one line of JSON, whatever is in it."""
     before = time.time()
+    done = in_a_process("write_access_line(**{**LINE, 'method': 'A\"B'})", subprocess.PIPE)
+    out, _ = done.communicate(timeout=60)
 
-    write_access_line(**{**LINE, "method": 'A"B'})
-
-    out = capfd.readouterr().out
-    assert [(1, out.encode())] == calls
     assert out.endswith("\n")
     assert 1 == len(out.splitlines())
     line = json.loads(out)
@@ -184,28 +197,62 @@ def test_access_line(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixtu
     assert logs._timestamp(before) <= at <= logs._timestamp(time.time())
 
 
-def _close() -> None:
-    os.close(1)
+def test_access_lines_do_not_wait_for_an_exit() -> None:
+    """A line is there while the process goes on, and its fork writes its own."""
+    lines = """
+write_access_line(**LINE)
+if os.fork() == 0:
+    write_access_line(**{**LINE, "pid": 8})
+    sys.exit()
+os.wait()
+sys.stdin.read()
+"""
+    pipe = subprocess.PIPE
+    with in_a_process(lines, pipe, stdin=pipe) as process:
+        assert process.stdout is not None
+
+        assert {7, 8} == {json.loads(process.stdout.readline())["pid"] for _ in range(2)}
+        process.communicate(timeout=60)
 
 
-def _break() -> None:
+def test_access_lines_of_processes_do_not_mix() -> None:
+    """All lines of processes that share a pipe arrive, each of them whole."""
     read, write = os.pipe()
-    os.close(read)
-    os.dup2(write, 1)
+    lines = "for _ in range(2000): write_access_line(**{**LINE, 'status': %d})"
+    processes = [in_a_process(lines % status, write) for status in (200, 304)]
     os.close(write)
+    with os.fdopen(read) as pipe:
+        statuses = Counter(json.loads(line)["status"] for line in pipe)
+    for process in processes:
+        process.wait(60)
+
+    assert {200: 2000, 304: 2000} == statuses
 
 
-@pytest.mark.parametrize("lose", [_close, _break])
-def test_nobody_reads(lose: Callable[[], None], capfd: pytest.CaptureFixture[str]) -> None:
-    """A closed standard output and a broken pipe do no harm."""
-    kept = os.dup(1)
-    try:
-        lose()
-        write_access_line(**LINE)
-    finally:
-        os.dup2(kept, 1)
-        os.close(kept)
+@pytest.mark.parametrize("lost", ["os.close(1)", "read, _ = os.pipe(); os.dup2(read, 1)"])
+def test_nobody_can_read(lost: str) -> None:
+    """A standard output that cannot be written to does no harm."""
+    process = in_a_process(f"{lost}\nwrite_access_line(**LINE)", subprocess.DEVNULL)
 
-    write_access_line(**{**LINE, "status": 201, "kid": "7fGh2kLm"})
+    assert 0 == process.wait(60)
 
-    assert [201] == [json.loads(line)["status"] for line in capfd.readouterr().out.splitlines()]
+
+def test_nobody_reads() -> None:
+    """A pipe that is full holds up nobody: the lines beyond a bound are lost, and counted."""
+    lines = """
+for _ in range(2 * MAX_WAITING): write_access_line(**LINE)
+sys.stderr.write("went on\\n")
+sys.stdin.read()
+"""
+    pipe = subprocess.PIPE
+    with in_a_process(lines, pipe, stdin=pipe, stderr=pipe) as process:
+        assert process.stderr is not None
+        assert "went on\n" == process.stderr.readline()
+        out, err = process.communicate(timeout=60)
+
+    [warning] = err.splitlines()
+    lost = re.fullmatch(
+        r"Lost (\d+) access lines: standard output was not read\.", json.loads(warning)["message"]
+    )
+    assert lost is not None
+    assert 20_000 == len(out.splitlines()) + int(lost[1])

@@ -49,19 +49,10 @@ def by_worker(server, path):
     answers = {}
     for _ in range(2000):
         answer = server("GET", path)
-        answers.setdefault(worker_of(server, answer), answer)
+        answers.setdefault(server.access_line(answer)["pid"], answer)
         if len(answers) == len(server.workers()):
             return list(answers.values())
     raise AssertionError(f"only {len(answers)} workers answered")
-
-
-def worker_of(server, answer):
-    [line] = [
-        line
-        for line in server.out.read_text().splitlines()[-20:]
-        if answer.headers["x-request-id"] in line
-    ]
-    return json.loads(line)["pid"]
 
 
 def test_the_package_is_the_one_we_know(owners):

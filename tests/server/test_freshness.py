@@ -12,9 +12,7 @@ def connections_to_each(server):
     while len(found) < len(server.workers()):
         connection = server.connect()
         answer = server("GET", "/v1/models", connection=connection)
-        request_id = answer.headers["x-request-id"]
-        [line] = [line for line in server.out.read_text().splitlines() if request_id in line]
-        if found.setdefault(json.loads(line)["pid"], connection) is not connection:
+        if found.setdefault(server.access_line(answer)["pid"], connection) is not connection:
             connection.close()
     yield list(found.values())
     for connection in found.values():
