@@ -47,15 +47,16 @@ def _presented(current: Exchange, *, public: bool) -> set[str]:
     """Return every key in the request; a header that is no key, or several, is `InvalidKey`."""
     environ = current.environ
     presented = set()
-    authorization = environ.get("HTTP_AUTHORIZATION")
-    if authorization and (authorization := authorization.strip(" \t")):
+    if authorization := environ.get("HTTP_AUTHORIZATION", "").strip(" \t"):
         # Two headers arrive joined by a comma, which no key contains.
         bearer = _BEARER.fullmatch(authorization)
         if bearer is None:
             raise InvalidKey(mask(""))
         presented.add(bearer[1])
     if public:
-        presented.update(filter(None, map(environ.get, _KEY_HEADERS)))
+        for header in _KEY_HEADERS:
+            if value := environ.get(header):
+                presented.add(value)
         parameter = current.dialect.key_parameter
         if parameter is not None and (value := current.query.get(parameter)):
             presented.add(value)
@@ -64,10 +65,10 @@ def _presented(current: Exchange, *, public: bool) -> set[str]:
 
 def _check(current: Exchange, presented: set[str]) -> ApiKey:
     """Return the row of the one key presented, or raise `InvalidKey`."""
-    secret, *others = sorted(presented)
+    secret = min(presented)
     # What is malformed or mistyped has a digest that nobody stored: to look it up is cheaper
     # than to check form and checksum.
-    if others or not secret.isascii():
+    if len(presented) > 1 or not secret.isascii():
         raise InvalidKey(mask(secret))
     key = current.snapshot.keys_by_digest.get(digest(secret))
     if key is None and current.stale is not None and parse_kid(secret) is not None:

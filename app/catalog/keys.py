@@ -48,15 +48,16 @@ class ApiKey:
     @property
     def ends_at(self) -> int | None:
         """Return the first second at which the key is refused, None if it has no end."""
-        return min(
-            (end for end in (self.expires_at, self.retires_at) if end is not None), default=None
-        )
+        if self.expires_at is None or self.retires_at is None:
+            return self.retires_at if self.expires_at is None else self.expires_at
+        return min(self.expires_at, self.retires_at)
 
     def state(self, now: float) -> str:
         """Return ``active``, ``expired`` or ``revoked``."""
         if self.revoked_at is not None:
             return "revoked"
-        return "expired" if self.ends_at is not None and self.ends_at <= now else "active"
+        ends_at = self.ends_at
+        return "expired" if ends_at is not None and ends_at <= now else "active"
 
 
 def mint() -> str:

@@ -4,7 +4,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
-from typing import Self
+from typing import NamedTuple, Self
 
 from app.catalog.errors import ModelNotFound
 from app.catalog.keys import ApiKey
@@ -16,8 +16,7 @@ from app.catalog.visibility import Viewer, is_permitted, is_visible
 _ID = attrgetter("id")
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(NamedTuple):
     """Which part of a list is asked for.
 
     At most `limit` entries behind the id `after`, of those that `owned_by` owns and whose id or
