@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from app import logs
 from app.catalog.keys import mint
-from app.logs import JsonFormatter, configure, redact, write_access_line
+from app.logs import JsonFormatter, configure, redact
 
 ROOT = Path(__file__).parent.parent
 #: A key, as far as its form goes.

@@ -8,6 +8,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from app.catalog.errors import StoreUnavailable
+from app.store.lock import Bell
 
 #: How long a writer waits for others, in seconds.
 WRITE_TIMEOUT = 5.0
@@ -65,6 +66,10 @@ class Database(ABC):
     @abstractmethod
     def keep(self) -> sa.Connection:
         """Return a connection for reading the revision over and over, outside transactions."""
+
+    def bell(self) -> Bell | None:
+        """Return what rings before anything is written, if there is such a thing."""
+        return None
 
     def is_busy(self, error: Exception) -> bool:  # noqa: ARG002 - others may be
         """Tell whether the driver's `error` would be the same on another connection."""

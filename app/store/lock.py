@@ -1,16 +1,21 @@
-"""One writer at a time, across threads and processes, with an end to the waiting."""
+"""One writer at a time, across threads and processes, and a bell that tells readers of it."""
 
 import fcntl
+import mmap
+import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from app.catalog.errors import StoreUnavailable
 
 #: How often a waiting process looks whether the lock is free, in seconds.
 _POLL = 0.001
+#: Bytes of one counter of the bell, and of both.
+_COUNTER = 8
+_BELL = 2 * _COUNTER
 
 
 class FileLock:
@@ -18,10 +23,14 @@ class FileLock:
 
     SQLite's own waiting is not fair: with eight writers its slowest commits take a hundred
     times the median, and to change the journal mode it does not wait at all.
+
+    The file is also a bell. It holds two counters: whoever takes the lock raises the first
+    before anything else, and sets the second to the same when all is done. A holder that is
+    killed leaves them different until the next one is done.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         # Threads queue here, so that a process never waits for itself at the file.
         self._threads = threading.Lock()
 
@@ -33,17 +42,61 @@ class FileLock:
             raise self._busy(timeout)
         try:
             # A descriptor of its own for each holder: closing it is what unlocks.
-            with self._path.open("ab") as file:
-                while not _taken(file.fileno()):
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o640)
+            try:
+                while not _taken(descriptor):
                     if time.monotonic() > deadline:
                         raise self._busy(timeout)
                     time.sleep(_POLL)
-                yield
+                with _ringing(descriptor):
+                    yield
+            finally:
+                os.close(descriptor)
         finally:
             self._threads.release()
 
+    def inode(self) -> int:
+        """Return which file it is, 0 while there is none."""
+        try:
+            return self.path.stat().st_ino
+        except FileNotFoundError:
+            return 0
+
     def _busy(self, timeout: float) -> StoreUnavailable:
-        return StoreUnavailable(f"Others have held {self._path} for {timeout:.0f} seconds.")
+        return StoreUnavailable(f"Others have held {self.path} for {timeout:.0f} seconds.")
+
+
+class Bell:
+    """The bell of a lock's file, as readers hear it: from memory.
+
+    A read of memory is no system call: it hands the interpreter to nobody.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Listen at `path`; raises `OSError` or `ValueError` where nobody has rung yet."""
+        with path.open("rb") as file:
+            self._memory = mmap.mmap(file.fileno(), _BELL, prot=mmap.PROT_READ)
+
+    def state(self) -> bytes:
+        """Return what is different once somebody has taken the lock."""
+        return self._memory[:_BELL]
+
+
+def is_at_rest(state: bytes) -> bool:
+    """Tell whether nobody held the lock when a bell was in `state`."""
+    return state[:_COUNTER] == state[_COUNTER:]
+
+
+@contextmanager
+def _ringing(descriptor: int) -> Iterator[None]:
+    begun = int.from_bytes(os.pread(descriptor, _COUNTER, 0), "little") + 1
+    counter = begun.to_bytes(_COUNTER, "little")
+    os.pwrite(descriptor, counter, 0)
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # what was done is done: readers look each time until the next
+            os.pwrite(descriptor, counter, _COUNTER)
 
 
 def _taken(descriptor: int) -> bool:

@@ -12,10 +12,11 @@ from app.settings import short_path
 from app.store.database import OPEN_TIMEOUT, READ_TIMEOUT, WRITE_TIMEOUT, Database
 from app.store.engine import create_engine, journal_mode, sqlite, wait_for_others
 from app.store.files import new_file
-from app.store.lock import FileLock
+from app.store.lock import Bell, FileLock
 
-#: Process, device and inode: a connection survives neither a fork nor a replaced file.
-_Identity = tuple[int, int, int]
+#: Process and inodes: a connection survives neither a fork nor a replaced file, and who listens
+#: to a lock's file that is gone hears nothing.
+_Identity = tuple[int, int, int, int]
 
 
 class SQLite(Database):
@@ -45,7 +46,7 @@ class SQLite(Database):
             return None
         except OSError as error:
             raise StoreUnavailable(str(error)) from error
-        return os.getpid(), stat.st_dev, stat.st_ino
+        return os.getpid(), stat.st_dev, stat.st_ino, self._lock.inode()
 
     @contextmanager
     def preparing(self) -> Iterator[None]:
@@ -90,6 +91,13 @@ class SQLite(Database):
         connection = self.reading.connect()
         wait_for_others(connection, READ_TIMEOUT)
         return connection
+
+    def bell(self) -> Bell | None:
+        """Return the bell that our writers ring; others are noticed within a second."""
+        try:
+            return Bell(self._lock.path)
+        except (OSError, ValueError):
+            return None
 
     def is_busy(self, error: Exception) -> bool:
         """Tell whether somebody else holds a lock."""

@@ -1,6 +1,5 @@
 """A real catalogue in a real server: every id of models.dev, listed and retrieved."""
 
-import json
 from urllib.parse import quote
 
 import pytest

@@ -1,6 +1,5 @@
 """A write that was answered is in the next reply of every worker."""
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 

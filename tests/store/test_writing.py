@@ -162,6 +162,7 @@ def test_a_broken_connection_is_replaced(store):
     store.revision()
     broken = store._kept.connection.connection.driver_connection
     store._kept.cursor.close()
+    store._kept.sure_until = 0
 
     assert 1 == store.revision()
     assert broken is not store._kept.connection.connection.driver_connection
