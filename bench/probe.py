@@ -1,4 +1,4 @@
-"""A fresh process that loads an image: ``python -m bench.probe INSTANCE`` prints JSON last."""
+"""A fresh process that loads an image: ``python -m bench.probe INSTANCE`` prints JSON."""
 
 import gc
 import json

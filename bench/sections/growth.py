@@ -52,7 +52,8 @@ def _probe(catalogue: Catalogue) -> dict[str, float]:
         capture_output=True,
         text=True,
     )
-    measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    [line] = [line for line in done.stdout.splitlines() if "import_seconds" in line]
+    measured: dict[str, float] = json.loads(line)  # the access line stands there, too
     return measured
 
 
