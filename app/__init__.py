@@ -12,6 +12,7 @@ from app.api.ready import Application
 from app.bodies import Bodies
 from app.catalog.following import Catalog
 from app.dialects import Dialects
+from app.dialects.anthropic import Anthropic
 from app.dialects.openai import OpenAI
 from app.services import Services
 from app.settings import Settings, environment_settings
@@ -50,5 +51,6 @@ def create_app(
 def dialects_of(settings: Settings) -> Dialects:
     """Return every dialect, in the order in which a request's headers are looked at."""
     return Dialects(
+        Anthropic(),
         OpenAI(reference_only=settings.reply_fields == "reference"),
     )

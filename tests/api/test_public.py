@@ -13,7 +13,9 @@ from app.settings import Settings
 REFERENCE = json.loads((Path(__file__).parents[1] / "reference.json").read_text())
 [REFERENCE_ENTRY] = REFERENCE["data"]
 REFERENCE_LIST = {"object": "list", **REFERENCE}
-VARY = "Accept-Encoding, Authorization, X-Api-Key, Api-Key, X-Goog-Api-Key, Origin"
+VARY = (
+    "Accept-Encoding, Authorization, X-Api-Key, Api-Key, X-Goog-Api-Key, Anthropic-Version, Origin"
+)
 
 
 def compact(value) -> bytes:
