@@ -13,6 +13,7 @@ from app.bodies import Bodies
 from app.catalog.following import Catalog
 from app.dialects import Dialects
 from app.dialects.anthropic import Anthropic
+from app.dialects.gemini import Gemini
 from app.dialects.openai import OpenAI
 from app.services import Services
 from app.settings import Settings, environment_settings
@@ -52,5 +53,6 @@ def dialects_of(settings: Settings) -> Dialects:
     """Return every dialect, in the order in which a request's headers are looked at."""
     return Dialects(
         Anthropic(),
+        Gemini(),
         OpenAI(reference_only=settings.reply_fields == "reference"),
     )
