@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,22 @@ def _needed(request: pytest.FixtureRequest) -> None:
         if shutil.which(program) is None:
             missing = f"{program} is not installed: apt-get install {package}"
             (pytest.fail if os.environ.get("CI") else pytest.skip)(missing)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _left_lines() -> Iterator[deque[str]]:
+    """Keep the access lines of applications in this process from pytest's own output."""
+    left: deque[str] = deque(maxlen=100)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.logs.access_lines.put", left.append)
+        yield left
+
+
+@pytest.fixture
+def access_lines(_left_lines: deque[str]) -> Callable[[], list[dict[str, Any]]]:
+    """Return what tells the access lines since the beginning of the test."""
+    _left_lines.clear()
+    return lambda: [json.loads(line) for line in _left_lines]
 
 
 @pytest.fixture

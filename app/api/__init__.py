@@ -1,16 +1,15 @@
 """HTTP: the routes, and what all of them share. Flask and status codes live here."""
 
-from flask import Flask
-
 from app.api import admin, auth, errors, exchange, models, operation
+from app.api.ready import Application
 
 
-def init_app(app: Flask) -> None:
+def init_app(app: Application) -> None:
     """Give `app` the routes, the guard in front of them and the answers to every error."""
     app.url_map.merge_slashes = False
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
-    app.before_request(auth.guard)
-    app.after_request(exchange.finish)
+    app.guard = auth.guard
+    app.finish = exchange.finish
     errors.init_app(app)
     models.init_app(app)
     for blueprint in (admin.blueprint, operation.blueprint):

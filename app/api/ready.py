@@ -1,12 +1,15 @@
 """The short way through Flask that a ready reply takes.
 
 A view returns a `Ready`, one response for all who ask, and `Application` leaves out what no
-view of ours needs. A list of 300 entries takes 37 µs in one process, a bare Flask view of the
-same bytes 38; each of these steps left out makes it so much more:
+view of ours needs. A list takes 27 µs in one process, a bare Flask view of the same bytes 42;
+each of these steps left out makes it so much more:
 
 - `Ready` hands its stored header list to the server: 30 µs, against building a response, its
   headers and their WSGI form for each request;
 - `Application.create_url_adapter` knows static URLs again without looking at the host: 12 µs;
+- the guard before all views, and what completes all answers, are methods and not hooks that are
+  looked up by blueprint: 5 µs;
+- nothing is asked whether it is a coroutine: 2 µs;
 - no session is opened: less than 1 µs.
 
 Each is a class or a method that Flask documents for replacing.
@@ -106,6 +109,11 @@ class Application(Flask):
 
     session_interface = _NoSession()
 
+    #: What stands before every view, and raises where a request may not pass.
+    guard: Callable[[], None]
+    #: What stands behind every view and every error, and completes the answer.
+    finish: Callable[[Response], Response]
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._known_urls: dict[tuple[str, str], tuple[Rule, dict[str, Any]]] = {}
@@ -120,3 +128,18 @@ class Application(Flask):
             self._known_urls,
             (request.environ["REQUEST_METHOD"], request.environ["PATH_INFO"]),
         )
+
+    def preprocess_request(self) -> Any:
+        """Ask the guard, and then the hooks that somebody may have added."""
+        self.guard()
+        return super().preprocess_request() if self.before_request_funcs else None
+
+    def process_response(self, response: Response) -> Response:
+        """Run the hooks that somebody may have added, and complete the answer."""
+        if self.after_request_funcs:
+            response = super().process_response(response)
+        return self.finish(response)
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """Return `func`: no view, hook or handler here is a coroutine."""
+        return func

@@ -1,7 +1,5 @@
 """One more dialect is one file and one entry: the face gives it everything else."""
 
-import json
-
 import pytest
 
 import app as factory
@@ -157,12 +155,9 @@ def test_the_dialects_do_not_share_bodies(ask):
     assert plain.headers["ETag"] != openai.headers["ETag"]
 
 
-def test_its_name_is_in_the_access_line(ask, capfd):
+def test_its_name_is_in_the_access_line(ask, access_lines):
     """The log says which dialect was spoken."""
     ask("/plain/one/a")
-    [*_, line] = capfd.readouterr().out.splitlines()
+    [line] = access_lines()
 
-    assert ("plain", "/plain/one/<path:model_id>") == (
-        json.loads(line)["dialect"],
-        json.loads(line)["route"],
-    )
+    assert ("plain", "/plain/one/<path:model_id>") == (line["dialect"], line["route"])
