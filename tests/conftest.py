@@ -22,6 +22,7 @@ from flask.testing import FlaskClient
 
 from app import create_app
 from app.settings import Settings
+from tests.sdk.environments import Environments
 
 ROOT = Path(__file__).parent.parent
 #: How long a server may take to start or to stop, in seconds.
@@ -207,9 +208,12 @@ class Site:
 
 
 class Server(Site):
-    """A real gunicorn, as ``gunicorn`` with no argument starts it, on a port of its own."""
+    """A real gunicorn, as ``gunicorn`` with no argument starts it, on a port of its own.
 
-    def __init__(self, instance: Path, **environ: str) -> None:
+    An argument names another application than ours.
+    """
+
+    def __init__(self, instance: Path, *arguments: str, **environ: str) -> None:
         self.instance = instance
         self.out = instance / "stdout"
         self.err = instance / "stderr"
@@ -221,7 +225,7 @@ class Server(Site):
         }
         with self.out.open("ab") as out, self.err.open("ab") as err:
             self.process = subprocess.Popen(
-                [Path(sys.executable).with_name("gunicorn")],
+                [Path(sys.executable).with_name("gunicorn"), *arguments],
                 cwd=ROOT,
                 stdout=out,
                 stderr=err,
@@ -304,3 +308,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     started = Server(tmp_path_factory.mktemp("served"))
     yield started
     started.stop()
+
+
+@pytest.fixture(scope="session")
+def environments(pytestconfig: pytest.Config) -> Environments:
+    """Interpreters with the official clients, installed once and kept by pytest's cache."""
+    return Environments(pytestconfig.cache.mkdir("sdk"))

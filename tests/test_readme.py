@@ -75,21 +75,38 @@ def test_every_command_answers_what_is_shown(run, server):
     assert len(run_steps) >= 10
 
 
-def test_the_openai_snippet_runs(server):
-    """The Python lines print the list of a running server."""
-    key = server.admin("POST", "/admin/keys", {"name": "snippet"}).json["key"]
-    server.admin("POST", "/admin/models", {"id": "snippet-model"})
-    [snippet] = blocks("python")
+@pytest.mark.parametrize("client", ["OpenAI", "Anthropic", "Gemini", "Ollama"])
+@pytest.mark.parametrize(
+    "language", ["python", pytest.param("js", marks=pytest.mark.needs("npm", "npm"))]
+)
+def test_the_lines_for_a_client_run(server, environments, client, language):
+    """With the variables of its row, the lines of a client's section print what its key sees."""
+    key = server.admin("POST", "/admin/keys", {"name": "x", "organization": "acme"}).json["key"]
+    server.admin("PUT", "/admin/models/for-acme", {"permission": [{"organization": "acme"}]})
+    [clients] = re.findall(r"^## Clients\n(.*?)^## ", README, re.DOTALL | re.MULTILINE)
+    [row] = re.findall(rf"^\| {client} \|.*$", clients, re.MULTILINE)
+    [section] = re.findall(rf"^### {client}\n(.*?)(?=^### |\Z)", clients, re.DOTALL | re.MULTILINE)
+    [lines] = re.findall(rf"^```{language}\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
+
+    def here(text):
+        return text.replace("127.0.0.1:8000", f"127.0.0.1:{server.port}").replace("KEY", key)
+
+    folder, command = ROOT, [sys.executable, "-c"]
+    if language == "js":
+        node, folder = environments.node()
+        command = [node, "--input-type=module", "--eval"]
+    variables = dict(re.findall(r"`([A-Z_]+)=(.*?)`", row))
     done = subprocess.run(
-        [sys.executable, "-c", snippet],
-        env={**os.environ, "OPENAI_BASE_URL": f"{server.url}/v1", "OPENAI_API_KEY": key},
+        [*command, here(lines)],
+        cwd=folder,
+        env={name: here(value) for name, value in variables.items()},
         capture_output=True,
         text=True,
         timeout=60,
         check=True,
     )
 
-    assert "snippet-model custom\n" in done.stdout
+    assert re.search(r"^(models/)?for-acme\b", done.stdout, re.MULTILINE), done.stdout
 
 
 def test_the_start_block_is_the_real_one(server):

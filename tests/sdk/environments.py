@@ -1,0 +1,80 @@
+"""Where the clients live: each kind in an environment of its own, made when first needed."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+
+class Environments:
+    """Interpreters with the official clients; they stay in the folder `cache` between runs."""
+
+    def __init__(self, cache: Path) -> None:
+        self._cache = cache
+        #: Why a folder could not be filled.
+        self._missing: dict[Path, str] = {}
+
+    def driver(self, vendor: str, edition: str) -> list[Path]:
+        """Return the command that runs the driver of a vendor's client."""
+        if edition == "javascript":
+            node, folder = self.node()
+            # A script finds the packages that lie beside it.
+            shutil.copytree(HERE / "drivers", folder / "drivers", dirs_exist_ok=True)
+            return [node, folder / f"drivers/{vendor}_sdk.mjs"]
+        python = self.older_python() if edition == "older" else Path(sys.executable)
+        return [python, HERE / f"drivers/{vendor}_sdk.py"]
+
+    def older_python(self) -> Path:
+        """Return the interpreter that has the older clients; the tests' own has the newest."""
+        listing = HERE / "older.txt"
+        folder = self._folder("older", listing)
+        python = folder / "bin/python"
+        pip = [python, "-m", "pip", "--disable-pip-version-check", "-q", "--retries=1"]
+        self._fill(
+            folder,
+            [sys.executable, "-m", "venv", "--clear", folder],
+            [*pip, "install", "-r", listing],
+        )
+        return python
+
+    def node(self) -> tuple[Path, Path]:
+        """Return a Node that the JavaScript clients run on, and the folder that has them."""
+        listing = HERE / "package.json"
+        folder = self._folder("node", listing)
+        shutil.copy(listing, folder)
+        # No package needs its scripts run. Node's own has one for each kind of machine.
+        quiet = ["--ignore-scripts", "--no-package-lock", "--no-audit", "--no-fund"]
+        brief = ["--loglevel=error", "--fetch-retries=1", "--fetch-retry-mintimeout=1000"]
+        self._fill(folder, ["npm", "install", *quiet, *brief])
+        [node] = folder.glob("node_modules/node-linux-*/bin/node")
+        return node, folder
+
+    def _folder(self, name: str, listing: Path) -> Path:
+        """Return a folder that is another one when something else belongs in it."""
+        made_of = hashlib.sha256(listing.read_bytes() + sys.version.encode())
+        folder = self._cache / f"{name}-{made_of.hexdigest()[:12]}"
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def _fill(self, folder: Path, *commands: list[str | Path]) -> None:
+        """Run what fills `folder`, if nothing has yet; a test that cannot have it is skipped."""
+        filled = folder / ".filled"
+        if filled.exists():
+            return
+        for command in commands:
+            if folder not in self._missing:
+                done = subprocess.run(
+                    command, cwd=folder, capture_output=True, text=True, timeout=300, check=False
+                )
+                if done.returncode:
+                    self._missing[folder] = done.stderr.strip()
+        if folder in self._missing:  # tried once: the next test need not wait for the same
+            missing = f"The clients could not be installed:\n{self._missing[folder]}"
+            (pytest.fail if os.environ.get("CI") else pytest.skip)(missing)
+        filled.touch()
