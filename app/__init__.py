@@ -11,6 +11,9 @@ from app.administration import Administration
 from app.api.ready import Application
 from app.bodies import Bodies
 from app.catalog.following import Catalog
+from app.dialects import Dialects
+from app.dialects.anthropic import Anthropic
+from app.dialects.gemini import Gemini
 from app.dialects.openai import OpenAI
 from app.services import Services
 from app.settings import Settings, environment_settings
@@ -33,7 +36,7 @@ def create_app(
     store = Store(settings, clock)
     services = Services(
         settings=settings,
-        dialects=(OpenAI(reference_only=settings.reply_fields == "reference"),),
+        dialects=dialects_of(settings),
         store=store,
         catalog=Catalog(store, clock),
         administration=Administration(store, clock),
@@ -44,3 +47,12 @@ def create_app(
     api.init_app(app)
     cli.init_app(app)
     return app
+
+
+def dialects_of(settings: Settings) -> Dialects:
+    """Return every dialect, in the order in which a request's headers are looked at."""
+    return Dialects(
+        Anthropic(),
+        Gemini(),
+        OpenAI(reference_only=settings.reply_fields == "reference"),
+    )

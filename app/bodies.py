@@ -49,11 +49,15 @@ class Body:
         return len(self.content) + (0 if self.gzipped is None else len(self.gzipped.content))
 
 
+#: What a body is made of: the list of an audience, an entry, or what a dialect always says.
+_Source = Audience | Model | Dialect
+
+
 @dataclass(slots=True, eq=False)
 class _Kept:
-    """A body, and the audience or entry that it was made of: of another one it is stale."""
+    """A body, and what it was made of: it is stale for anything else, though it be equal."""
 
-    source: Audience | Model
+    source: _Source
     body: Body
     #: Moments on the monotonic clock: not to be compressed before, compressed at.
     gzip_from: float
@@ -90,8 +94,8 @@ class Bodies:
 
         def make() -> Body:
             page = cut(audience.models, window)
-            entries = self._fragments_of(snapshot, dialect, page.models)
-            return Body(dialect.listing(entries, page, window))
+            items = self._fragments_of(snapshot, dialect, page.models)
+            return Body(dialect.listing(items, page, window))
 
         if window.is_filtered:
             return make()
@@ -103,10 +107,18 @@ class Bodies:
             (dialect.name, model.id), model, lambda: Body(dialect.entry(model)), gzipped=gzipped
         )
 
+    def constant(self, dialect: Dialect, path: str, *, gzipped: bool) -> Body:
+        """Return the reply at one of the paths where a dialect always says the same."""
+        assert dialect.routes is not None, "it has the path"  # noqa: S101
+        content = dialect.routes.constants[path]
+        return self._get(
+            (dialect.name, "constant", path), dialect, lambda: Body(content), gzipped=gzipped
+        )
+
     def _get(
         self,
         key: Hashable,
-        source: Audience | Model,
+        source: _Source,
         make: Callable[[], Body],
         *,
         gzipped: bool,
@@ -136,7 +148,7 @@ class Bodies:
                         self._grow(len(gzipped.content))
             return body.gzipped
 
-    def _look_up(self, key: Hashable, source: Audience | Model) -> _Kept | None:
+    def _look_up(self, key: Hashable, source: _Source) -> _Kept | None:
         # Without the lock: a thread that waits for one hands over the interpreter.
         kept = self._kept.get(key)
         if kept is None or kept.source is not source:
@@ -144,7 +156,7 @@ class Bodies:
         kept.used = True
         return kept
 
-    def _keep(self, key: Hashable, source: Audience | Model, body: Body) -> _Kept:
+    def _keep(self, key: Hashable, source: _Source, body: Body) -> _Kept:
         with self._lock:
             kept = _Kept(source, body, float("-inf"))
             if (stale := self._kept.pop(key, None)) is not None:
@@ -178,6 +190,6 @@ class Bodies:
         for model in models:
             pair = known.get(model.id)
             if pair is None or pair[0] is not model:
-                pair = known[model.id] = (model, dialect.entry(model))
+                pair = known[model.id] = (model, dialect.item(model))
             fragments.append(pair[1])
         return fragments

@@ -13,7 +13,7 @@ from app.bodies import Bodies
 from app.catalog.following import Catalog
 from app.catalog.keys import digest
 from app.catalog.visibility import ANONYMOUS
-from app.dialects import Dialect
+from app.dialects import Dialects
 from app.settings import Settings, short_path
 from app.store.schema import HEAD
 from app.store.store import Store
@@ -29,8 +29,7 @@ class Services:
     """What views and commands work with."""
 
     settings: Settings
-    #: In the order in which they are asked whether a request is theirs.
-    dialects: tuple[Dialect, ...]
+    dialects: Dialects
     store: Store
     catalog: Catalog
     administration: Administration
@@ -38,20 +37,18 @@ class Services:
     #: Unix seconds.
     clock: Callable[[], float]
 
-    @property
-    def plain_dialect(self) -> Dialect:
-        """Return the dialect of administration and operation: OpenAI's, asked last."""
-        return self.dialects[-1]
-
     def init_app(self, app: Flask) -> None:
         """Make this what `services()` returns for `app`."""
         app.extensions[_EXTENSION] = self
 
     def warm_up(self) -> None:
-        """Load the first image, and make the lists that everybody asks for."""
+        """Load the first image, and make the list that everybody asks for.
+
+        Those of the other dialects cost nothing where nobody asks for them.
+        """
         snapshot = self.catalog.current()
-        for dialect in self.dialects:
-            self.bodies.listing(snapshot, dialect, ANONYMOUS, dialect.window({}), gzipped=False)
+        plain = self.dialects.plain
+        self.bodies.listing(snapshot, plain, ANONYMOUS, plain.window({}), gzipped=False)
 
     def start(self) -> dict[str, str]:
         """Open the store and return what a server says of it when it starts.

@@ -12,5 +12,6 @@ def init_app(app: Flask) -> None:
     app.before_request(auth.guard)
     app.after_request(exchange.finish)
     errors.init_app(app)
-    for blueprint in (models.blueprint, admin.blueprint, operation.blueprint):
+    models.init_app(app)
+    for blueprint in (admin.blueprint, operation.blueprint):
         app.register_blueprint(blueprint)

@@ -1,4 +1,4 @@
-"""What an administrator sends: the body as a strict JSON object, and no stray parameters.
+"""What callers send: a body as it was announced, and of administrators one strict JSON object.
 
 Flask's own `get_json` would take too much and fail too late: see ``app.strict_json``.
 """
@@ -17,15 +17,26 @@ MAX_BODY = 64 * 1024  # 64 KiB
 
 
 def read_object() -> dict[str, Any]:
-    """Return the JSON object in the body of the request.
+    """Return the JSON object in the body of an administrator's request.
 
-    Raises, in this order: `UnsupportedMediaType`, `BodyTooLarge`, `InvalidValue` for a query
-    parameter, `InvalidBody` for one that arrived otherwise than announced, `InvalidJson`.
+    Raises, in this order: `UnsupportedMediaType`, what `read_body` does, `InvalidValue` for a
+    query parameter, `InvalidJson`.
     """
     if request.mimetype != "application/json":
         raise UnsupportedMediaType(
             f"Send JSON with 'Content-Type: application/json', not '{quote(request.mimetype)}'."
         )
+    body = read_body()
+    check_parameters()
+    return parse_object(body)
+
+
+def read_body() -> bytes:
+    """Return the body of the request.
+
+    Raises, in this order: `UnsupportedMediaType` for an encoded one, `BodyTooLarge`,
+    `InvalidBody` for one that arrived otherwise than announced.
+    """
     if request.headers.get("Content-Encoding"):
         raise UnsupportedMediaType("Send the body as it is, without a Content-Encoding.")
     if (request.content_length or 0) > MAX_BODY:
@@ -38,10 +49,9 @@ def read_object() -> dict[str, Any]:
         raise InvalidBody("The body did not arrive whole.") from error
     if len(body) > MAX_BODY:
         raise BodyTooLarge(MAX_BODY)
-    check_parameters()
     if request.content_length is not None and len(body) != request.content_length:
         raise InvalidBody("The body is shorter than its Content-Length.")
-    return parse_object(body)
+    return body
 
 
 def check_parameters(*known: str) -> None:

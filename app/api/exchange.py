@@ -26,11 +26,8 @@ from app.dialects import Dialect
 from app.logs import redact, write_access_line
 from app.services import Services, services_of
 
-#: Every request header that may change the answer of a public route.
-VARY = (
-    "Accept-Encoding, Authorization, X-Api-Key, Api-Key, X-Goog-Api-Key, X-Goog-Api-Client, "
-    "Anthropic-Version, Origin"
-)
+#: Headers that may change the answer of a public route, beside those that select a dialect.
+_VARY = ("Accept-Encoding", "Authorization", "X-Api-Key", "Api-Key", "X-Goog-Api-Key")
 #: What a web page may read of an answer, beyond its body.
 EXPOSED = "x-request-id, request-id, retry-after, etag"
 
@@ -57,6 +54,8 @@ class Area(Enum):
 OPEN_ENDPOINTS = {
     "models.list_models": Area.PUBLIC,
     "models.show_model": Area.PUBLIC,
+    "models.look_up_model": Area.PUBLIC,
+    "models.show_constant": Area.PUBLIC,
     "models.preflight": Area.PUBLIC,
     "operation.index": Area.OPERATION,
     "operation.healthz": Area.OPERATION,
@@ -100,6 +99,12 @@ class Exchange:
         return self._snapshot
 
     @property
+    def vary(self) -> str:
+        """Return every request header that may change the answer of a public route."""
+        selecting = self.services.dialects.headers
+        return ", ".join(dict.fromkeys((*_VARY, *selecting, "Origin")))
+
+    @property
     def actor(self) -> str:
         """Return what the log calls the caller, whom the guard let change something."""
         assert self.key is not None, "no change is made without a key"  # noqa: S101
@@ -123,10 +128,9 @@ def begin() -> Exchange:
     rule = request.url_rule
     area = _area(request) if rule is None else OPEN_ENDPOINTS.get(rule.endpoint, Area.ADMIN)
     query = request.args if environ.get("QUERY_STRING") else _NO_QUERY
-    dialect = door.plain_dialect
+    dialect = door.dialects.plain
     if area is Area.PUBLIC:
-        asked = request.path, request.headers, query
-        dialect = next(dialect for dialect in door.dialects if dialect.matches(*asked))
+        dialect = door.dialects.choose(request.path, environ, query)
     current = environ[_EXCHANGE] = Exchange(
         started,
         door,
@@ -159,7 +163,7 @@ def finish(response: Response) -> Response:
         response.headers["Cache-Control"] = "no-store"
         if current.area is Area.PUBLIC:
             response.headers["Cache-Control"] = "private, no-cache"
-            response.headers["Vary"] = VARY
+            response.headers["Vary"] = current.vary
     method = current.environ["REQUEST_METHOD"]
     write_access_line(
         pid=os.getpid(),
@@ -178,10 +182,13 @@ def finish(response: Response) -> Response:
 def preflight_response() -> Response:
     """Answer OPTIONS on a public route: what it allows, and to a web page, that it may ask."""
     response = empty_reply(204)
-    response.headers["Allow"] = "GET, HEAD, OPTIONS"
+    adapter = request_ctx.url_adapter
+    assert adapter is not None, "a request always has one"  # noqa: S101
+    allowed = ", ".join(sorted(adapter.allowed_methods()))
+    response.headers["Allow"] = allowed
     current = exchange()
     if _allowed_origin(current) is not None:
-        response.headers["Access-Control-Allow-Methods"] = "GET, HEAD, OPTIONS"
+        response.headers["Access-Control-Allow-Methods"] = allowed
         response.headers["Access-Control-Max-Age"] = "600"  # 10 minutes
         names = current.environ.get("HTTP_ACCESS_CONTROL_REQUEST_HEADERS", "")
         if _HEADER_NAMES.fullmatch(names):  # SDKs send a dozen of their own

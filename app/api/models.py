@@ -1,14 +1,45 @@
 """The public routes: the list of models and one of them, in every dialect."""
 
-from flask import Blueprint, Response
+from collections.abc import Callable
 
+from flask import Blueprint, Flask, Response
+
+from app.api.body import read_body
 from app.api.conditional import is_known
 from app.api.encoding import accepts_gzip
-from app.api.exchange import VARY, Exchange, exchange, preflight_response
+from app.api.exchange import Exchange, exchange, preflight_response
 from app.api.ready import Ready
 from app.bodies import Body
+from app.catalog.errors import InvalidValue
+from app.dialects import Routes
+from app.services import services_of
+from app.strict_json import parse_object
 
 blueprint = Blueprint("models", __name__)
+
+
+def init_app(app: Flask) -> None:
+    """Give `app` the routes that all dialects share, and each dialect its own."""
+    app.register_blueprint(blueprint)
+    for dialect in services_of(app).dialects:
+        if dialect.routes is not None:
+            _add(app, dialect.routes)
+
+
+def _add(app: Flask, routes: Routes) -> None:
+    """Add the routes of one dialect; which one it is, a request tells by its path."""
+
+    def add(path: str, view: Callable[..., Response], method: str = "GET") -> None:
+        app.add_url_rule(path, f"models.{view.__name__}", view, methods=[method])
+        app.add_url_rule(path, "models.preflight", preflight, methods=["OPTIONS"])
+
+    add(routes.listing, list_models)
+    if routes.entry is not None:
+        add(f"{routes.entry}<path:model_id>", show_model)
+    if routes.lookup is not None:
+        add(routes.lookup, look_up_model, "POST")
+    for path in routes.constants:
+        add(path, show_constant)
 
 
 @blueprint.get("/v1/models")
@@ -30,9 +61,29 @@ def list_models() -> Response:
 def show_model(model_id: str) -> Response:
     """Answer one model, if the caller sees it."""
     current = exchange()
-    body = current.services.bodies.entry(
+    return _reply(current, _entry(current, model_id))
+
+
+def look_up_model() -> Response:
+    """Answer the model that the body names, if the caller sees it."""
+    current = exchange()
+    routes = current.dialect.routes
+    assert routes is not None, "this is one of them"  # noqa: S101
+    given = parse_object(read_body())
+    model_id = next(filter(None, map(given.get, routes.lookup_fields)), None)
+    if not isinstance(model_id, str):
+        [name, *_] = routes.lookup_fields
+        raise InvalidValue(name, f"'{name}' must be the id of a model.")
+    # A tag says something of what GET answers: here it would be of no use.
+    return _reply(current, _entry(current, model_id), tagged=False)
+
+
+def show_constant() -> Response:
+    """Answer what a dialect says at this path to everyone."""
+    current = exchange()
+    body = current.services.bodies.constant(
         current.dialect,
-        current.snapshot.find(model_id, current.viewer),
+        current.environ["PATH_INFO"],
         gzipped=accepts_gzip(current.environ.get("HTTP_ACCEPT_ENCODING")),
     )
     return _reply(current, body)
@@ -45,22 +96,32 @@ def preflight(model_id: str | None = None) -> Response:  # noqa: ARG001 - any id
     return preflight_response()
 
 
-def _reply(current: Exchange, body: Body) -> Ready:
+def _entry(current: Exchange, model_id: str) -> Body:
+    return current.services.bodies.entry(
+        current.dialect,
+        current.snapshot.find(model_id, current.viewer),
+        gzipped=accepts_gzip(current.environ.get("HTTP_ACCEPT_ENCODING")),
+    )
+
+
+def _reply(current: Exchange, body: Body, *, tagged: bool = True) -> Ready:
     """Return the response that stands ready with `body`, made when it is first needed."""
-    status = 304 if is_known(current.environ.get("HTTP_IF_NONE_MATCH"), body.etag) else 200
+    known = tagged and is_known(current.environ.get("HTTP_IF_NONE_MATCH"), body.etag)
+    status = 304 if known else 200
     shared = current.key is None
-    ready = body.ready.get((status, shared))
+    ready = body.ready.get((status, shared, tagged))
     if ready is None:
         headers = {
             "Content-Type": "application/json",
-            "ETag": body.etag,
             "X-Content-Type-Options": "nosniff",
             "Cache-Control": "public, no-cache" if shared else "private, no-cache",
-            "Vary": VARY,
+            "Vary": current.vary,
         }
         if body.encoding is not None:
             headers["Content-Encoding"] = body.encoding
+        if tagged:
+            headers["ETag"] = body.etag
         content = body.content if status == 200 else b""  # noqa: PLR2004
-        ready = body.ready[status, shared] = Ready(content, status, headers)
+        ready = body.ready[status, shared, tagged] = Ready(content, status, headers)
     response: Ready = ready
     return response

@@ -1,6 +1,10 @@
-"""When an entry is live: from ``available_from`` until 00:00 UTC of its ``shutdown_date``."""
+"""When an entry is live: from ``available_from`` until 00:00 UTC of its ``shutdown_date``.
+
+From the moment of its ``deprecation`` on it is listed as deprecated.
+"""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, time
 
 from app.catalog.model import Model
@@ -14,12 +18,30 @@ def shutdown_time(model: Model) -> float | None:
     return datetime.combine(day, time.min, tzinfo=UTC).timestamp()
 
 
+def deprecation_time(model: Model) -> float | None:
+    """Return the moment from which `model` is deprecated (Unix seconds), if it has one."""
+    if model.deprecation is None:
+        return None
+    return datetime.fromisoformat(model.deprecation.upper()).timestamp()
+
+
 def boundaries(model: Model) -> Iterator[float]:
-    """Yield the moments (Unix seconds) at which `model` appears or disappears."""
+    """Yield the moments (Unix seconds) at which `model` appears, changes or disappears."""
     if model.available_from is not None:
         yield model.available_from
+    if (deprecation := deprecation_time(model)) is not None:
+        yield deprecation
     if (shutdown := shutdown_time(model)) is not None:
         yield shutdown
+
+
+def as_of(model: Model, now: float) -> Model:
+    """Return `model` as it is at `now`: itself, or another object if `is_deprecated` turned."""
+    moment = deprecation_time(model)
+    is_deprecated = moment is not None and moment <= now
+    if is_deprecated == model.is_deprecated:
+        return model
+    return replace(model, is_deprecated=is_deprecated)
 
 
 def is_retired(model: Model, now: float) -> bool:

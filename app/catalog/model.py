@@ -78,6 +78,8 @@ class Model:
     #: Revision of the catalogue at which the entry last changed; the store sets it. Two
     #: states of an entry are equal whatever their revision.
     revision: int = field(default=0, compare=False)
+    #: Whether the moment of `deprecation` has come; the snapshot sets it.
+    is_deprecated: bool = field(default=False, compare=False)
 
     @classmethod
     def compose(cls, fields: Mapping[str, Any], *, now: int, stored: "Self | None" = None) -> Self:

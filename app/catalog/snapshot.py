@@ -1,14 +1,14 @@
 """The image that a worker serves from: every entry and key at one revision, read-only."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Self
 
 from app.catalog.errors import ModelNotFound
 from app.catalog.keys import ApiKey
-from app.catalog.lifecycle import boundaries, is_retired
+from app.catalog.lifecycle import as_of, boundaries, is_retired
 from app.catalog.model import Model
 from app.catalog.ports import Changes, Image
 from app.catalog.visibility import Viewer, is_permitted, is_visible
@@ -20,12 +20,13 @@ _ID = attrgetter("id")
 class Window:
     """Which part of a list is asked for.
 
-    At most `limit` entries behind the id `after`, of those that `owned_by` owns and whose id or
-    name contains `q` in any case; None asks for everything.
+    At most `limit` entries behind the id `after`, or just before the id `before`, of those that
+    `owned_by` owns and whose id or name contains `q` in any case; None asks for everything.
     """
 
     limit: int | None = None
     after: str | None = None
+    before: str | None = None
     owned_by: str | None = None
     q: str | None = None
 
@@ -37,7 +38,7 @@ class Window:
     @property
     def is_page(self) -> bool:
         """Tell whether the caller pages, and so wants to know if there is more."""
-        return self.limit is not None or self.after is not None
+        return (self.limit, self.after, self.before) != (None, None, None)
 
 
 #: The whole list.
@@ -46,7 +47,7 @@ EVERYTHING = Window()
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A part of a list, in order, and whether there is more behind it."""
+    """A part of a list, in order, and whether there is more in the direction of the walk."""
 
     models: Sequence[Model]
     has_more: bool
@@ -73,11 +74,16 @@ def cut(models: Sequence[Model], window: Window) -> Page:
     if window.q is not None:
         q = window.q.casefold()
         models = [m for m in models if q in m.id.casefold() or q in (m.name or "").casefold()]
-    start = 0
+    start, stop = 0, len(models)
     if window.after is not None:
         start = bisect_right(models, window.after, key=_ID)
-    stop = len(models) if window.limit is None else start + window.limit
-    return Page(models[start:stop], has_more=stop < len(models))
+    if window.before is not None:
+        stop = bisect_left(models, window.before, key=_ID)
+    if window.limit is None or stop - start <= window.limit:
+        return Page(models[start:stop], has_more=False)
+    if window.before is not None:
+        return Page(models[stop - window.limit : stop], has_more=True)
+    return Page(models[start : start + window.limit], has_more=True)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,8 +102,8 @@ class Audience:
 class Snapshot:
     """All entries and keys at `revision`, with what was computed from them.
 
-    Entries come and go by date without anybody writing, so a snapshot also belongs to a stretch
-    of time, from `since` to before `until`, in which nothing does.
+    Entries come, go and become deprecated by date without anybody writing, so a snapshot also
+    belongs to a stretch of time, from `since` to before `until`, in which nothing does.
     """
 
     revision: int
@@ -105,7 +111,7 @@ class Snapshot:
     models: Sequence[Model]
     by_id: Mapping[str, Model] = field(repr=False)
     keys_by_digest: Mapping[str, ApiKey] = field(repr=False)
-    #: Every moment at which some entry appears or disappears, in order; Unix seconds.
+    #: Every moment at which some entry appears, changes or disappears, in order; Unix seconds.
     turns: Sequence[float] = field(repr=False)
     since: float
     until: float
@@ -120,10 +126,11 @@ class Snapshot:
         """Return the snapshot of everything in `image`."""
         turns = sorted({moment for model in image.models for moment in boundaries(model)})
         since, until = _stretch(turns, now)
+        models = [as_of(model, since) for model in image.models]
         return cls(
             revision=image.revision,
-            models=sorted(image.models, key=_ID),
-            by_id={model.id: model for model in image.models},
+            models=sorted(models, key=_ID),
+            by_id={model.id: model for model in models},
             keys_by_digest={key.digest: key for key in image.keys},
             turns=turns,
             since=since,
@@ -144,8 +151,12 @@ class Snapshot:
         if dated:
             turns = sorted({moment for model in by_id.values() for moment in boundaries(model)})
         since, until = _stretch(turns, now)
+        written = {i: model and as_of(model, since) for i, model in changes.models.items()}
+        aged = _aged(self.models, since) if since != self.since else {}
+        latest = {**aged, **written}
+        by_id.update({model.id: model for model in latest.values() if model is not None})
         audiences: Mapping[Viewer, Audience] = {}
-        changed = frozenset(changes.models)
+        changed = frozenset(written)
         if (since, until) == (self.since, self.until):
             # Where nobody has asked since the last change, what was known before it still helps.
             audiences = self._audiences or self._before[0]
@@ -153,7 +164,7 @@ class Snapshot:
         return replace(
             self,
             revision=changes.revision,
-            models=_patched(self.models, changes.models),
+            models=_patched(self.models, latest),
             by_id=by_id,
             keys_by_digest={**self.keys_by_digest, **fresh},
             turns=turns,
@@ -166,10 +177,19 @@ class Snapshot:
     def turn(self, now: float) -> Self:
         """Return the same entries for the stretch of time around `now`."""
         since, until = _stretch(self.turns, now)
-        return replace(self, since=since, until=until, _audiences={}, _before=({}, frozenset()))
+        aged = _aged(self.models, since)
+        return replace(
+            self,
+            models=_patched(self.models, aged),
+            by_id={**self.by_id, **aged},
+            since=since,
+            until=until,
+            _audiences={},
+            _before=({}, frozenset()),
+        )
 
     def covers(self, now: float) -> bool:
-        """Tell whether no entry has come or gone between the snapshot's making and `now`."""
+        """Tell whether no entry has come, gone or changed by date since the snapshot's making."""
         return self.since <= now < self.until
 
     def audience(self, viewer: Viewer) -> Audience:
@@ -235,6 +255,11 @@ def _patched(models: Sequence[Model], changes: Mapping[str, Model | None]) -> Se
         there = place < len(patched) and patched[place].id == model_id
         patched[place : place + there] = [] if model is None else [model]
     return patched
+
+
+def _aged(models: Iterable[Model], now: float) -> dict[str, Model]:
+    """Return those of `models` that are another at `now`; only what was made of them is stale."""
+    return {model.id: aged for model in models if (aged := as_of(model, now)) is not model}
 
 
 def _stretch(turns: Sequence[float], now: float) -> tuple[float, float]:

@@ -7,11 +7,9 @@ unless ``limit`` or ``after`` is given.
 
 from collections.abc import Mapping, Sequence
 
-from app.catalog.errors import InvalidValue
-from app.catalog.ids import problem_with_id
 from app.catalog.model import Model
 from app.catalog.snapshot import EVERYTHING, Page, Window
-from app.dialects import Dialect, Headers, Problem, enclose, whole_parameter
+from app.dialects import Dialect, Problem, enclose, id_parameter, whole_parameter
 from app.schemas import REFERENCE_FIELDS, ModelSchema
 from app.strict_json import dump
 
@@ -25,21 +23,14 @@ class OpenAI(Dialect):
         """Show the reference's seven fields of an entry, or all that is known of it."""
         self._schema = ModelSchema(only=REFERENCE_FIELDS) if reference_only else ModelSchema()
 
-    def matches(self, path: str, headers: Headers, query: Mapping[str, str]) -> bool:  # noqa: ARG002
-        """Return True: nobody has to say that they speak OpenAI's dialect."""
-        return True
-
     def window(self, query: Mapping[str, str]) -> Window:
         """Return what ``limit``, ``after``, ``owned_by`` and ``q`` ask for, or everything."""
         if not query:
             return EVERYTHING
         limit = query.get("limit")
-        after = query.get("after")
-        if after is not None and problem_with_id(after):
-            raise InvalidValue("after", "'after' must be the id of a model.")
         return Window(
             limit=None if limit is None else whole_parameter("limit", limit),
-            after=after,
+            after=id_parameter("after", query.get("after")),
             owned_by=query.get("owned_by"),
             q=query.get("q"),
         )
@@ -48,7 +39,7 @@ class OpenAI(Dialect):
         """Return the bare item."""
         return dump(self._schema.dump(model)).encode()
 
-    def listing(self, entries: Sequence[bytes], page: Page, window: Window) -> bytes:
+    def listing(self, items: Sequence[bytes], page: Page, window: Window) -> bytes:
         """Return the list; with the paging fields if a part was asked for."""
         tail = b'],"success":true}'
         if window.is_page:
@@ -58,15 +49,12 @@ class OpenAI(Dialect):
                 "last_id": page.last_id,
             }
             tail = tail[:-1] + b"," + dump(ends)[1:].encode()
-        return enclose(b'{"object":"list","data":[', entries, tail)
+        return enclose(b'{"object":"list","data":[', items, tail)
 
     def error(self, problem: Problem) -> bytes:
         """Return OpenAI's error object; ``errors`` is in it when several fields are wrong."""
-        message = problem.message
-        if problem.replacement is not None:
-            message += f": it was retired, use '{problem.replacement}' instead"
         error: dict[str, object] = {
-            "message": message,
+            "message": problem.message + problem.advice,
             "type": _type(problem.status),
             "param": problem.param,
             "code": problem.code,

@@ -9,7 +9,8 @@ from app.catalog.keys import ApiKey
 from app.catalog.model import Model, Permission
 from app.strict_json import dump
 
-_MODEL_FIELDS = [f.name for f in fields(Model) if f.name not in ("permission", "revision")]
+# What does not make two entries differ is not part of them.
+_MODEL_FIELDS = [f.name for f in fields(Model) if f.compare and f.name != "permission"]
 _PERMISSION_FIELDS = [f.name for f in fields(Permission)]
 _KEY_FIELDS = [f.name for f in fields(ApiKey) if f.name not in ("kid", "digest")]
 

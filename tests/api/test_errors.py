@@ -27,7 +27,7 @@ def test_every_domain_error_has_a_status():
 
 def test_an_unknown_url_is_a_404_in_json(client):
     """No URL answers HTML."""
-    answer = client.get("/v1/nowhere?key=secret")
+    answer = client.get("/v1/nowhere?secret")
 
     assert (404, "application/json") == (answer.status_code, answer.headers["Content-Type"])
     assert {

@@ -51,6 +51,11 @@ def ids(models):
     return [model.id for model in models]
 
 
+def states(models):
+    """Return what does not make two entries differ, and yet is told apart."""
+    return [(model.id, model.revision, model.is_deprecated) for model in models]
+
+
 #: Ids with the characters that are easily sorted wrongly.
 model_ids = st.text("-./09:AZ_az~", min_size=1, max_size=3)
 dates = st.none() | st.integers(-3, 3).map(lambda days: f"2027-01-{15 + days}")
@@ -67,6 +72,7 @@ dated_entries = st.builds(
     organization=st.sampled_from(["*", "acme"]),
     available_from=st.none() | instants,
     shutdown_date=dates,
+    deprecation=dates.map(lambda day: day and f"{day}T12:00:00Z"),
     revision=st.integers(1, 100),
 )
 
@@ -135,7 +141,17 @@ class TestCut:
 
         assert list(expected) == ids(page.models)
 
-    def test_only_limit_and_after_make_a_page(self):
+    @given(catalogs, st.none() | st.integers(1, 5), st.none() | model_ids, model_ids)
+    def test_before_is_the_part_just_before(self, models, limit, after, before):
+        """A window before an id ends there, and has more when entries before it are left out."""
+        listed = snapshot(models).models
+        within = [i for i in ids(listed) if (after is None or i > after) and i < before]
+        page = cut(listed, Window(limit=limit, after=after, before=before))
+
+        assert within[-limit if limit else 0 :] == ids(page.models)
+        assert (len(within) > len(page.models)) == page.has_more
+
+    def test_only_limits_and_cursors_make_a_page(self):
         """A filter alone is not paging."""
         windows = [
             Window(),
@@ -143,9 +159,10 @@ class TestCut:
             Window(q="x"),
             Window(limit=1),
             Window(after="x"),
+            Window(before="x"),
         ]
 
-        assert [False, False, False, True, True] == [window.is_page for window in windows]
+        assert [False, False, False, True, True, True] == [window.is_page for window in windows]
 
     def test_an_owner_is_exact(self):
         """The filter owned_by takes the whole name, in its case."""
@@ -259,11 +276,12 @@ class TestApply:
         scratch = snapshot(by_id.values(), keys.values(), revision=revision, now=now)
 
         assert scratch == followed
-        assert [(m.id, m.revision) for m in scratch.models] == [
-            (m.id, m.revision) for m in followed.models
-        ]
         for viewer in (ACME, ANONYMOUS):
-            assert scratch.audience(viewer).models == followed.audience(viewer).models
+            expected, models = (s.audience(viewer).models for s in (scratch, followed))
+            assert expected == models
+            assert states(expected) == states(models)
+        assert states(scratch.models) == states(followed.models)
+        assert {*map(id, followed.models)} == {*map(id, followed.by_id.values())}
 
     def test_the_old_snapshot_stays_as_it_was(self):
         """Changes make a new snapshot; a request that holds the old one sees no part of it."""
@@ -350,7 +368,22 @@ class TestTurn:
         for moment in moments:
             turned = turned.turn(moment)
 
-        assert snapshot(models, now=moments[-1]) == turned
+        fresh = snapshot(models, now=moments[-1])
+        assert fresh == turned
+        assert states(fresh.models) == states(turned.models)
+        assert {*map(id, turned.models)} == {*map(id, turned.by_id.values())}
+
+    def test_only_what_becomes_deprecated_is_another_entry(self):
+        """At a deprecation one entry is another object and the audience another one."""
+        models = [entry("a"), entry("b", deprecation="2027-01-16T00:00:00Z")]
+        before = snapshot(models)
+        after = before.turn(MIDNIGHT + DAY)
+
+        assert [False, True] == [model.is_deprecated for model in after.models]
+        assert before.by_id["a"] is after.by_id["a"]
+        assert before.by_id["b"] is not after.by_id["b"]
+        assert before.audience(ANONYMOUS) is not after.audience(ANONYMOUS)
+        assert not before.by_id["b"].is_deprecated
 
     def test_the_stretch_ends_at_the_nearest_turns(self):
         """A snapshot covers the time from the last turn to before the next one."""

@@ -1,0 +1,99 @@
+"""Anthropic: https://platform.claude.com/docs/en/api/models/list.
+
+What is unknown is null: typed clients want every field. A page has 1,000 entries where the
+vendor's has 20, for several clients read page 1 only.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from marshmallow import Schema, fields
+
+from app.catalog.errors import InvalidValue, quote
+from app.catalog.model import Model
+from app.catalog.snapshot import Page, Window
+from app.dialects import (
+    MAX_LIMIT,
+    Dialect,
+    Problem,
+    enclose,
+    id_parameter,
+    rfc3339,
+    whole_parameter,
+)
+from app.strict_json import dump
+
+_FIRST_PAGE = Window(limit=MAX_LIMIT)
+
+# https://platform.claude.com/docs/en/api/errors
+_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+}
+
+
+class ModelInfoSchema(Schema):
+    """A model as the vendor's ``ModelInfo``; a retired one is in no list."""
+
+    type = fields.Constant("model")
+    id = fields.String()
+    display_name = fields.Function(lambda model: model.name or model.id)
+    created_at = fields.Function(lambda model: rfc3339(model.created))
+    lifecycle = fields.Function(lambda m: "deprecated" if m.is_deprecated else "active")
+    line = fields.Constant(None)
+    deprecated_at = fields.Function(lambda m: m.deprecation and m.deprecation.upper())
+    retires_at = fields.Function(lambda m: m.shutdown_date and f"{m.shutdown_date}T00:00:00Z")
+    max_input_tokens = fields.Integer(attribute="context_length")
+    max_tokens = fields.Integer(attribute="max_output_tokens")
+    #: Each of the vendor's dozen is required, and an entry does not know most of them.
+    capabilities = fields.Constant(None)
+
+
+_MODEL_INFO = ModelInfoSchema()
+
+
+class Anthropic(Dialect):
+    """The dialect of requests that name a version of Anthropic's API."""
+
+    name = "anthropic"
+    headers = ("Anthropic-Version",)
+
+    def window(self, query: Mapping[str, str]) -> Window:
+        """Return what ``limit`` and one of ``after_id`` and ``before_id`` ask for."""
+        if not query:
+            return _FIRST_PAGE
+        after = id_parameter("after_id", query.get("after_id"))
+        before = id_parameter("before_id", query.get("before_id"))
+        if after is not None and before is not None:
+            raise InvalidValue("before_id", "'after_id' and 'before_id' exclude each other.")
+        limit = query.get("limit")
+        return Window(
+            limit=MAX_LIMIT if limit is None else whole_parameter("limit", limit),
+            after=after,
+            before=before,
+        )
+
+    def entry(self, model: Model) -> bytes:
+        """Return the bare ``ModelInfo``."""
+        return dump(_MODEL_INFO.dump(model)).encode()
+
+    def listing(self, items: Sequence[bytes], page: Page, window: Window) -> bytes:  # noqa: ARG002
+        """Return the page; without ``has_more`` the vendor's clients ask for ever, or no more."""
+        ends = {"has_more": page.has_more, "first_id": page.first_id, "last_id": page.last_id}
+        return enclose(b'{"data":[', items, b"]," + dump(ends)[1:].encode())
+
+    def error(self, problem: Problem) -> bytes:
+        """Return the vendor's error object; for what its clients know, in its own words."""
+        message = problem.message
+        if problem.code == "invalid_api_key":
+            message = "invalid x-api-key"
+        elif problem.model_id is not None:
+            message = f"model: {quote(problem.model_id)}"
+        other = "api_error" if problem.status >= 500 else "invalid_request_error"  # noqa: PLR2004
+        error = {
+            "type": _TYPES.get(problem.status, other),
+            "message": message + problem.advice,
+        }
+        return dump({"type": "error", "error": error, "request_id": problem.request_id}).encode()

@@ -1,0 +1,51 @@
+"""What the golden tests of the dialects share: one catalogue, and every problem there is."""
+
+import json
+
+import pytest
+
+from app.dialects import Problem
+
+#: An entry of which everything is known that some dialect says.
+FULL = {
+    "id": "acme/seer:8b",
+    "created": 1626777600,
+    "owned_by": "acme",
+    "name": "Seer",
+    "description": "Sees things.",
+    "context_length": 128000,
+    "max_output_tokens": 8192,
+    "architecture": {"input_modalities": ["text", "image"], "output_modalities": ["text"]},
+    "supported_parameters": ["tools", "reasoning"],
+    "shutdown_date": "2028-01-31",
+    "deprecation": "2027-06-01t02:00:00+02:00",
+}
+
+
+@pytest.fixture
+def compact():
+    """What makes the bytes of a value as we send them."""
+
+    def dump(value):
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+
+    return dump
+
+
+@pytest.fixture
+def catalogue(admin):
+    """An entry of which all is known, one that embeds, and one of which nothing is known."""
+    admin("POST", "/admin/models", FULL)
+    admin.add("embed", created=0, architecture={"output_modalities": ["embeddings"]})
+    admin.add("x", created=1626777600)
+
+
+@pytest.fixture
+def problem():
+    """What makes a problem, as ``app.api.errors`` does."""
+
+    def make(status, **facts):
+        told = {"code": None, "message": "Our sentence.", "request_id": "req_1", **facts}
+        return Problem(status=status, **told)
+
+    return make
