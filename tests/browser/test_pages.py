@@ -27,7 +27,7 @@ ERRORS = {
         ("ApiError", "models/no/such is not found for API version v1beta"),
     ),
 }
-CLIENTS = ("openai",)
+CLIENTS = tuple(TOLD)
 every_client = pytest.mark.parametrize("client", CLIENTS)
 
 
@@ -129,6 +129,20 @@ def test_no_cache_mode_gets_around_the_key(page, new_key):
     assert 401 == page.read(headers=wrong, cache="force-cache")["status"]
 
 
+def test_no_cache_mode_mixes_dialects(page):
+    """A page that asks the cache first gets a kept list in its own dialect alone."""
+    marks = {
+        "success": {},
+        "has_more": {"anthropic-version": "2023-06-01"},
+        "models": {"x-goog-api-client": "page"},
+    }
+    for _ in range(2):
+        for mark, headers in marks.items():
+            body = page.read(headers=headers, cache="force-cache")["body"]
+
+            assert {mark} == marks.keys() & body.keys()
+
+
 @every_client
 def test_a_revoked_key_sees_nothing_more(client, page, new_key, catalogue):
     """Once its key is revoked, the list that the browser keeps is not shown again."""
@@ -187,14 +201,15 @@ def test_origins_that_share_a_cache_all_read(visit, origins, catalogue):
         catalogue.put(model_id)
 
 
-def test_with_the_star_every_page_reads(visit, origins, serve):
+@every_client
+def test_with_the_star_every_page_reads(client, visit, origins, serve):
     """Where the setting is *, whoever shares the browser's cache reads the same list."""
     server = serve(ROSTER_CORS_ORIGINS="*")
     for origin in origins * 2:
         page = visit(origin, server)
 
-        assert [] == told(page.ask("openai", server.admin_key))
-        assert 401 == page.ask("openai", "ro_wrong")["status"]
+        assert [] == told(page.ask(client, server.admin_key))
+        assert 401 == page.ask(client, "ro_wrong")["status"]
 
 
 def test_a_page_without_a_key_reads_the_public_list(page, asked, catalogue):
