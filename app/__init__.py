@@ -14,6 +14,7 @@ from app.catalog.following import Catalog
 from app.dialects import Dialects
 from app.dialects.anthropic import Anthropic
 from app.dialects.gemini import Gemini
+from app.dialects.ollama import Ollama
 from app.dialects.openai import OpenAI
 from app.services import Services
 from app.settings import Settings, environment_settings
@@ -54,5 +55,6 @@ def dialects_of(settings: Settings) -> Dialects:
     return Dialects(
         Anthropic(),
         Gemini(),
+        Ollama(auth=settings.ollama_auth),
         OpenAI(reference_only=settings.reply_fields == "reference"),
     )

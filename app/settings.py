@@ -108,6 +108,15 @@ class Settings:
             help="Whether reading needs a key; off is for a gateway that has checked the caller.",
         ),
     )
+    ollama_auth: str | None = field(
+        default=None,
+        metadata=_about(
+            "ROSTER_OLLAMA_AUTH",
+            _one_of("optional"),
+            values="optional",
+            help="Takes the place of ROSTER_AUTH under /api/: few Ollama clients can send a key.",
+        ),
+    )
     admin_key_file: Path | None = field(
         default=None,
         metadata=_about(
@@ -123,7 +132,7 @@ class Settings:
             "ROSTER_FIELDS",
             _one_of("all", "reference"),
             values="all or reference",
-            help="Fields of an entry in replies; reference is the reference reply's seven.",
+            help="Fields of an entry in OpenAI's dialect; reference is the reference's seven.",
         ),
     )
     cors_origins: tuple[str, ...] = field(

@@ -188,6 +188,7 @@ def test_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "ROSTER_INSTANCE_PATH": ("data", "create_app()"),
         "ROSTER_DATABASE_URL": ("-", "default"),
         "ROSTER_AUTH": ("optional", "default"),
+        "ROSTER_OLLAMA_AUTH": ("-", "default"),
         "ROSTER_ADMIN_KEY_FILE": ("-", "default"),
         "ROSTER_FIELDS": ("all", "default"),
         "ROSTER_CORS_ORIGINS": ("https://a.example https://b.example", "environment"),

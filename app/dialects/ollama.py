@@ -1,0 +1,123 @@
+"""Ollama: https://github.com/ollama/ollama/blob/main/docs/api.md.
+
+Its clients expect files on a disk: what an entry does not know of them is empty, and only the
+context length is left out. There are no pages.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from marshmallow import Schema, fields
+
+from app.catalog.errors import quote
+from app.catalog.model import Model
+from app.catalog.snapshot import EVERYTHING, Page, Window
+from app.dialects import Dialect, Problem, Routes, enclose, rfc3339
+from app.strict_json import dump
+
+#: Clients ask which version of Ollama this is; since this one they all find what they need.
+_VERSION = {"version": "0.12.0"}
+
+_FAMILY = "library"
+_DETAILS = {
+    "parent_model": "",
+    "format": "",
+    "family": _FAMILY,
+    "families": [_FAMILY],
+    "parameter_size": "",
+    "quantization_level": "",
+}
+
+
+def _digest(model: Model) -> str:
+    return hashlib.sha256(model.id.encode("ascii")).hexdigest()
+
+
+def _model_info(model: Model) -> dict[str, Any]:
+    info: dict[str, Any] = {"general.architecture": _FAMILY}
+    if model.context_length is not None:
+        info[f"{_FAMILY}.context_length"] = model.context_length
+    return info
+
+
+def _capabilities(model: Model) -> list[str]:
+    """Return what the entry can do, in the vendor's words."""
+    architecture = model.architecture or {}
+    if "embeddings" in architecture.get("output_modalities", ()):
+        return ["embedding"]
+    parameters = model.supported_parameters or ()
+    known = {
+        "vision": "image" in architecture.get("input_modalities", ()),
+        "tools": "tools" in parameters,
+        "thinking": "reasoning" in parameters,
+    }
+    return ["completion", *(name for name, can in known.items() if can)]
+
+
+class TagSchema(Schema):
+    """A model in the list of tags."""
+
+    name = fields.String(attribute="id", dump_only=True)
+    model = fields.String(attribute="id", dump_only=True)
+    modified_at = fields.Function(lambda model: rfc3339(model.created))
+    size = fields.Constant(0)
+    digest = fields.Function(_digest)
+    details = fields.Constant(_DETAILS)
+
+
+class ShownModelSchema(Schema):
+    """A model by itself."""
+
+    license = fields.Constant("")
+    modelfile = fields.Constant("")
+    parameters = fields.Constant("")
+    template = fields.Constant("")
+    details = fields.Constant(_DETAILS)
+    model_info = fields.Function(_model_info)
+    capabilities = fields.Function(_capabilities)
+    modified_at = fields.Function(lambda model: rfc3339(model.created))
+
+
+_TAG = TagSchema()
+_SHOWN_MODEL = ShownModelSchema()
+
+
+class Ollama(Dialect):
+    """The dialect of everything under ``/api/``."""
+
+    name = "ollama"
+    routes = Routes(
+        prefix="/api/",
+        listing="/api/tags",
+        lookup="/api/show",
+        lookup_fields=("model", "name"),
+        constants={"/api/version": dump(_VERSION).encode()},
+    )
+
+    def __init__(self, *, auth: str | None) -> None:
+        """Ask for keys as `auth` says: most of these clients have no field for one."""
+        self.auth = auth
+
+    def window(self, query: Mapping[str, str]) -> Window:  # noqa: ARG002
+        """Return everything: no parameter means anything here."""
+        return EVERYTHING
+
+    def entry(self, model: Model) -> bytes:
+        """Return the answer of ``show``."""
+        return dump(_SHOWN_MODEL.dump(model)).encode()
+
+    def item(self, model: Model) -> bytes:
+        """Return one of the tags."""
+        return dump(_TAG.dump(model)).encode()
+
+    def listing(self, items: Sequence[bytes], page: Page, window: Window) -> bytes:  # noqa: ARG002
+        """Return all tags."""
+        return enclose(b'{"models":[', items, b"]}")
+
+    def error(self, problem: Problem) -> bytes:
+        """Return the sentence alone, a plain string."""
+        message = problem.message
+        if problem.model_id is not None:
+            message = f"model '{quote(problem.model_id)}' not found"
+        return dump({"error": message + problem.advice}).encode()
