@@ -133,15 +133,15 @@ class Page:
 
     def __init__(self, tab, url):
         self.tab = tab
-        self._url = url
+        self.url = url
 
     def ask(self, client, key, *model_id):
         """List models through a client, or retrieve one."""
-        return self.tab.evaluate("given => ask(...given)", [client, self._url, key, *model_id])
+        return self.tab.evaluate("given => ask(...given)", [client, self.url, key, *model_id])
 
     def read(self, **options):
         """Fetch the list with the options of the browser's own fetch."""
-        return self.tab.evaluate("given => read(...given)", [self._url, options])
+        return self.tab.evaluate("given => read(...given)", [self.url, options])
 
 
 @pytest.fixture

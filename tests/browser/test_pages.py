@@ -71,6 +71,16 @@ def test_a_page_reads_errors(client, page, new_key):
 
 
 @every_client
+def test_a_page_reads_what_is_wrong_with_its_url(client, page, new_key):
+    """A client that was given a wrong base URL tells so, rather than of a lost connection."""
+    page.url += "/wrong"
+    answer = page.ask(client, new_key())
+
+    assert 404 == answer["status"]
+    assert "Unknown URL: GET /wrong/v1/models" in answer["message"]
+
+
+@every_client
 def test_the_browser_keeps_the_list_and_asks_again(client, page, new_key, asked):
     """The second list comes from the browser's cache, once a 304 has said that it is good."""
     key = new_key()
