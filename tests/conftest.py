@@ -39,10 +39,12 @@ class Clock:
         return self.now
 
 
-@pytest.fixture(autouse=True)
-def _needed(request: pytest.FixtureRequest) -> None:
-    """Skip a test whose program is missing; where everything must be tested, fail it."""
-    for marker in request.node.iter_markers("needs"):
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test whose program is missing; where everything must be tested, fail it.
+
+    It is a hook, so that no fixture of a module starts the program before it is looked for.
+    """
+    for marker in item.iter_markers("needs"):
         program, package = marker.args
         if shutil.which(program) is None:
             missing = f"{program} is not installed: apt-get install {package}"
@@ -303,9 +305,15 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def environ() -> dict[str, str]:
+    """Settings of `server`: none, unless a folder has its own."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, environ: dict[str, str]) -> Iterator[Server]:
     """One server for all tests of a file that do not mind one another."""
-    started = Server(tmp_path_factory.mktemp("served"))
+    started = Server(tmp_path_factory.mktemp("served"), **environ)
     yield started
     started.stop()
 

@@ -5,7 +5,7 @@ import logging
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from app.api.exchange import exchange
+from app.api.exchange import exchange, may_ask, preflight_response
 from app.catalog.errors import (
     ModelNotFound,
     RosterError,
@@ -100,6 +100,8 @@ def _answer_roster_error(error: RosterError) -> Response:
 
 def _answer_http_exception(error: HTTPException) -> Response:
     status = error.code or 500
+    if status == 404 and may_ask():  # noqa: PLR2004 - Not Found
+        return preflight_response()
     if status >= 500 and status not in _CODES:  # noqa: PLR2004
         return _answer_unexpected(error)
     messages = {

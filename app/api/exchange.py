@@ -179,16 +179,32 @@ def finish(response: Response) -> Response:
     return response
 
 
+def may_ask() -> bool:
+    """Tell whether this is a preflight, and of a page whose origin is allowed.
+
+    At a wrong URL it must succeed as well, or the page's browser hides the 404 that follows.
+    """
+    current = exchange()
+    return (
+        current.environ["REQUEST_METHOD"] == "OPTIONS"
+        and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in current.environ
+        and current.area is Area.PUBLIC
+        and _allowed_origin(current) is not None
+    )
+
+
 def preflight_response() -> Response:
     """Answer OPTIONS on a public route: what it allows, and to a web page, that it may ask."""
     response = empty_reply(204)
     adapter = request_ctx.url_adapter
     assert adapter is not None, "a request always has one"  # noqa: S101
     allowed = ", ".join(sorted(adapter.allowed_methods()))
-    response.headers["Allow"] = allowed
+    if allowed:
+        response.headers["Allow"] = allowed
     current = exchange()
     if _allowed_origin(current) is not None:
-        response.headers["Access-Control-Allow-Methods"] = allowed
+        # At a URL that nothing is at, every method gets the same 404.
+        response.headers["Access-Control-Allow-Methods"] = allowed or "*"
         response.headers["Access-Control-Max-Age"] = "600"  # 10 minutes
         names = current.environ.get("HTTP_ACCESS_CONTROL_REQUEST_HEADERS", "")
         if _HEADER_NAMES.fullmatch(names):  # SDKs send a dozen of their own

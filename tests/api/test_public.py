@@ -363,6 +363,30 @@ def test_the_preflight_echoes_the_headers_asked_for(cors):
     assert "Content-Type" not in answer.headers
 
 
+@pytest.mark.parametrize(
+    ("path", "origin", "asked", "status"),
+    [
+        ("/models", PAGE, "GET", 204),
+        ("/v1/chat/completions", PAGE, "POST", 204),
+        ("/v1/files/x", PAGE, "DELETE", 204),
+        ("/models", PAGE, None, 404),
+        ("/models", "https://evil.example.com", "GET", 404),
+        ("/admin/nothing", PAGE, "GET", 404),
+    ],
+)
+def test_an_allowed_page_may_ask_for_an_unknown_url(cors, path, origin, asked, status):
+    """Its preflight is answered, or else it could not read the 404 that tells what is wrong."""
+    headers = {"Origin": origin, "Access-Control-Request-Headers": "authorization"}
+    if asked is not None:
+        headers["Access-Control-Request-Method"] = asked
+    answer = cors(PAGE).options(path, headers=headers)
+
+    assert status == answer.status_code
+    allowed = answer.headers.get("Access-Control-Allow-Methods")
+    assert ("*" if status == 204 else None) == allowed
+    assert "Allow" not in answer.headers
+
+
 def test_options_without_a_page_says_what_is_allowed(client):
     """OPTIONS is a 204 with Allow for everyone."""
     answer = client.options("/v1/models")
