@@ -273,6 +273,14 @@ class Server(Site):
             time.sleep(0.01)
         raise AssertionError(f"no access line with {wanted}")
 
+    def access_lines(self) -> list[dict[str, Any]]:
+        """Return all access lines by now, if there is one worker: its lines come in order."""
+        assert 1 == len(self.workers())
+        last = self.access_line(self("GET", "/healthz"))
+        lines = [line for line in self.out.read_text().splitlines() if line.startswith("{")]
+        told = [json.loads(line) for line in lines]
+        return told[: told.index(last)]
+
     def workers(self) -> list[int]:
         """Return the process ids of the workers."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")

@@ -1,6 +1,5 @@
 """Fixtures: Chromium, pages of several origins with official clients, and a server they read."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -77,8 +76,8 @@ def origins(site):
 
 @pytest.fixture(scope="module")
 def environ(origins):
-    """Two origins may read `server`."""
-    return {"ROSTER_CORS_ORIGINS": ",".join(origins[:2])}
+    """Two origins may read `server`, whose one worker tells what they asked in order."""
+    return {"ROSTER_CORS_ORIGINS": ",".join(origins[:2]), "WEB_CONCURRENCY": "1"}
 
 
 @pytest.fixture
@@ -115,14 +114,13 @@ def new_key(server):
 @pytest.fixture
 def asked(catalogue):
     """Return what tells the dialect, method and status of what pages have asked by now."""
-    before = len(catalogue.out.read_text())
+    before = len(catalogue.access_lines())
 
     def lines():
-        seen = [json.loads(line) for line in catalogue.out.read_text()[before:].splitlines()]
         return [
             (line["dialect"], line["method"], line["status"])
-            for line in seen
-            if (line["route"] or "").startswith("/v1")
+            for line in catalogue.access_lines()[before:]
+            if line["route"].startswith("/v1")
         ]
 
     return lines

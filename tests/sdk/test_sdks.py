@@ -62,6 +62,12 @@ CLIENTS = [
 
 
 @pytest.fixture(scope="module")
+def environ():
+    """One worker tells in order what was asked of `server`."""
+    return {"WEB_CONCURRENCY": "1"}
+
+
+@pytest.fixture(scope="module")
 def refusing(server, tmp_path_factory):
     """A server that refuses keys by their name."""
     started = type(server)(
@@ -98,8 +104,7 @@ def revoked_key(server):
 
 def statuses(server, key):
     """Return the status of each request that was made with a key."""
-    lines = [json.loads(line) for line in server.out.read_text().splitlines() if line[:1] == "{"]
-    return [line["status"] for line in lines if line["kid"] == key[3:11]]
+    return [line["status"] for line in server.access_lines() if line["kid"] == key[3:11]]
 
 
 class Seen:
