@@ -29,11 +29,6 @@ class Database(ABC):
     #: The driver's SQL for the revision, if it is no longer the one that is its parameter.
     moved: str
 
-    @property
-    @abstractmethod
-    def name(self) -> str:
-        """What a person calls this database."""
-
     @abstractmethod
     def identity(self) -> Hashable | None:
         """Return what connections belong to, None while there is no database.
@@ -85,7 +80,12 @@ class Database(ABC):
             yield
         except sa.exc.DBAPIError as error:
             if self.is_outage(error):
-                raise StoreUnavailable(str(error.orig)) from error
+                raise StoreUnavailable(_line(error.orig)) from error
             raise
         except (self.driver_error, OSError) as error:
-            raise StoreUnavailable(str(error)) from error
+            raise StoreUnavailable(_line(error)) from error
+
+
+def _line(error: BaseException | None) -> str:
+    # libpq's sentences come in several lines.
+    return " ".join(str(error).split())

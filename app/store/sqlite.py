@@ -8,7 +8,6 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from app.catalog.errors import StoreUnavailable
-from app.settings import short_path
 from app.store.database import OPEN_TIMEOUT, READ_TIMEOUT, WRITE_TIMEOUT, Database
 from app.store.engine import create_engine, journal_mode, sqlite, wait_for_others
 from app.store.files import new_file
@@ -31,11 +30,6 @@ class SQLite(Database):
         self._lock = FileLock(path.with_name(path.name + ".lock"))
         self.reading = create_engine(path)
         self.writing = self.reading.execution_options(write=True)
-
-    @property
-    def name(self) -> str:
-        """The file, as a person in the current folder would type it."""
-        return short_path(self._path)
 
     def identity(self) -> _Identity | None:
         """Return which file it is, and for which process."""

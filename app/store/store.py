@@ -6,12 +6,13 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from app.catalog.errors import StoreUnavailable
+from app.catalog.errors import StoreRefused, StoreUnavailable
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model
 from app.catalog.ports import Changes, Image
@@ -57,8 +58,6 @@ class Store:
     def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
         self._settings = settings
         self._clock = clock
-        self._database: Database = SQLite(settings.database_path)
-        self._engine = self._database.reading
         self._opening = threading.Lock()
         self._opened: Hashable | None = None
         self._opener = 0
@@ -67,7 +66,25 @@ class Store:
     @property
     def name(self) -> str:
         """What a person calls the database."""
-        return self._database.name
+        return self._settings.database_name
+
+    @cached_property
+    def _database(self) -> Database:
+        path = self._settings.database_path
+        if path is not None:
+            return SQLite(path)
+        try:
+            from app.store.postgresql import PostgreSQL  # noqa: PLC0415 - psycopg is an extra
+        except ImportError as error:
+            raise StoreRefused(
+                f"PostgreSQL needs psycopg, which cannot be used here ({error}): "
+                "pip install 'psycopg[binary]'"
+            ) from error
+        return PostgreSQL(str(self._settings.database_url))
+
+    @property
+    def _engine(self) -> sa.Engine:
+        return self._database.reading
 
     # Opening
 
@@ -87,12 +104,7 @@ class Store:
                 if identity == self._opened:
                     return
                 self._leave()
-            if identity is None and not create:
-                raise StoreUnavailable(
-                    f"There is no database {self.name}: a server's start and 'flask db upgrade' "
-                    "make one."
-                )
-            if identity is None or self._unprepared():
+            if self._unprepared(create=create):
                 # What is hidden from readers is hidden from strangers on the host, too.
                 self._settings.instance_path.mkdir(mode=0o750, parents=True, exist_ok=True)
                 with self._database.preparing():
@@ -112,7 +124,8 @@ class Store:
     def close(self) -> None:
         """Close this process's connections, but for those that other threads keep."""
         self._kept.__dict__.clear()
-        self._engine.dispose()
+        if "_database" in vars(self):  # else there is nothing to close, and may be no driver
+            self._engine.dispose()
         self._opened = None
 
     def schema(self) -> int | None:
@@ -126,13 +139,17 @@ class Store:
         # After a fork the connections are the parent's, and not ours to close.
         self._engine.dispose(close=self._opener == os.getpid())
 
-    def _unprepared(self) -> bool:
-        with self._engine.connect() as connection:
-            return (
-                needs_upgrade(schema_number(connection))
-                or not self._database.is_prepared(connection)
-                or not all_keys(connection)
+    def _unprepared(self, *, create: bool) -> bool:
+        number = self.schema()
+        if number is None and not create:
+            raise StoreUnavailable(
+                f"There is no database {self.name}: a server's start and 'flask db upgrade' "
+                "make one."
             )
+        if needs_upgrade(number):
+            return True
+        with self._engine.connect() as connection:
+            return not self._database.is_prepared(connection) or not all_keys(connection)
 
     def _prepare(self) -> None:
         self._database.prepare()

@@ -14,7 +14,13 @@ metadata = sa.MetaData()
 catalogue = sa.Table(
     "catalogue",
     metadata,
-    sa.Column("only", sa.Integer, sa.CheckConstraint("only = 1"), primary_key=True),
+    sa.Column(
+        "only",
+        sa.Integer,
+        sa.CheckConstraint('"only" = 1'),
+        primary_key=True,
+        autoincrement=False,
+    ),
     sa.Column("revision", sa.BigInteger, nullable=False),
 )
 

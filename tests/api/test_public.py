@@ -9,6 +9,8 @@ import pytest
 from app import create_app
 from app.settings import Settings
 
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
+
 # The example of list-models.txt, and what clients of OpenAI need beside it.
 REFERENCE = json.loads((Path(__file__).parents[1] / "reference.json").read_text())
 [REFERENCE_ENTRY] = REFERENCE["data"]
@@ -267,6 +269,7 @@ def test_a_request_id_that_is_a_key_is_replaced(client, admin):
     assert answer.headers["x-request-id"].startswith("req_")
 
 
+@pytest.mark.databases("sqlite")  # whose driver tells its statements
 def test_the_second_equal_list_encodes_nothing(client, admin, monkeypatch):
     """A list that stands ready costs one statement, the revision read, and no encoding."""
     admin.add("x")

@@ -4,6 +4,10 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 
+import pytest
+
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
+
 
 @contextmanager
 def connections_to_each(server):

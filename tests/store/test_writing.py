@@ -15,6 +15,9 @@ from app.store.documents import read_key, read_model, write_key, write_model
 from app.store.engine import sqlite
 from app.store.store import Store
 
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
+ON_A_FILE = pytest.mark.databases("sqlite")
+
 NOW = 1_800_000_000
 
 
@@ -180,6 +183,7 @@ def test_a_lost_table_is_an_outage(store):
         put(store, model())
 
 
+@ON_A_FILE
 def test_a_locked_database_refuses_writes_and_serves_reads(store, settings, clock, monkeypatch):
     """While another program holds the write lock, reads go on and a write is an outage."""
     monkeypatch.setattr("app.store.engine.WRITE_TIMEOUT", 0.05)
@@ -237,6 +241,7 @@ def test_each_thread_keeps_its_connection(store):
     assert mine is not other[0]
 
 
+@ON_A_FILE
 def test_a_lost_file_is_an_outage(store, monkeypatch):
     """A database whose file is gone is neither written to nor made anew."""
     monkeypatch.setattr("app.store.store._SURE", 0)
@@ -253,6 +258,7 @@ def test_a_lost_file_is_an_outage(store, monkeypatch):
     assert not store._settings.database_path.exists()
 
 
+@ON_A_FILE
 def test_another_file_in_its_place_is_read(store, clock, tmp_path, monkeypatch):
     """A database that is put in place of ours is the one that is read and written from then on."""
     monkeypatch.setattr("app.store.store._SURE", 0)
@@ -271,6 +277,7 @@ def test_another_file_in_its_place_is_read(store, clock, tmp_path, monkeypatch):
     assert 4 == put(store, model("newest")).revision
 
 
+@ON_A_FILE
 def test_a_missing_database_is_an_outage(settings, clock):
     """Who is not told to make a database never starts an empty catalogue."""
     store = Store(settings, clock)
@@ -289,8 +296,8 @@ def test_a_missing_database_is_an_outage(settings, clock):
         "UPDATE models SET document = '{'",
         "UPDATE models SET document = '[]'",
         'UPDATE models SET document = \'{"id":"x","permission":[]}\'',
-        "UPDATE models SET document = json_set(document, '$.colour', 'red')",
-        "UPDATE models SET document = json_set(document, '$.permission[0].colour', 'red')",
+        'UPDATE models SET document = replace(document, \'{"id"\', \'{"colour":1,"id"\')',
+        "UPDATE models SET document = replace(document, '[{', '[{\"colour\":1,')",
         "UPDATE keys SET document = '{\"name\":1}'",
         "DELETE FROM catalogue",
     ],
@@ -305,6 +312,7 @@ def test_a_row_that_is_not_ours_is_an_outage(store, statement):
         store.load()
 
 
+@ON_A_FILE
 def test_random_damage_is_never_a_short_list(store, settings, clock, tmp_path):
     """A file with damage anywhere is read whole, or not at all."""
     with store.transaction(actor="test", now=NOW) as transaction:
@@ -341,6 +349,7 @@ def test_mistakes_of_ours_are_not_outages(store):
         put(store, model())
 
 
+@ON_A_FILE
 def test_a_writer_waits_so_long_and_no_longer(store, settings, clock, monkeypatch):
     """A writer that cannot get its turn in time is refused, within a process and between two."""
     monkeypatch.setattr("app.store.sqlite.WRITE_TIMEOUT", 0.05)
