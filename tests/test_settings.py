@@ -187,7 +187,7 @@ def test_database_of_any_folder(tmp_path: Path, name: str) -> None:
     store = Store(settings, lambda: 0)
     store.open(create=True)
 
-    assert 1 == store.revision()
+    assert 1 == store.position().revision
     assert settings.database_path.exists()
     assert [tmp_path / name] == list(tmp_path.iterdir())
 

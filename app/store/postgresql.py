@@ -57,8 +57,8 @@ class PostgreSQL(Database):
     thread of the process tries to connect once a second; all others are told so at once.
     """
 
-    driver_error = psycopg.Error
-    moved = "SELECT revision FROM catalogue WHERE revision <> %s"
+    driver_error = (psycopg.Error,)
+    moved = "SELECT revision, lineage FROM catalogue WHERE revision <> %s OR lineage <> %s"
 
     def __init__(self, url: str) -> None:
         try:

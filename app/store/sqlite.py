@@ -1,8 +1,10 @@
 """A store on one SQLite file."""
 
+import logging
 import os
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -13,6 +15,8 @@ from app.store.engine import create_engine, journal_mode, sqlite, wait_for_other
 from app.store.files import new_file
 from app.store.lock import FileLock
 
+_log = logging.getLogger(__name__)
+
 #: Process, device and inode: a connection survives neither a fork nor a replaced file.
 _Identity = tuple[int, int, int]
 
@@ -20,10 +24,11 @@ _Identity = tuple[int, int, int]
 class SQLite(Database):
     """The database in the file `path`; several processes of one host may use it."""
 
-    driver_error = sqlite.DatabaseError
+    # Of a damaged file even the sentence about the damage may be unreadable.
+    driver_error = (sqlite.DatabaseError, UnicodeDecodeError)
     # While nothing has changed there is no row, and so one step of SQLite where a row takes two:
     # each step hands the interpreter to another thread, which costs more than the step.
-    moved = "SELECT revision FROM catalogue WHERE revision <> ?"
+    moved = "SELECT revision, lineage FROM catalogue WHERE revision <> ? OR lineage <> ?"
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -63,6 +68,17 @@ class SQLite(Database):
             connection.cursor().execute(f"PRAGMA journal_mode={journal_mode()}").fetchall()
         finally:
             connection.close()
+
+    def save(self, schema: int) -> None:
+        """Copy the file to one beside it that is named after the schema; replace none."""
+        for number in count():
+            target = self._path.with_name(
+                f"{self._path.name}.schema-{schema}" + (f".{number}" if number else "")
+            )
+            with suppress(FileExistsError):
+                self.backup(target)
+                _log.warning("Kept %s as it was before the upgrade.", target)
+                return
 
     def caution(self) -> str | None:
         """Return what the library at hand lacks."""

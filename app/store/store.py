@@ -15,12 +15,18 @@ import sqlalchemy as sa
 from app.catalog.errors import StoreRefused, StoreUnavailable
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model
-from app.catalog.ports import Changes, Image
+from app.catalog.ports import Changes, Image, Position
 from app.settings import Settings
 from app.store.database import Database
 from app.store.documents import read_key, read_model
 from app.store.first_key import add_first_key, add_given_key
-from app.store.schema import needs_upgrade, schema_number, upgrade
+from app.store.schema import (
+    HEAD,
+    check_oldest,
+    check_program,
+    schema_number,
+    upgrade,
+)
 from app.store.sqlite import SQLite
 from app.store.tables import catalogue, changes, keys, models
 from app.store.transaction import SqlTransaction, all_keys
@@ -31,6 +37,8 @@ _log = logging.getLogger(__name__)
 _SURE = 1.0
 
 # Made once: to make a statement costs SQLAlchemy more than to run it.
+_CATALOGUE = sa.select(catalogue.c.revision, catalogue.c.lineage, catalogue.c.oldest_schema)
+_MODELS = sa.select(models.c.document, models.c.revision)
 _CHANGES = (
     sa.select(
         changes.c.revision,
@@ -41,8 +49,11 @@ _CHANGES = (
         keys.c.digest,
         keys.c.document.label("key_document"),
     )
-    .outerjoin(models, models.c.id == changes.c.model_id)
-    .outerjoin(keys, keys.c.kid == changes.c.kid)
+    .select_from(
+        changes.join(catalogue, catalogue.c.lineage == sa.bindparam("lineage"))
+        .outerjoin(models, models.c.id == changes.c.model_id)
+        .outerjoin(keys, keys.c.kid == changes.c.kid)
+    )
     .where(changes.c.revision > sa.bindparam("after"))
     .order_by(changes.c.revision)
 )
@@ -146,16 +157,20 @@ class Store:
                 f"There is no database {self.name}: a server's start and 'flask db upgrade' "
                 "make one."
             )
-        if needs_upgrade(number):
+        if number is None or number < HEAD:
             return True
         with self._engine.connect() as connection:
+            if number > HEAD:
+                check_program(connection, number)
             return not self._database.is_prepared(connection) or not all_keys(connection)
 
     def _prepare(self) -> None:
         self._database.prepare()
+        number = self.schema()
+        if number is not None and number < HEAD:
+            self._database.save(number)
         with self._writing() as sql:
-            if needs_upgrade(schema_number(sql)):
-                upgrade(sql)
+            upgrade(sql)
         now = int(self._clock())
         with self._transaction(actor="start", now=now) as transaction:
             if not transaction.all_keys():
@@ -163,8 +178,8 @@ class Store:
 
     # Following
 
-    def revision(self) -> int:
-        """Return the revision of the last committed change.
+    def position(self) -> Position:
+        """Return the revision of the last committed change, and its lineage.
 
         A raw read on a connection that the thread keeps: 2 µs, where a checkout from the pool
         costs twice that and SQLAlchemy Core 85. A connection that fails is replaced once. That
@@ -178,7 +193,7 @@ class Store:
             if now >= kept["sure_until"]:
                 kept["sure_until"] = now + _SURE
             try:
-                return _read_revision(kept)
+                return _read_position(kept)
             except self._database.driver_error as error:
                 if self._database.is_busy(error):  # a new connection would wait as long again
                     raise StoreUnavailable(str(error)) from error
@@ -196,25 +211,29 @@ class Store:
                 pid=os.getpid(),
                 identity=identity,
                 sure_until=now + _SURE,
-                revision=-1,
+                seen=(-1, ""),
+                position=None,
             )
-            return _read_revision(kept)
+            return _read_position(kept)
 
     def load(self) -> Image:
         """Return all entries and keys, as one transaction saw them."""
         self.open()
         with self._database.outages(), self._engine.connect() as connection:
-            revision = connection.execute(sa.select(catalogue.c.revision)).scalar()
-            if revision is None:
+            row = connection.execute(_CATALOGUE).one_or_none()
+            if row is None:
                 raise StoreUnavailable("The database has lost its revision.")
-            rows = connection.execute(sa.select(models.c.document, models.c.revision))
-            return Image(revision, [read_model(*row) for row in rows], all_keys(connection))
+            check_oldest(row.oldest_schema)
+            rows = connection.execute(_MODELS)
+            entries = [read_model(*row) for row in rows]
+            return Image(row.revision, entries, all_keys(connection), row.lineage)
 
-    def changes_since(self, revision: int) -> Changes | None:
-        """Return what changed after `revision`; one statement, so one state of the database."""
+    def changes_since(self, position: Position) -> Changes | None:
+        """Return what changed after `position`; one statement, so one state of the database."""
+        after = {"after": position.revision, "lineage": position.lineage}
         with self._database.outages(), self._engine.connect() as connection:
-            rows = connection.execute(_CHANGES, {"after": revision}).all()
-        if not rows or rows[-1].revision - revision != len(rows):
+            rows = connection.execute(_CHANGES, after).all()
+        if not rows or rows[-1].revision - position.revision != len(rows):
             return None
         changed: dict[str, Model | None] = {}
         changed_keys: dict[str, ApiKey] = {}
@@ -264,10 +283,13 @@ class Store:
         self._database.backup(target)
 
 
-def _read_revision(kept: dict[str, Any]) -> int:
-    # All rows are fetched: an unfinished cursor would go on seeing an old state.
-    for (revision,) in kept["cursor"].execute(kept["moved"], (kept["revision"],)).fetchall():
-        kept["revision"] = revision
-    if kept["revision"] < 0:
+def _read_position(kept: dict[str, Any]) -> Position:
+    # All rows are fetched: an unfinished cursor would go on seeing an old state. What was seen is
+    # given as the plain tuple that it came as: of a subclass, the driver takes a µs longer.
+    for row in kept["cursor"].execute(kept["moved"], kept["seen"]).fetchall():
+        kept["seen"] = row
+        kept["position"] = Position(*row)
+    position: Position | None = kept["position"]
+    if position is None:
         raise StoreUnavailable("The database has lost its revision.")
-    return int(kept["revision"])
+    return position

@@ -76,9 +76,9 @@ def test_a_server_makes_the_tables_and_nobody_else(open_store, empty):
     store = open_store(empty)
     sentence = f"There is no database {empty}: a server's start and 'flask db upgrade' make one."
 
-    assert [sentence] * 2 == [refusal(store.open), refusal(store.revision)]
+    assert [sentence] * 2 == [refusal(store.open), refusal(store.position)]
     store.open(create=True)
-    assert (1, 1) == (store.revision(), len(store.load().keys))
+    assert (1, 1) == (store.position().revision, len(store.load().keys))
 
 
 def test_eight_first_starts_make_one_database(open_store, empty):
@@ -90,7 +90,7 @@ def test_eight_first_starts_make_one_database(open_store, empty):
     for thread in threads:
         thread.join()
 
-    assert [1] * 8 == [store.revision() for store in stores]
+    assert [1] * 8 == [store.position().revision for store in stores]
     assert [1] * 8 == [len(store.load().keys) for store in stores]
     assert 1 == sum(store._settings.first_key_path.exists() for store in stores)
 
@@ -156,12 +156,12 @@ def test_a_restart_costs_one_retried_read(open_store, fragile, own):
     store = open_store(own)
     store.open(create=True)
     put(store, "before")
-    assert 2 == store.revision()
+    assert 2 == store.position().revision
     for mode in ("immediate", "fast"):
         fragile.stop(mode)
         fragile.start()
 
-        assert 2 == store.revision()
+        assert 2 == store.position().revision
     fragile.stop()
     fragile.start()
     assert 3 == put(store, "after").revision
@@ -190,13 +190,13 @@ def test_a_server_that_stands_still_is_an_outage(open_store, fragile, own, monke
     store = open_store(own)
     store.open(create=True)
     put(store, "x")
-    store.revision()
+    store.position()
     with standing_still(fragile):
-        assert "connection timeout expired" in refusal(store.revision)
+        assert "connection timeout expired" in refusal(store.position)
         assert "connection timeout expired" in refusal(lambda: put(store, "y"))
 
-    assert 2 == once_back(store.revision)
-    assert 3 == put(store, "y").revision
+    assert 2 == once_back(store.position).revision
+    assert 3 == once_back(lambda: put(store, "y")).revision
 
 
 def test_one_of_many_readers_tries_to_connect(open_store, fragile, own, monkeypatch):
@@ -205,7 +205,7 @@ def test_one_of_many_readers_tries_to_connect(open_store, fragile, own, monkeypa
     monkeypatch.setitem(postgresql._DEFAULTS, "connect_timeout", "2")
     store = open_store(own)
     store.open(create=True)
-    store.revision()
+    store.position()
     attempts = []
     connect = postgresql._Session.connect
 
@@ -220,11 +220,11 @@ def test_one_of_many_readers_tries_to_connect(open_store, fragile, own, monkeypa
         end = time.monotonic() + 5
         while time.monotonic() < end:
             begun = time.monotonic()
-            refusal(store.revision)
+            refusal(store.position)
             waits.append(time.monotonic() - begun)
 
     with standing_still(fragile):
-        refusal(store.revision)
+        refusal(store.position)
         threads = [threading.Thread(target=read) for _ in range(4)]
         for thread in threads:
             thread.start()
@@ -234,7 +234,7 @@ def test_one_of_many_readers_tries_to_connect(open_store, fragile, own, monkeypa
     assert all(b - a >= 3 for a, b in pairwise(attempts)), attempts
     assert len(attempts) - 1 == sum(wait > 1 for wait in waits)
     assert len(waits) > 100
-    assert 1 == once_back(store.revision)
+    assert 1 == once_back(store.position).revision
 
 
 def once_back(read):

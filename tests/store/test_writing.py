@@ -38,6 +38,10 @@ def put(store, new, before=None):
         return transaction.put_model(new, before)
 
 
+def since(store, revision):
+    return store.changes_since(store.position()._replace(revision=revision))
+
+
 def log(store):
     with store._engine.connect() as connection:
         rows = connection.execute(sa.text("SELECT * FROM changes ORDER BY revision"))
@@ -79,7 +83,7 @@ def test_every_change_takes_a_revision_and_a_line(store):
     with store.transaction(actor="test", now=NOW) as transaction:
         transaction.remove_model(second)
 
-    assert [2, 3, 4] == [first.revision, second.revision, store.revision()]
+    assert [2, 3, 4] == [first.revision, second.revision, store.position().revision]
     lines = [(c["revision"], c["at"], c["actor"], c["action"], c["model_id"]) for c in log(store)]
     assert [
         (1, NOW, "start", "key.create", None),
@@ -109,7 +113,7 @@ def test_a_write_that_changes_nothing_takes_no_revision(store):
     with store.transaction(actor="test", now=NOW) as transaction:
         assert transaction.model("x") is None
 
-    assert 1 == store.revision()
+    assert 1 == store.position().revision
 
 
 def test_a_failed_write_leaves_nothing(store):
@@ -118,7 +122,7 @@ def test_a_failed_write_leaves_nothing(store):
         transaction.put_model(model("a"), None)
         _ = 1 / 0
 
-    assert 1 == store.revision()
+    assert 1 == store.position().revision
     assert [] == list(store.load().models)
     assert 1 == len(log(store))
 
@@ -130,9 +134,9 @@ def test_the_feed_tells_what_changed(store):
     gone = put(store, model("gone"))
     with store.transaction(actor="test", now=NOW) as transaction:
         transaction.remove_model(gone)
-    changes = store.changes_since(2)
+    changes = since(store, 2)
 
-    assert store.revision() == changes.revision
+    assert store.position().revision == changes.revision
     assert {"edited", "gone"} == set(changes.models)
     assert "b" == changes.models["edited"].owned_by
     assert changes.models["gone"] is None
@@ -145,7 +149,7 @@ def test_the_feed_tells_of_keys(store):
     with store.transaction(actor="test", now=NOW) as transaction:
         transaction.put_key(key, None, "key.create")
 
-    assert {key.kid: key} == store.changes_since(1).keys
+    assert {key.kid: key} == since(store, 1).keys
 
 
 def test_a_log_with_a_gap_tells_nothing(store):
@@ -155,18 +159,18 @@ def test_a_log_with_a_gap_tells_nothing(store):
     with store._engine.begin() as connection:
         connection.execute(sa.text("DELETE FROM changes WHERE revision = 2"))
 
-    assert store.changes_since(1) is None
-    assert store.changes_since(99) is None
-    assert store.changes_since(2) is not None
+    assert since(store, 1) is None
+    assert since(store, 99) is None
+    assert since(store, 2) is not None
 
 
 def test_a_broken_connection_is_replaced(store):
     """A reader whose kept connection fails opens another one, and nobody notices."""
-    store.revision()
+    store.position()
     broken = store._kept.connection.connection.driver_connection
     store._kept.cursor.close()
 
-    assert 1 == store.revision()
+    assert 1 == store.position().revision
     assert broken is not store._kept.connection.connection.driver_connection
 
 
@@ -176,7 +180,7 @@ def test_a_lost_table_is_an_outage(store):
         connection.execute(sa.text("DROP TABLE catalogue"))
 
     with pytest.raises(StoreUnavailable):
-        store.revision()
+        store.position()
     with pytest.raises(StoreUnavailable):
         store.load()
     with pytest.raises(StoreUnavailable):
@@ -192,7 +196,7 @@ def test_a_locked_database_refuses_writes_and_serves_reads(store, settings, cloc
     holder = sqlite.connect(store._settings.database_path, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
 
-    assert 1 == impatient.revision()
+    assert 1 == impatient.position().revision
     with pytest.raises(StoreUnavailable) as refused:
         put(impatient, model())
     assert "database is locked" == refused.value.reason
@@ -217,25 +221,25 @@ def test_concurrent_writers_lose_nothing(store):
     for thread in threads:
         thread.join()
 
-    assert 81 == store.revision()
+    assert 81 == store.position().revision
     assert 80 == len(list(store.load().models))
     assert list(range(1, 82)) == [line["revision"] for line in log(store)]
 
 
 def test_each_thread_keeps_its_connection(store):
     """A thread reads the revision over and over on one connection of its own."""
-    store.revision()
+    store.position()
     mine = store._kept.cursor
     other = []
 
     def read():
-        store.revision()
+        store.position()
         other.append(store._kept.cursor)
 
     thread = threading.Thread(target=read)
     thread.start()
     thread.join()
-    store.revision()
+    store.position()
 
     assert mine is store._kept.cursor
     assert mine is not other[0]
@@ -245,11 +249,11 @@ def test_each_thread_keeps_its_connection(store):
 def test_a_lost_file_is_an_outage(store, monkeypatch):
     """A database whose file is gone is neither written to nor made anew."""
     monkeypatch.setattr("app.store.store._SURE", 0)
-    store.revision()
+    store.position()
     for path in store._settings.database_path.parent.glob("roster.db*"):
         path.unlink()
 
-    for use in (store.revision, store.load, lambda: put(store, model()), store.open):
+    for use in (store.position, store.load, lambda: put(store, model()), store.open):
         with pytest.raises(StoreUnavailable) as refused:
             use()
         assert (
@@ -272,7 +276,7 @@ def test_another_file_in_its_place_is_read(store, clock, tmp_path, monkeypatch):
         log.unlink()  # it belongs to the file that is replaced
     other._settings.database_path.replace(store._settings.database_path)
 
-    assert 3 == store.revision()
+    assert 3 == store.position().revision
     assert {"new", "newer"} == {entry.id for entry in store.load().models}
     assert 4 == put(store, model("newest")).revision
 
@@ -285,7 +289,7 @@ def test_a_missing_database_is_an_outage(settings, clock):
         with pytest.raises(StoreUnavailable):
             store.open()
     with pytest.raises(StoreUnavailable):
-        store.revision()
+        store.position()
 
     assert not settings.instance_path.exists()
 
