@@ -15,7 +15,11 @@ from typing import Any, Self
 
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9._\[\]:-]+")
 _BIND = re.compile(r"unix:.+|[A-Za-z0-9._\[\]:-]+:(\d{1,5})", re.ASCII)
-_PASSWORD = re.compile(r"(://[^:/@]*:).*(@)")
+_SQLITE = re.compile(r"sqlite:///[^?]+")
+# What libpq understands, of printable ASCII. A second @ would cut a password in two, and show
+# its end as the name of a host.
+_POSTGRESQL = re.compile(r"postgres(?:ql)?://(?:[^\s@/?#]*@)?[^\s@?#]*(?:\?[^\s#]*)?", re.ASCII)
+_PASSWORD = re.compile(r"(://[^:/@]*:).*(@)|([?&](?:ssl)?password=)[^&]*")
 _PORTS = range(65536)
 
 
@@ -29,8 +33,10 @@ def _path(text: str) -> Path:
     return Path(text)
 
 
-def _sqlite_url(text: str) -> str:
-    if not re.fullmatch(r"sqlite:///[^?]+", text) or ":memory:" in text:
+def _database_url(text: str) -> str:
+    if _POSTGRESQL.fullmatch(text) and text.isascii() and text.isprintable():
+        return text
+    if _SQLITE.fullmatch(text) is None or ":memory:" in text:
         raise ValueError
     return text
 
@@ -94,8 +100,8 @@ class Settings:
         default=None,
         metadata=_about(
             "ROSTER_DATABASE_URL",
-            _sqlite_url,
-            values="sqlite:///PATH",
+            _database_url,
+            values="sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME",
             help="The database; unset, it is roster.db in the instance folder.",
         ),
     )
@@ -201,11 +207,18 @@ class Settings:
         return cls(**values)
 
     @property
-    def database_path(self) -> Path:
-        """Return the file of the database."""
+    def database_path(self) -> Path | None:
+        """Return the file of the database, None when it is a server's."""
         if self.database_url is None:
             return self.instance_path / "roster.db"
-        return Path(self.database_url.removeprefix("sqlite:///"))
+        scheme, _, path = self.database_url.partition(":///")
+        return Path(path) if scheme == "sqlite" else None
+
+    @property
+    def database_name(self) -> str:
+        """Return what a person calls the database; no password."""
+        path = self.database_path
+        return _masked(str(self.database_url)) if path is None else short_path(path)
 
     @property
     def first_key_path(self) -> Path:
@@ -255,7 +268,7 @@ def _shown(value: object) -> str:
 
 
 def _masked(text: str) -> str:
-    return _PASSWORD.sub(r"\1***\2", text)
+    return _PASSWORD.sub(r"\1\3***\2", text)
 
 
 def environment_settings() -> Settings:

@@ -4,7 +4,6 @@ import http.client
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -22,11 +21,21 @@ from flask.testing import FlaskClient
 
 from app import create_app
 from app.settings import Settings
+from app.store.schema import upgrade
+from app.store.store import Store
+from tests.postgresql import Cluster, which
 from tests.sdk.environments import Environments
 
 ROOT = Path(__file__).parent.parent
 #: How long a server may take to start or to stop, in seconds.
 PATIENCE = 30.0
+#: What the marker ``databases`` names.
+DATABASES = {
+    "sqlite": pytest.param(None, id="sqlite"),
+    "postgresql": pytest.param(
+        "postgresql", id="postgresql", marks=pytest.mark.needs("initdb", "postgresql")
+    ),
+}
 
 
 class Clock:
@@ -46,7 +55,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """
     for marker in item.iter_markers("needs"):
         program, package = marker.args
-        if shutil.which(program) is None:
+        if which(program) is None:
             missing = f"{program} is not installed: apt-get install {package}"
             (pytest.fail if os.environ.get("CI") else pytest.skip)(missing)
 
@@ -72,9 +81,48 @@ def clock() -> Clock:
     return Clock()
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what is marked with several databases on each of them."""
+    marker = metafunc.definition.get_closest_marker("databases")
+    if marker is not None and "database" in metafunc.fixturenames:
+        metafunc.parametrize("database", [DATABASES[name] for name in marker.args], indirect=True)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A PostgreSQL server, shared by all tests that do not mind one another."""
+    started = Cluster(fsync="off")
+    yield started
+    started.remove()
+
+
+@pytest.fixture(scope="session")
+def template(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A database of PostgreSQL with our tables, to be copied: quicker than to migrate."""
+    name = cluster.create()
+    folder = tmp_path_factory.mktemp("template")
+    store = Store(Settings(instance_path=folder, database_url=cluster.url(name)), Clock())
+    with store._writing() as sql:
+        upgrade(sql)
+    store.close()
+    return name
+
+
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(instance_path=tmp_path / "instance")
+def database(request: pytest.FixtureRequest) -> Iterator[str | None]:
+    """The URL of a new database, None for SQLite's; of PostgreSQL where the test is marked so."""
+    if getattr(request, "param", None) is None:
+        yield None
+        return
+    cluster = request.getfixturevalue("cluster")
+    name = cluster.create(request.getfixturevalue("template"))
+    yield cluster.url(name)
+    cluster.drop(name)
+
+
+@pytest.fixture
+def settings(tmp_path: Path, database: str | None) -> Settings:
+    return Settings(instance_path=tmp_path / "instance", database_url=database)
 
 
 @pytest.fixture
@@ -299,11 +347,13 @@ def site_at() -> type[Site]:
 
 
 @pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+def serve(tmp_path: Path, database: str | None) -> Iterator[Callable[..., Server]]:
     """Start servers; those of one name share an instance folder."""
     started: list[Server] = []
 
     def start(name: str = "served", **environ: str) -> Server:
+        if database is not None:
+            environ = {"ROSTER_DATABASE_URL": database, **environ}
         started.append(Server(tmp_path / name, **environ))
         return started[-1]
 

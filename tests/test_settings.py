@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 REFUSED = {
     "ROSTER_INSTANCE_PATH": ("a folder", [""]),
     "ROSTER_DATABASE_URL": (
-        "sqlite:///PATH",
+        "sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME",
         [
             "",
             "roster.db",
@@ -30,7 +30,11 @@ REFUSED = {
             "sqlite:///",
             "sqlite:///:memory:",
             "sqlite:///a.db?mode=ro",
-            "postgresql://db/roster",
+            "postgresql:/db/roster",
+            "postgresql+psycopg://db/roster",
+            "postgresql://db/ros ter",
+            "postgresql://db/roster#x",
+            "postgresql://d\u00fc/roster",
             " sqlite:///a.db",
         ],
     ),
@@ -82,14 +86,25 @@ def test_all_bad_values() -> None:
     assert list(REFUSED) == [line.partition("=")[0] for line in str(refusal.value).splitlines()]
 
 
-@pytest.mark.parametrize("url", ["mysql://roster:hunter2@db/x", "mysql://roster:hun@ter2@db/x"])
-def test_bad_value_with_password(url: str) -> None:
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("mysql://roster:hunter2@db/x", "mysql://roster:***@db/x"),
+        ("mysql://roster:hun@ter2@db/x", "mysql://roster:***@db/x"),
+        ("postgresql://roster:hun@ter2@db/x", "postgresql://roster:***@db/x"),
+        ("postgresql://roster:hun ter2@db/x", "postgresql://roster:***@db/x"),
+        ("postgresql://roster:hun/ter2@db/x", "postgresql://roster:***@db/x"),
+        ("mysql://db/x?password=hunter2&a=b", "mysql://db/x?password=***&a=b"),
+    ],
+)
+def test_bad_value_with_password(url: str, shown: str) -> None:
     """A refused value is shown without the password in it."""
     with pytest.raises(SettingsError) as refusal:
         Settings.from_environment({"ROSTER_DATABASE_URL": url})
 
-    assert "ROSTER_DATABASE_URL='mysql://roster:***@db/x': must be sqlite:///PATH" == str(
-        refusal.value
+    assert (
+        f"ROSTER_DATABASE_URL='{shown}': must be sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME"
+        == str(refusal.value)
     )
 
 
@@ -107,6 +122,19 @@ def test_long_bad_value(length: int, shown: str) -> None:
     [
         ("ROSTER_INSTANCE_PATH", "data", "instance_path", Path("data")),
         ("ROSTER_DATABASE_URL", "sqlite:////data/a b.db", "database_path", Path("/data/a b.db")),
+        ("ROSTER_DATABASE_URL", "postgres://db/x", "database_path", None),
+        (
+            "ROSTER_DATABASE_URL",
+            "postgresql:///x?host=/run",
+            "database_name",
+            "postgresql:///x?host=/run",
+        ),
+        (
+            "ROSTER_DATABASE_URL",
+            "postgresql://u:p%40@[::1]:1/x",
+            "database_name",
+            "postgresql://u:***@[::1]:1/x",
+        ),
         ("ROSTER_AUTH", "required", "auth", "required"),
         ("ROSTER_AUTH", "off", "auth", "off"),
         ("ROSTER_ADMIN_KEY_FILE", "key", "admin_key_file", Path("key")),
@@ -159,7 +187,7 @@ def test_database_of_any_folder(tmp_path: Path, name: str) -> None:
     store = Store(settings, lambda: 0)
     store.open(create=True)
 
-    assert 1 == store.revision()
+    assert 1 == store.position().revision
     assert settings.database_path.exists()
     assert [tmp_path / name] == list(tmp_path.iterdir())
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from app.catalog.errors import StoreUnavailable
-from app.catalog.ports import Feed
+from app.catalog.ports import Feed, Position
 from app.catalog.snapshot import Snapshot
 
 _log = logging.getLogger(__name__)
@@ -48,9 +48,9 @@ class Catalog:
         """
         snapshot = self._snapshot
         try:
-            revision = self._feed.revision()
-            if snapshot is None or snapshot.revision != revision:
-                snapshot = self._follow(snapshot, revision)
+            position = self._feed.position()
+            if snapshot is None or snapshot.position != position:
+                snapshot = self._follow(snapshot, position)
         except StoreUnavailable as error:
             snapshot = self._note(error)
         else:
@@ -60,17 +60,21 @@ class Catalog:
         now = self._clock()
         return snapshot if snapshot.covers(now) else self._turn(now)
 
-    def _follow(self, seen: Snapshot | None, revision: int) -> Snapshot:
+    def _follow(self, seen: Snapshot | None, position: Position) -> Snapshot:
         with self._lock:
             latest = self._snapshot
-            if latest is None or (latest is seen and revision < latest.revision):
+            if (
+                latest is None
+                or latest.position.lineage != position.lineage
+                or (latest is seen and position.revision < latest.revision)
+            ):
                 # The first image, or a database put back from a backup: its log says nothing
-                # of what we have.
+                # of what we have. (Tools of others put it back with the same lineage.)
                 snapshot = Snapshot.of(self._feed.load(), self._clock())
-            elif latest.revision >= revision:
+            elif latest.revision >= position.revision:
                 return latest  # another thread was here first
             else:
-                changes = self._feed.changes_since(latest.revision)
+                changes = self._feed.changes_since(latest.position)
                 now = self._clock()
                 snapshot = (
                     Snapshot.of(self._feed.load(), now)

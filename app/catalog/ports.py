@@ -7,10 +7,20 @@ raises `StoreUnavailable` when the database cannot be read or written.
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model
+
+
+class Position(NamedTuple):
+    """How far a store has come."""
+
+    #: The last committed change.
+    revision: int
+    #: The history that the change belongs to: another one from when a backup is put back, so
+    #: that what is written after it is never taken for a continuation of what was lost.
+    lineage: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +30,8 @@ class Image:
     revision: int
     models: Sequence[Model]
     keys: Sequence[ApiKey]
+    #: See `Position`.
+    lineage: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +46,18 @@ class Changes:
 class Feed(Protocol):
     """How a worker follows the store."""
 
-    def revision(self) -> int:
-        """Return the revision of the last committed change: one tiny read."""
+    def position(self) -> Position:
+        """Return how far the store has come: one tiny read."""
         ...
 
     def load(self) -> Image:
         """Return all entries and keys, as one transaction saw them."""
         ...
 
-    def changes_since(self, revision: int) -> Changes | None:
-        """Return what changed after `revision`, as one transaction saw it.
+    def changes_since(self, position: Position) -> Changes | None:
+        """Return what changed after `position`, as one transaction saw it.
 
-        None when the log does not tell: it lacks a revision, as after a restored backup.
+        None when the log does not tell: it lacks a revision, or is of another lineage.
         """
         ...
 

@@ -10,7 +10,7 @@ from app.catalog.errors import ModelNotFound
 from app.catalog.keys import ApiKey
 from app.catalog.lifecycle import as_of, boundaries, is_retired
 from app.catalog.model import Model
-from app.catalog.ports import Changes, Image
+from app.catalog.ports import Changes, Image, Position
 from app.catalog.visibility import Viewer, is_permitted, is_visible
 
 _ID = attrgetter("id")
@@ -99,13 +99,13 @@ class Audience:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """All entries and keys at `revision`, with what was computed from them.
+    """All entries and keys at `position`, with what was computed from them.
 
     Entries come, go and become deprecated by date without anybody writing, so a snapshot also
     belongs to a stretch of time, from `since` to before `until`, in which nothing does.
     """
 
-    revision: int
+    position: Position
     #: In order of id, code point order.
     models: Sequence[Model]
     by_id: Mapping[str, Model] = field(repr=False)
@@ -127,7 +127,7 @@ class Snapshot:
         since, until = _stretch(turns, now)
         models = [as_of(model, since) for model in image.models]
         return cls(
-            revision=image.revision,
+            position=Position(image.revision, image.lineage),
             models=sorted(models, key=_ID),
             by_id={model.id: model for model in models},
             keys_by_digest={key.digest: key for key in image.keys},
@@ -135,6 +135,11 @@ class Snapshot:
             since=since,
             until=until,
         )
+
+    @property
+    def revision(self) -> int:
+        """Return the last change that is in it."""
+        return self.position.revision
 
     def apply(self, changes: Changes, now: float) -> Self:
         """Return the snapshot after `changes`; only what changed is looked at."""
@@ -162,7 +167,7 @@ class Snapshot:
             changed |= frozenset() if self._audiences else self._before[1]
         return replace(
             self,
-            revision=changes.revision,
+            position=self.position._replace(revision=changes.revision),
             models=_patched(self.models, latest),
             by_id=by_id,
             keys_by_digest={**self.keys_by_digest, **fresh},

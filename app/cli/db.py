@@ -23,10 +23,11 @@ def upgrade(*, as_json: bool) -> None:
     """
     store = services().store
     store.open(create=True)
+    schema = store.schema()
     if as_json:
-        echo_json({"database": store.name, "schema": HEAD})
+        echo_json({"database": store.name, "schema": schema})
     else:
-        click.echo(f"{store.name} has schema {HEAD}.")
+        click.echo(f"{store.name} has schema {schema}.")
 
 
 @group.command()
@@ -42,13 +43,11 @@ def status(*, as_json: bool) -> None:
     facts: dict[str, object] = {"database": store.name, "newest_schema": HEAD}
     problem = None
     try:
-        facts["schema"] = store.schema()
-        if facts["schema"] is None:
+        schema = facts["schema"] = store.schema()
+        if schema is None:
             problem = "There is no database yet: 'flask db upgrade' makes it."
-        elif facts["schema"] != HEAD:
-            problem = (
-                "The schema is not this program's: 'flask db upgrade' brings an older one up."
-            )
+        elif schema < HEAD:
+            problem = "The schema is older than this program: 'flask db upgrade' brings it up."
         else:
             image = store.load()
             facts["revision"] = image.revision

@@ -26,14 +26,9 @@ class Database(ABC):
     #: For transactions that write: each sees what was committed before it, and commits durably.
     writing: sa.Engine
     #: What the driver raises where SQLAlchemy is not in between.
-    driver_error: type[Exception]
-    #: The driver's SQL for the revision, if it is no longer the one that is its parameter.
+    driver_error: tuple[type[Exception], ...]
+    #: The driver's SQL for revision and lineage, if they are no longer those of its parameters.
     moved: str
-
-    @property
-    @abstractmethod
-    def name(self) -> str:
-        """What a person calls this database."""
 
     @abstractmethod
     def identity(self) -> Hashable | None:
@@ -54,6 +49,9 @@ class Database(ABC):
     @abstractmethod
     def prepare(self) -> None:
         """Make what must be there before there are tables."""
+
+    def save(self, schema: int) -> None:  # noqa: B027 - a server's backups are its own affair
+        """Keep a copy of the database as it is, before it gets a newer schema."""
 
     def caution(self) -> str | None:
         """Return what an operator should know of this database as it is used here."""
@@ -90,7 +88,14 @@ class Database(ABC):
             yield
         except sa.exc.DBAPIError as error:
             if self.is_outage(error):
-                raise StoreUnavailable(str(error.orig)) from error
+                raise StoreUnavailable(_line(error.orig)) from error
             raise
-        except (self.driver_error, OSError) as error:
-            raise StoreUnavailable(str(error)) from error
+        except OSError as error:
+            raise StoreUnavailable(_line(error)) from error
+        except self.driver_error as error:
+            raise StoreUnavailable(_line(error)) from error
+
+
+def _line(error: BaseException | None) -> str:
+    # libpq's sentences come in several lines.
+    return " ".join(str(error).split())

@@ -4,14 +4,19 @@ Alembic makes the changes but costs 60 ms to import; whether there is anything t
 without it, by comparing the stamp in the database with `HEAD`.
 """
 
+import logging
+import secrets
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from app.catalog.errors import StoreRefused, quote
+from app.store.tables import catalogue
+
+_log = logging.getLogger(__name__)
 
 #: The number of the newest revision in ``migrations/versions``; a test holds the two equal.
-HEAD = 1
+HEAD = 2
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -26,22 +31,51 @@ def schema_number(connection: sa.Connection) -> int | None:
     return int(stamp)
 
 
-def needs_upgrade(number: int | None) -> bool:
-    """Tell whether schema `number` is behind ours; `StoreRefused` when it is ahead."""
-    if number is not None and number > HEAD:
+def check_program(connection: sa.Connection, number: int) -> None:
+    """Refuse a database of a newer `number` unless it lets this program run beside newer ones."""
+    try:
+        oldest = connection.execute(sa.select(catalogue.c.oldest_schema)).scalar_one()
+    except (sa.exc.DBAPIError, sa.exc.NoResultFound):  # newer than anything we can imagine
+        oldest = number
+    check_oldest(oldest, number)
+    _log.warning(
+        "The database has schema %d, this program has %d: it goes on beside the newer program.",
+        number,
+        HEAD,
+    )
+
+
+def check_oldest(oldest: int, number: int | None = None) -> None:
+    """Refuse to go on where the database asks for programs of the schema `oldest` at least."""
+    if oldest > HEAD:
         raise StoreRefused(
-            f"The database has schema {number}, this program knows schemas up to {HEAD}: "
-            "run the newer program, or put back a backup from before its upgrade."
+            f"The database has schema {number or oldest}, this program knows schemas up to "
+            f"{HEAD}: run the newer program, or put back a backup from before its upgrade."
         )
-    return number != HEAD
 
 
 def upgrade(connection: sa.Connection) -> None:
-    """Bring the database to `HEAD`, inside the transaction that `connection` is in."""
+    """Bring the database to `HEAD`, inside the transaction that `connection` is in.
+
+    Followers of an older program take the new lineage for what it is, and load everything.
+    """
+    number = schema_number(connection) or 0
+    if number >= HEAD:
+        return  # another process was here first
     from alembic import command  # noqa: PLC0415 - imported only when there is work for it
     from alembic.config import Config  # noqa: PLC0415
+    from alembic.script import ScriptDirectory  # noqa: PLC0415
 
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", str(_MIGRATIONS))
     config.set_main_option("path_separator", "os")
     command.upgrade(config, "head")
+    made = ScriptDirectory.from_config(config).walk_revisions()
+    oldest = max(s.module.oldest_schema for s in made if int(s.revision) > number)
+    newer = sa.case((catalogue.c.oldest_schema < oldest, oldest), else_=catalogue.c.oldest_schema)
+    connection.execute(sa.update(catalogue).values(lineage=new_lineage(), oldest_schema=newer))
+
+
+def new_lineage() -> str:
+    """Return what no other history is called."""
+    return secrets.token_hex(8)

@@ -1,18 +1,21 @@
 """A store on one SQLite file."""
 
+import logging
 import os
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from app.catalog.errors import StoreUnavailable
-from app.settings import short_path
 from app.store.database import OPEN_TIMEOUT, READ_TIMEOUT, WRITE_TIMEOUT, Database
 from app.store.engine import create_engine, journal_mode, sqlite, wait_for_others
 from app.store.files import new_file
 from app.store.lock import Bell, FileLock
+
+_log = logging.getLogger(__name__)
 
 #: Process and inodes: a connection survives neither a fork nor a replaced file, and who listens
 #: to a lock's file that is gone hears nothing.
@@ -22,21 +25,17 @@ _Identity = tuple[int, int, int, int]
 class SQLite(Database):
     """The database in the file `path`; several processes of one host may use it."""
 
-    driver_error = sqlite.DatabaseError
+    # Of a damaged file even the sentence about the damage may be unreadable.
+    driver_error = (sqlite.DatabaseError, UnicodeDecodeError)
     # While nothing has changed there is no row, and so one step of SQLite where a row takes two:
     # each step hands the interpreter to another thread, which costs more than the step.
-    moved = "SELECT revision FROM catalogue WHERE revision <> ?"
+    moved = "SELECT revision, lineage FROM catalogue WHERE revision <> ? OR lineage <> ?"
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = FileLock(path.with_name(path.name + ".lock"))
         self.reading = create_engine(path)
         self.writing = self.reading.execution_options(write=True)
-
-    @property
-    def name(self) -> str:
-        """The file, as a person in the current folder would type it."""
-        return short_path(self._path)
 
     def identity(self) -> _Identity | None:
         """Return which file it is, and for which process."""
@@ -70,6 +69,17 @@ class SQLite(Database):
             connection.cursor().execute(f"PRAGMA journal_mode={journal_mode()}").fetchall()
         finally:
             connection.close()
+
+    def save(self, schema: int) -> None:
+        """Copy the file to one beside it that is named after the schema; replace none."""
+        for number in count():
+            target = self._path.with_name(
+                f"{self._path.name}.schema-{schema}" + (f".{number}" if number else "")
+            )
+            with suppress(FileExistsError):
+                self.backup(target)
+                _log.warning("Kept %s as it was before the upgrade.", target)
+                return
 
     def caution(self) -> str | None:
         """Return what the library at hand lacks."""

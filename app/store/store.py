@@ -6,21 +6,28 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 
-from app.catalog.errors import StoreUnavailable
+from app.catalog.errors import StoreRefused, StoreUnavailable
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model
-from app.catalog.ports import Changes, Image
+from app.catalog.ports import Changes, Image, Position
 from app.settings import Settings
 from app.store.database import Database
 from app.store.documents import read_key, read_model
 from app.store.first_key import add_first_key, add_given_key
 from app.store.lock import is_at_rest
-from app.store.schema import needs_upgrade, schema_number, upgrade
+from app.store.schema import (
+    HEAD,
+    check_oldest,
+    check_program,
+    schema_number,
+    upgrade,
+)
 from app.store.sqlite import SQLite
 from app.store.tables import catalogue, changes, keys, models
 from app.store.transaction import SqlTransaction, all_keys
@@ -31,6 +38,8 @@ _log = logging.getLogger(__name__)
 _SURE = 1.0
 
 # Made once: to make a statement costs SQLAlchemy more than to run it.
+_CATALOGUE = sa.select(catalogue.c.revision, catalogue.c.lineage, catalogue.c.oldest_schema)
+_MODELS = sa.select(models.c.document, models.c.revision)
 _CHANGES = (
     sa.select(
         changes.c.revision,
@@ -41,8 +50,11 @@ _CHANGES = (
         keys.c.digest,
         keys.c.document.label("key_document"),
     )
-    .outerjoin(models, models.c.id == changes.c.model_id)
-    .outerjoin(keys, keys.c.kid == changes.c.kid)
+    .select_from(
+        changes.join(catalogue, catalogue.c.lineage == sa.bindparam("lineage"))
+        .outerjoin(models, models.c.id == changes.c.model_id)
+        .outerjoin(keys, keys.c.kid == changes.c.kid)
+    )
     .where(changes.c.revision > sa.bindparam("after"))
     .order_by(changes.c.revision)
 )
@@ -58,8 +70,6 @@ class Store:
     def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
         self._settings = settings
         self._clock = clock
-        self._database: Database = SQLite(settings.database_path)
-        self._engine = self._database.reading
         self._opening = threading.Lock()
         self._opened: Hashable | None = None
         self._opener = 0
@@ -68,7 +78,25 @@ class Store:
     @property
     def name(self) -> str:
         """What a person calls the database."""
-        return self._database.name
+        return self._settings.database_name
+
+    @cached_property
+    def _database(self) -> Database:
+        path = self._settings.database_path
+        if path is not None:
+            return SQLite(path)
+        try:
+            from app.store.postgresql import PostgreSQL  # noqa: PLC0415 - psycopg is an extra
+        except ImportError as error:
+            raise StoreRefused(
+                f"PostgreSQL needs psycopg, which cannot be used here ({error}): "
+                "pip install 'psycopg[binary]'"
+            ) from error
+        return PostgreSQL(str(self._settings.database_url))
+
+    @property
+    def _engine(self) -> sa.Engine:
+        return self._database.reading
 
     # Opening
 
@@ -88,12 +116,7 @@ class Store:
                 if identity == self._opened:
                     return
                 self._leave()
-            if identity is None and not create:
-                raise StoreUnavailable(
-                    f"There is no database {self.name}: a server's start and 'flask db upgrade' "
-                    "make one."
-                )
-            if identity is None or self._unprepared():
+            if self._unprepared(create=create):
                 # What is hidden from readers is hidden from strangers on the host, too.
                 self._settings.instance_path.mkdir(mode=0o750, parents=True, exist_ok=True)
                 with self._database.preparing():
@@ -113,7 +136,8 @@ class Store:
     def close(self) -> None:
         """Close this process's connections, but for those that other threads keep."""
         self._kept.__dict__.clear()
-        self._engine.dispose()
+        if "_database" in vars(self):  # else there is nothing to close, and may be no driver
+            self._engine.dispose()
         self._opened = None
 
     def schema(self) -> int | None:
@@ -127,19 +151,27 @@ class Store:
         # After a fork the connections are the parent's, and not ours to close.
         self._engine.dispose(close=self._opener == os.getpid())
 
-    def _unprepared(self) -> bool:
-        with self._engine.connect() as connection:
-            return (
-                needs_upgrade(schema_number(connection))
-                or not self._database.is_prepared(connection)
-                or not all_keys(connection)
+    def _unprepared(self, *, create: bool) -> bool:
+        number = self.schema()
+        if number is None and not create:
+            raise StoreUnavailable(
+                f"There is no database {self.name}: a server's start and 'flask db upgrade' "
+                "make one."
             )
+        if number is None or number < HEAD:
+            return True
+        with self._engine.connect() as connection:
+            if number > HEAD:
+                check_program(connection, number)
+            return not self._database.is_prepared(connection) or not all_keys(connection)
 
     def _prepare(self) -> None:
         self._database.prepare()
+        number = self.schema()
+        if number is not None and number < HEAD:
+            self._database.save(number)
         with self._writing() as sql:
-            if needs_upgrade(schema_number(sql)):
-                upgrade(sql)
+            upgrade(sql)
         now = int(self._clock())
         with self._transaction(actor="start", now=now) as transaction:
             if not transaction.all_keys():
@@ -147,8 +179,8 @@ class Store:
 
     # Following
 
-    def revision(self) -> int:
-        """Return the revision of the last committed change.
+    def position(self) -> Position:
+        """Return the revision of the last committed change, and its lineage.
 
         While the bell is silent, nothing was committed and nothing is read. Else, and once a
         second, it is a raw read on a connection that the thread keeps: 2 µs, where a checkout
@@ -161,12 +193,12 @@ class Store:
         if kept.get("pid") == os.getpid():
             sure = now < kept["sure_until"]
             if sure and kept["bell"] is not None and kept["bell"].state() == kept["silence"]:
-                return int(kept["revision"])
+                return cast("Position", kept["position"])
             if sure or kept["identity"] == self._database.identity():
                 if not sure:
                     kept["sure_until"] = now + _SURE
                 try:
-                    return _read_revision(kept)
+                    return _read_position(kept)
                 except self._database.driver_error as error:
                     if self._database.is_busy(error):  # a new connection would wait as long again
                         raise StoreUnavailable(str(error)) from error
@@ -184,27 +216,31 @@ class Store:
                 pid=os.getpid(),
                 identity=identity,
                 sure_until=now + _SURE,
-                revision=-1,
+                seen=(-1, ""),
+                position=None,
                 bell=self._database.bell(),
                 silence=None,
             )
-            return _read_revision(kept)
+            return _read_position(kept)
 
     def load(self) -> Image:
         """Return all entries and keys, as one transaction saw them."""
         self.open()
         with self._database.outages(), self._engine.connect() as connection:
-            revision = connection.execute(sa.select(catalogue.c.revision)).scalar()
-            if revision is None:
+            row = connection.execute(_CATALOGUE).one_or_none()
+            if row is None:
                 raise StoreUnavailable("The database has lost its revision.")
-            rows = connection.execute(sa.select(models.c.document, models.c.revision))
-            return Image(revision, [read_model(*row) for row in rows], all_keys(connection))
+            check_oldest(row.oldest_schema)
+            rows = connection.execute(_MODELS)
+            entries = [read_model(*row) for row in rows]
+            return Image(row.revision, entries, all_keys(connection), row.lineage)
 
-    def changes_since(self, revision: int) -> Changes | None:
-        """Return what changed after `revision`; one statement, so one state of the database."""
+    def changes_since(self, position: Position) -> Changes | None:
+        """Return what changed after `position`; one statement, so one state of the database."""
+        after = {"after": position.revision, "lineage": position.lineage}
         with self._database.outages(), self._engine.connect() as connection:
-            rows = connection.execute(_CHANGES, {"after": revision}).all()
-        if not rows or rows[-1].revision - revision != len(rows):
+            rows = connection.execute(_CHANGES, after).all()
+        if not rows or rows[-1].revision - position.revision != len(rows):
             return None
         changed: dict[str, Model | None] = {}
         changed_keys: dict[str, ApiKey] = {}
@@ -254,14 +290,17 @@ class Store:
         self._database.backup(target)
 
 
-def _read_revision(kept: dict[str, Any]) -> int:
+def _read_position(kept: dict[str, Any]) -> Position:
     kept["silence"] = None
     state = None if kept["bell"] is None else kept["bell"].state()
-    # All rows are fetched: an unfinished cursor would go on seeing an old state.
-    for (revision,) in kept["cursor"].execute(kept["moved"], (kept["revision"],)).fetchall():
-        kept["revision"] = revision
-    if kept["revision"] < 0:
+    # All rows are fetched: an unfinished cursor would go on seeing an old state. What was seen is
+    # given as the plain tuple that it came as: of a subclass, the driver takes a µs longer.
+    for row in kept["cursor"].execute(kept["moved"], kept["seen"]).fetchall():
+        kept["seen"] = row
+        kept["position"] = Position(*row)
+    position: Position | None = kept["position"]
+    if position is None:
         raise StoreUnavailable("The database has lost its revision.")
     if state is not None and is_at_rest(state):
         kept["silence"] = state
-    return int(kept["revision"])
+    return position

@@ -10,12 +10,22 @@ import sqlalchemy as sa
 
 metadata = sa.MetaData()
 
-#: One row. Its revision is the number of changes ever made to entries and keys.
+#: One row. Its revision is the number of changes ever made to entries and keys, its lineage is
+#: that of `app.catalog.ports.Position`, and its oldest schema that of the oldest program which
+#: may still write here, beside the newer one that made the tables what they are.
 catalogue = sa.Table(
     "catalogue",
     metadata,
-    sa.Column("only", sa.Integer, sa.CheckConstraint("only = 1"), primary_key=True),
+    sa.Column(
+        "only",
+        sa.Integer,
+        sa.CheckConstraint('"only" = 1'),
+        primary_key=True,
+        autoincrement=False,
+    ),
     sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("lineage", sa.Text, nullable=False, server_default=""),
+    sa.Column("oldest_schema", sa.Integer, nullable=False, server_default="1"),
 )
 
 models = sa.Table(

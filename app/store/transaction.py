@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model
 from app.store.documents import read_key, read_model, write_key, write_model
+from app.store.schema import check_oldest
 from app.store.tables import catalogue, changes, keys, models
 
 # Statements are made once: to make one costs SQLAlchemy more than to run it.
@@ -23,7 +24,9 @@ _ADD_LINE = sa.insert(changes)
 
 #: The writer's first statement. On PostgreSQL its row lock makes revisions commit in order.
 _NEXT = (
-    sa.update(catalogue).values(revision=catalogue.c.revision + 1).returning(catalogue.c.revision)
+    sa.update(catalogue)
+    .values(revision=catalogue.c.revision + 1)
+    .returning(catalogue.c.revision, catalogue.c.oldest_schema)
 )
 
 
@@ -38,7 +41,9 @@ class SqlTransaction:
         self._connection = connection
         self._actor = actor
         self._now = now
-        self._revision: int = connection.execute(_NEXT).scalar_one()
+        first = connection.execute(_NEXT).one()
+        check_oldest(first.oldest_schema)
+        self._revision: int = first.revision
         #: Whether there is anything to commit.
         self.changed = False
 
@@ -97,7 +102,7 @@ class SqlTransaction:
 
     def _next_revision(self) -> int:
         if self.changed:
-            self._revision = self._connection.execute(_NEXT).scalar_one()
+            self._revision = self._connection.execute(_NEXT).one().revision
         self.changed = True
         return self._revision
 

@@ -5,6 +5,8 @@ import json
 import pytest
 import sqlalchemy as sa
 
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
+
 DEFAULT_PERMISSION = {
     "object": "model_permission",
     "allow_create_engine": True,

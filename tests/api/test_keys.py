@@ -6,6 +6,8 @@ from app import create_app
 from app.catalog import keys
 from app.settings import Settings
 
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
+
 BAD = "ro_AAAAAAAA_" + "0" * 38
 
 

@@ -11,7 +11,7 @@ from app.catalog.errors import StoreUnavailable
 from app.catalog.following import Catalog
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model, Permission
-from app.catalog.ports import Changes, Image
+from app.catalog.ports import Changes, Image, Position
 from app.catalog.visibility import ANONYMOUS
 
 #: 2027-01-15T00:00:00Z
@@ -34,13 +34,14 @@ class MemoryFeed:
         self.models = {model.id: model for model in models}
         self.keys = {}
         self.number = 1
+        self.lineage = "first"
         #: By revision, what changed: the id of an entry or the kid of a key.
         self.log = {}
         self.logs_lost = False
         #: Why the feed cannot be read; None while it can.
         self.down = None
         #: The calls that may fail while the feed is down.
-        self.failing = {"revision", "load", "changes_since"}
+        self.failing = {"position", "load", "changes_since"}
         #: Every read beyond the revision.
         self.reads = []
 
@@ -59,9 +60,10 @@ class MemoryFeed:
         self.keys[kid] = ApiKey(kid=kid, digest=f"digest of {kid}", name=kid, created=0)
         self.log[self.number] = ("key", kid)
 
-    def restore(self, number, *models):
+    def restore(self, number, *models, lineage="first"):
         """Put back a backup of another time: what was written since never was."""
         self.number = number
+        self.lineage = lineage
         self.models = {model.id: model for model in models}
         self.log = {n: change for n, change in self.log.items() if n <= number}
 
@@ -69,19 +71,23 @@ class MemoryFeed:
         if self.down is not None and call in self.failing:
             raise StoreUnavailable(self.down)
 
-    def revision(self):
-        self._fail("revision")
-        return self.number
+    def position(self):
+        self._fail("position")
+        return Position(self.number, self.lineage)
 
     def load(self):
         self.reads.append("load")
         self._fail("load")
-        return Image(self.number, list(self.models.values()), list(self.keys.values()))
+        return Image(
+            self.number, list(self.models.values()), list(self.keys.values()), self.lineage
+        )
 
-    def changes_since(self, revision):
+    def changes_since(self, position):
         self.reads.append("changes")
         self._fail("changes_since")
-        news = range(revision + 1, self.number + 1)
+        news = range(position.revision + 1, self.number + 1)
+        if position.lineage != self.lineage:
+            return None
         if self.logs_lost or not news or any(n not in self.log for n in news):
             return None
         changed = [self.log[n] for n in news]
@@ -193,6 +199,17 @@ class TestFollowing:
 
         assert (2, ["a", "c"]) == seen(catalog)
         assert ["load", "load", "changes"] == feed.reads
+
+    @pytest.mark.parametrize("number", [1, 2, 3])
+    def test_another_lineage_is_no_continuation(self, catalog, feed, number):
+        """A backup that was put back and written past the revision seen is loaded anew."""
+        feed.put(entry("b"))
+        assert (2, ["a", "b"]) == seen(catalog)
+        feed.restore(number, entry("a"), entry("x"), lineage="second")
+        feed.log[number] = ("model", "x")
+
+        assert (number, ["a", "x"]) == seen(catalog)
+        assert ["load", "load"] == feed.reads
 
     @settings(deadline=None)
     @given(
@@ -378,8 +395,8 @@ class TogetherFeed(MemoryFeed):
 
     together = None
 
-    def revision(self):
-        number = super().revision()
+    def position(self):
+        number = super().position()
         if self.together is not None:
             self.together.wait(PATIENCE)
         return number
@@ -455,19 +472,19 @@ class TestThreads:
         catalog.current()
         feed.put(entry("b"))
         read, go_on = threading.Event(), threading.Event()
-        told = feed.revision
+        told = feed.position
 
-        def slow_revision():
+        def slow_position():
             number = told()
             read.set()
             assert go_on.wait(PATIENCE)
             return number
 
         with ThreadPoolExecutor(1) as pool:
-            feed.revision = slow_revision
+            feed.position = slow_position
             late = pool.submit(catalog.current)
             assert read.wait(PATIENCE)
-            feed.revision = told
+            feed.position = told
             feed.put(entry("c"))
             newer = catalog.current()
             go_on.set()

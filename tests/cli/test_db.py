@@ -16,7 +16,8 @@ from app.settings import Settings
 from app.store.engine import sqlite
 from app.store.store import Store
 
-PAST = "Error: The schema is not this program's: 'flask db upgrade' brings an older one up."
+OLDER = "Error: The schema is older than this program: 'flask db upgrade' brings it up."
+NEWER = "Error: The database has schema 3, this program knows schemas up to 2: "
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def test_upgrade(unopened_run: Callable[..., Result], store: Store) -> None:
     made = store._settings.database_path.read_bytes()
     second = unopened_run("db", "upgrade")
 
-    assert (0, f"{store.name} has schema 1.\n") == (first.exit_code, first.stdout)
+    assert (0, f"{store.name} has schema 2.\n") == (first.exit_code, first.stdout)
     assert (0, first.stdout) == (second.exit_code, second.stdout)
     assert made == store._settings.database_path.read_bytes()
 
@@ -74,7 +75,7 @@ def test_short_path(
     """A path below the current folder is shown relative."""
     monkeypatch.chdir(tmp_path)
 
-    assert "instance/roster.db has schema 1.\n" == run("db", "upgrade").stdout
+    assert "instance/roster.db has schema 2.\n" == run("db", "upgrade").stdout
 
 
 def test_status(run: Callable[..., Result], store: Store) -> None:
@@ -86,8 +87,8 @@ def test_status(run: Callable[..., Result], store: Store) -> None:
 
     assert {
         "database": store.name,
-        "schema": 1,
-        "newest_schema": 1,
+        "schema": 2,
+        "newest_schema": 2,
         "revision": 2,
         "entries": 1,
         "keys": 1,
@@ -112,8 +113,8 @@ def test_status_without_database(unopened_run: Callable[..., Result], store: Sto
 @pytest.mark.parametrize(
     ("statement", "sentence"),
     [
-        ("UPDATE alembic_version SET version_num = '0002'", PAST),
-        ("UPDATE alembic_version SET version_num = '0000'", PAST),
+        ("UPDATE catalogue SET oldest_schema = 3", NEWER),
+        ("UPDATE alembic_version SET version_num = '0001'", OLDER),
         ("UPDATE alembic_version SET version_num = 'ae1027a6acf'", "Error: "),
         ("DROP TABLE alembic_version", "Error: There is no database yet"),
         ("DROP TABLE models", "Error: no such table: models"),
@@ -135,7 +136,7 @@ def test_status_of_unusable(
 @pytest.mark.parametrize(
     ("version", "sentence"),
     [
-        ("0002", "Error: The database has schema 2, this program knows schemas up to 1: "),
+        ("0003", NEWER),
         ("ae1027a6acf", "Error: "),
     ],
 )
@@ -144,6 +145,7 @@ def test_upgrade_of_unknown(
 ) -> None:
     """A schema that is not ours, or newer, is refused in a sentence and stays as it is."""
     execute(store, "UPDATE alembic_version SET version_num = :version", version=version)
+    execute(store, "UPDATE catalogue SET oldest_schema = 3")
     store.close()
 
     done = run("db", "upgrade")

@@ -12,6 +12,8 @@ from flask import Flask
 
 from app.store.tables import changes
 
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
+
 
 @pytest.fixture
 def run(app: Flask) -> Callable[..., Result]:
@@ -197,6 +199,7 @@ def test_mistake(
     assert before == log(app)
 
 
+@pytest.mark.databases("sqlite")
 def test_no_database(unopened_app: Flask) -> None:
     """A database that cannot be read is told in a sentence."""
     path = unopened_app.extensions["roster"].settings.database_path

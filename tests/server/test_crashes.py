@@ -61,7 +61,7 @@ def check(store, writers):
     with store._engine.connect() as connection:
         log = connection.execute(sa.text("SELECT * FROM changes ORDER BY revision")).all()
     assert list(range(1, len(log) + 1)) == [line.revision for line in log]
-    assert store.revision() == len(log)
+    assert store.position().revision == len(log)
     replayed = {}
     for line in log:
         if line.model_id is not None:

@@ -3,6 +3,10 @@
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 
+import pytest
+
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
+
 
 @contextmanager
 def connections_to_each(server):

@@ -19,7 +19,7 @@ NOW = 1_800_000_000
 def store(settings, clock):
     opened = Store(settings, clock)
     opened.open(create=True)
-    opened.revision()
+    opened.position()
     opened._kept.sure_until = float("inf")  # the look once a second is not what is tested
     yield opened
     opened.close()
@@ -47,10 +47,10 @@ def put(store, model_id):
 
 def test_nobody_looks_while_nothing_is_written(store, looks):
     """After one look the revision is known, however often it is asked for."""
-    known = store.revision()
+    known = store.position().revision
     looks()
 
-    assert [known] * 100 == [store.revision() for _ in range(100)]
+    assert [known] * 100 == [store.position().revision for _ in range(100)]
     assert 0 == looks()
 
 
@@ -61,21 +61,21 @@ def test_a_write_is_seen_at_once(store, looks, settings, clock):
         written = put(other, model_id)
         looks()
 
-        assert [written, written] == [store.revision(), store.revision()]
+        assert [written, written] == [store.position().revision, store.position().revision]
         assert 1 == looks()
     other.close()
 
 
 def test_while_somebody_writes_every_read_looks(store, looks):
     """Inside a transaction, and until it has ended, the bell promises nothing."""
-    before = store.revision()
+    before = store.position().revision
     looks()
     with store.transaction(actor="test", now=NOW) as transaction:
         transaction.put_model(Model.compose({"id": "x"}, now=NOW), None)
 
-        assert [before, before] == [store.revision(), store.revision()]
+        assert [before, before] == [store.position().revision, store.position().revision]
         assert 2 == looks()
-    assert before + 1 == store.revision()
+    assert before + 1 == store.position().revision
 
 
 def test_a_killed_writer_leaves_nobody_deaf(store, looks, settings):
@@ -93,36 +93,36 @@ with store.transaction(actor="test", now=0):
     looks()
 
     assert -9 == killed.returncode
-    assert store.revision() == store.revision()
+    assert store.position().revision == store.position().revision
     assert 2 == looks()
     written = put(store, "x")
-    store.revision()
+    store.position()
     looks()
-    assert written == store.revision()
+    assert written == store.position().revision
     assert 0 == looks()
 
 
 def test_a_strangers_write_is_seen_at_the_next_regular_look(store, settings):
     """Who writes past us rings no bell; once a second it is looked for all the same."""
-    before = store.revision()
+    before = store.position().revision
     with closing(sqlite.connect(settings.database_path)) as stranger, stranger:
         stranger.execute("UPDATE catalogue SET revision = revision + 1")
 
-    assert before == store.revision()
+    assert before == store.position().revision
     store._kept.sure_until = 0
-    assert before + 1 == store.revision()
+    assert before + 1 == store.position().revision
 
 
 def test_a_lost_bell_is_replaced(store, settings):
     """Where the lock's file is gone, the next one is listened to after a regular look."""
-    store.revision()
+    store.position()
     os.unlink(settings.instance_path / "roster.db.lock")  # noqa: PTH108
     put(store, "x")
     store._kept.sure_until = 0
-    store.revision()
+    store.position()
     store._kept.sure_until = float("inf")
 
-    assert put(store, "y") == store.revision()
+    assert put(store, "y") == store.position().revision
 
 
 class Locked:
@@ -134,12 +134,12 @@ class Locked:
 
 def test_silence_hides_no_outage(store):
     """Once a look has failed, silence says nothing until one has succeeded."""
-    known = store.revision()
+    known = store.position().revision
     cursor, store._kept.cursor = store._kept.cursor, Locked()
     store._kept.sure_until = 0
     for _ in range(2):
         with pytest.raises(StoreUnavailable, match="cannot be reached"):
-            store.revision()
+            store.position()
     store._kept.cursor = cursor
 
-    assert known == store.revision()
+    assert known == store.position().revision

@@ -5,13 +5,20 @@ from alembic import op
 
 revision = "0001"
 down_revision = None
+oldest_schema = 1
 
 
 def upgrade() -> None:
     """Make the tables, and the one row of the catalogue."""
     catalogue = op.create_table(
         "catalogue",
-        sa.Column("only", sa.Integer, sa.CheckConstraint("only = 1"), primary_key=True),
+        sa.Column(
+            "only",
+            sa.Integer,
+            sa.CheckConstraint('"only" = 1'),
+            primary_key=True,
+            autoincrement=False,
+        ),
         sa.Column("revision", sa.BigInteger, nullable=False),
     )
     op.create_table(

@@ -1,0 +1,188 @@
+"""A store on a PostgreSQL server, which any number of hosts may share.
+
+Imported only where it is asked for: psycopg is an extra.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import sqlalchemy as sa
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from app.catalog.errors import StoreRefused, StoreUnavailable
+from app.store.database import OPEN_TIMEOUT, READ_TIMEOUT, WRITE_TIMEOUT, Database
+
+#: How long the server may be silent over a statement, in seconds: a writer waits for its turn.
+_ANSWER_TIMEOUT = WRITE_TIMEOUT + 3
+#: The same for the revision, which a reader waits for with the last image at hand.
+_REVISION_TIMEOUT = 1.0
+#: How long nobody tries to connect again when it has failed, in seconds.
+_PAUSE = 1.0
+
+#: What the URL need not say. Without these, a host that vanishes holds a reader for minutes.
+_DEFAULTS = {
+    "application_name": "roster",
+    "client_encoding": "utf8",
+    "connect_timeout": "3",  # seconds
+    "keepalives_idle": "5",  # seconds
+    "keepalives_interval": "2",  # seconds
+    "keepalives_count": "3",
+    "tcp_user_timeout": f"{_ANSWER_TIMEOUT * 1000:.0f}",  # milliseconds
+}
+# A transaction of a process that was stopped holds up all others until the server ends it.
+_SESSION = (
+    "SET synchronous_commit = on;"
+    f"SET lock_timeout = '{WRITE_TIMEOUT:.0f}s';"
+    "SET idle_in_transaction_session_timeout = '10s'"
+)
+#: The number of the advisory lock of those who prepare a database; the letters "roster".
+_PREPARING = int.from_bytes(b"roster")
+
+# Missing tables and columns, and missing rights: all that a database says of what is not there.
+_NOT_OURS = {"42P01", "42703", "42501"}
+
+
+class PostgreSQL(Database):
+    """The database that `url` names, in libpq's syntax.
+
+    The row of the catalogue is the writers' queue: whoever has moved the revision holds its lock
+    until the commit, so revisions are committed in order. While the server is out of reach, one
+    thread of the process tries to connect once a second; all others are told so at once.
+    """
+
+    driver_error = (psycopg.Error,)
+    moved = "SELECT revision, lineage FROM catalogue WHERE revision <> %s OR lineage <> %s"
+
+    def __init__(self, url: str) -> None:
+        try:
+            said = conninfo_to_dict(url)
+            unsaid = {name: value for name, value in _DEFAULTS.items() if name not in said}
+            self._parameters = make_conninfo(url, **unsaid)
+        except psycopg.ProgrammingError:  # its sentence repeats parts of the URL, and so passwords
+            raise StoreRefused(
+                "ROSTER_DATABASE_URL is no URL of a PostgreSQL database. In a password, "
+                "characters such as @, :, / and # are written as %40, %3A, %2F and %23."
+            ) from None
+        self._connecting = threading.Lock()
+        self._lost: str | None = None
+        self._closed_until = 0.0
+        engine = self._engine(partial(self._connect, _ANSWER_TIMEOUT), pool_pre_ping=True)
+        self.reading = engine.execution_options(isolation_level="REPEATABLE READ")
+        self.writing = engine.execution_options(isolation_level="READ COMMITTED")
+        self._kept = self._engine(
+            partial(self._connect, _REVISION_TIMEOUT),
+            poolclass=sa.NullPool,
+            isolation_level="AUTOCOMMIT",
+        )
+
+    def identity(self) -> int:
+        """Return the process; what the URL names is the same for as long as it lives."""
+        return os.getpid()
+
+    @contextmanager
+    def preparing(self) -> Iterator[None]:
+        """Hold an advisory lock, in a session that ends with it."""
+        with self._kept.connect() as connection:
+            session: Any = connection.connection.driver_connection
+            session.patience = OPEN_TIMEOUT + 1
+            connection.exec_driver_sql(f"SET lock_timeout = '{OPEN_TIMEOUT:.0f}s'")
+            connection.exec_driver_sql(f"SELECT pg_advisory_lock({_PREPARING})")
+            yield
+
+    def is_prepared(self, connection: sa.Connection) -> bool:  # noqa: ARG002 - others may look
+        """Tell that a database that exists lacks nothing."""
+        return True
+
+    def prepare(self) -> None:
+        """Refuse a database that cannot hold every text."""
+        with self.reading.connect() as connection:
+            encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
+        if encoding != "UTF8":
+            raise StoreRefused(
+                f"The database has the encoding {encoding}: make one with ENCODING 'UTF8'."
+            )
+
+    def turn(self) -> AbstractContextManager[None]:
+        """Leave it to the row of the catalogue, which a writer changes first."""
+        return nullcontext()
+
+    def keep(self) -> sa.Connection:
+        """Return a connection that waits for an answer as long as a reader may."""
+        return self._kept.connect()
+
+    def is_outage(self, error: sa.exc.DBAPIError) -> bool:
+        """Tell also of tables that are not there, or not ours to read."""
+        return super().is_outage(error) or getattr(error.orig, "sqlstate", None) in _NOT_OURS
+
+    def backup(self, target: Path) -> None:
+        """Refuse: the server's own tools do it, and put it back."""
+        raise StoreRefused(
+            f"A database of a server is backed up by the server's tools: pg_dump -Fc -f {target}"
+        )
+
+    @staticmethod
+    def _engine(connect: Callable[[], Any], **options: Any) -> sa.Engine:
+        if "poolclass" not in options:
+            options["max_overflow"] = -1  # threads are bounded by the server
+        return sa.create_engine(
+            "postgresql+psycopg://", creator=connect, use_native_hstore=False, **options
+        )
+
+    def _connect(self, patience: float) -> "_Session":
+        known = self._lost
+        if not self._connecting.acquire(timeout=READ_TIMEOUT if known is None else 0):
+            raise StoreUnavailable(known or "The database takes long to accept a connection.")
+        try:
+            if self._lost is not None and time.monotonic() < self._closed_until:
+                raise StoreUnavailable(self._lost)
+            try:
+                session = _Session.connect(self._parameters, autocommit=True)
+                session.patience = patience
+                session.execute(_SESSION)
+                session.autocommit = False
+            except psycopg.Error as error:
+                self._lost = " ".join(str(error).split())
+                self._closed_until = time.monotonic() + _PAUSE
+                raise
+            self._lost = None
+            return session
+        finally:
+            self._connecting.release()
+
+
+class _Session(psycopg.Connection[Any]):
+    """A connection that gives up on a server that is silent for `patience` seconds.
+
+    libpq waits for ever: for a stopped server, whose host still confirms what is sent to it.
+    """
+
+    patience = _ANSWER_TIMEOUT
+
+    def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:
+        """Run one exchange with the server."""
+        return super().wait(self._bounded(gen), *args, **kwargs)
+
+    def _bounded(self, gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        deadline = time.monotonic() + self.patience
+        try:
+            wanted = next(gen)
+            while True:
+                ready = yield wanted
+                now = time.monotonic()
+                if ready:
+                    deadline = now + self.patience
+                elif now > deadline:
+                    self.close()
+                    raise psycopg.OperationalError(
+                        f"The database has not answered for {self.patience:.0f} seconds."
+                    )
+                wanted = gen.send(ready)
+        except StopIteration as done:
+            return done.value

@@ -1,0 +1,248 @@
+"""What is particular to PostgreSQL: the server, and how it comes and goes."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from app import create_app
+from app.catalog.errors import StoreRefused, StoreUnavailable
+from app.catalog.model import Model
+from app.settings import Settings
+from app.store import postgresql
+from app.store.store import Store
+from tests.postgresql import Cluster
+
+pytestmark = pytest.mark.needs("initdb", "postgresql")
+
+NOW = 1_800_000_000
+
+
+@pytest.fixture
+def open_store(tmp_path, clock):
+    """Return stores on the databases of URLs; all are closed in the end."""
+    stores = []
+
+    def start(url, name="instance"):
+        stores.append(Store(Settings(instance_path=tmp_path / name, database_url=url), clock))
+        return stores[-1]
+
+    yield start
+    for store in stores:
+        store.close()
+
+
+@pytest.fixture
+def empty(cluster):
+    """The URL of a database without any table."""
+    name = cluster.create()
+    yield cluster.url(name)
+    cluster.drop(name)
+
+
+@pytest.fixture(scope="module")
+def fragile():
+    """A server that tests may stop."""
+    started = Cluster()
+    yield started
+    started.remove()
+
+
+@pytest.fixture
+def own(fragile):
+    """The URL of a database on the server that tests may stop."""
+    return fragile.url(fragile.create())
+
+
+def put(store, model_id):
+    with store.transaction(actor="test", now=NOW) as transaction:
+        return transaction.put_model(Model.compose({"id": model_id}, now=NOW), None)
+
+
+def refusal(call):
+    with pytest.raises(StoreUnavailable) as refused:
+        call()
+    return refused.value.reason
+
+
+def test_a_server_makes_the_tables_and_nobody_else(open_store, empty):
+    """An empty database is no catalogue until a server's start makes it one."""
+    store = open_store(empty)
+    sentence = f"There is no database {empty}: a server's start and 'flask db upgrade' make one."
+
+    assert [sentence] * 2 == [refusal(store.open), refusal(store.position)]
+    store.open(create=True)
+    assert (1, 1) == (store.position().revision, len(store.load().keys))
+
+
+def test_eight_first_starts_make_one_database(open_store, empty):
+    """Eight that start at once, on hosts of their own, make one schema and one key."""
+    stores = [open_store(empty, f"host-{number}") for number in range(8)]
+    threads = [threading.Thread(target=store.open, kwargs={"create": True}) for store in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert [1] * 8 == [store.position().revision for store in stores]
+    assert [1] * 8 == [len(store.load().keys) for store in stores]
+    assert 1 == sum(store._settings.first_key_path.exists() for store in stores)
+
+
+def test_another_encoding_is_refused(open_store, cluster):
+    """A database that cannot hold every text is refused before there are tables in it."""
+    cluster.execute(
+        "CREATE DATABASE latin TEMPLATE template0 "
+        "ENCODING 'LATIN1' LOCALE_PROVIDER libc LOCALE 'C'"
+    )
+
+    assert "has the encoding LATIN1" in refusal(
+        lambda: open_store(cluster.url("latin")).open(create=True)
+    )
+
+
+def test_a_missing_driver_is_told(open_store, empty, monkeypatch):
+    """Without the extra a start says what to install; other commands go on."""
+    monkeypatch.setitem(sys.modules, "app.store.postgresql", None)
+    store = create_app(Settings(database_url=empty)).extensions["roster"].store
+
+    with pytest.raises(StoreRefused) as refused:
+        store.open(create=True)
+    assert "pip install 'psycopg[binary]'" in refused.value.reason
+
+
+def test_no_part_of_a_password_is_told(open_store):
+    """A URL that cannot be read is refused without repeating any of it."""
+    reason = refusal(open_store("postgresql://me:sec%zzret@host/x").open)
+
+    assert "ROSTER_DATABASE_URL is no URL of a PostgreSQL database." in reason
+    assert "sec" not in reason
+    assert "ret" not in reason
+
+
+def test_backups_are_the_servers(open_store, empty, tmp_path):
+    """A backup is left to the server's tools, and the sentence names the one."""
+    store = open_store(empty)
+    store.open(create=True)
+
+    assert "pg_dump" in refusal(lambda: store.backup(tmp_path / "x"))
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_writer_waits_so_long_and_no_longer(open_store, empty, monkeypatch):
+    """A writer whose turn does not come in time is refused, and others go on."""
+    monkeypatch.setattr(
+        postgresql,
+        "_SESSION",
+        postgresql._SESSION.replace("lock_timeout = '5s'", "lock_timeout = '50ms'"),
+    )
+    first, second = open_store(empty), open_store(empty)
+    first.open(create=True)
+    second.open()
+    with first.transaction(actor="test", now=NOW):
+        assert "lock timeout" in refusal(lambda: put(second, "x"))
+
+    assert 2 == put(second, "x").revision
+
+
+def test_a_restart_costs_one_retried_read(open_store, fragile, own):
+    """After a restart of the server the next read and the next write succeed."""
+    store = open_store(own)
+    store.open(create=True)
+    put(store, "before")
+    assert 2 == store.position().revision
+    for mode in ("immediate", "fast"):
+        fragile.stop(mode)
+        fragile.start()
+
+        assert 2 == store.position().revision
+    fragile.stop()
+    fragile.start()
+    assert 3 == put(store, "after").revision
+    assert ["after", "before"] == sorted(model.id for model in store.load().models)
+
+
+@contextmanager
+def standing_still(server):
+    """Stop every process of `server`: its host still accepts connections, and nobody answers."""
+    children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text()
+    processes = [server.pid, *map(int, children.split())]
+    for pid in processes:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in processes:
+            os.kill(pid, signal.SIGCONT)
+
+
+def test_a_server_that_stands_still_is_an_outage(open_store, fragile, own, monkeypatch):
+    """A silent server holds up neither readers nor writers for long, and is found again."""
+    monkeypatch.setattr(postgresql, "_REVISION_TIMEOUT", 0.5)
+    monkeypatch.setattr(postgresql, "_ANSWER_TIMEOUT", 1)
+    monkeypatch.setitem(postgresql._DEFAULTS, "connect_timeout", "2")  # libpq's least
+    store = open_store(own)
+    store.open(create=True)
+    put(store, "x")
+    store.position()
+    with standing_still(fragile):
+        assert "connection timeout expired" in refusal(store.position)
+        assert "connection timeout expired" in refusal(lambda: put(store, "y"))
+
+    assert 2 == once_back(store.position).revision
+    assert 3 == once_back(lambda: put(store, "y")).revision
+
+
+def test_one_of_many_readers_tries_to_connect(open_store, fragile, own, monkeypatch):
+    """Of readers who meet a lost server one waits for it, and nobody for a second after that."""
+    monkeypatch.setattr(postgresql, "_REVISION_TIMEOUT", 0.5)
+    monkeypatch.setitem(postgresql._DEFAULTS, "connect_timeout", "2")
+    store = open_store(own)
+    store.open(create=True)
+    store.position()
+    attempts = []
+    connect = postgresql._Session.connect
+
+    def counted(*args, **kwargs):
+        attempts.append(time.monotonic())
+        return connect(*args, **kwargs)
+
+    monkeypatch.setattr(postgresql._Session, "connect", counted)
+    waits = []
+
+    def read():
+        end = time.monotonic() + 5
+        while time.monotonic() < end:
+            begun = time.monotonic()
+            refusal(store.position)
+            waits.append(time.monotonic() - begun)
+
+    with standing_still(fragile):
+        refusal(store.position)
+        threads = [threading.Thread(target=read) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    assert all(b - a >= 3 for a, b in pairwise(attempts)), attempts
+    assert len(attempts) - 1 == sum(wait > 1 for wait in waits)
+    assert len(waits) > 100
+    assert 1 == once_back(store.position).revision
+
+
+def once_back(read):
+    """Return what `read` gives as soon as it can."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            return read()
+        except StoreUnavailable:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
