@@ -9,6 +9,7 @@ rare race (the WAL-reset bug, https://sqlite.org/wal.html#walresetbug). The whee
 brings a mended one; where only an affected library is at hand, there is no WAL.
 """
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +26,7 @@ except ImportError:  # there are wheels for x86-64 Linux only
 
 __all__ = ["create_engine", "journal_mode", "outages_translated", "sqlite"]
 
-#: How long a writer waits for one that is none of ours, in seconds.
+#: How long a writer waits from its arrival, for writers of ours and for others, in seconds.
 WRITE_TIMEOUT = 5.0
 #: How long a reader waits; the last image is at hand. In seconds.
 READ_TIMEOUT = 0.25
@@ -52,8 +53,9 @@ def create_engine(path: Path) -> sa.Engine:
     """Return an engine for the existing database `path`; it connects when first used.
 
     Every connection commits durably. A transaction begins with BEGIN, and one with the
-    execution option ``write`` with BEGIN IMMEDIATE: to read first and write later inside a
-    plain BEGIN fails at once when somebody else has written in between.
+    execution option ``write_until``, the deadline of a writer (see ``FileLock.held``), with
+    BEGIN IMMEDIATE: to read first and write later inside a plain BEGIN fails at once when
+    somebody else has written in between.
     """
 
     def connect() -> Any:
@@ -78,9 +80,13 @@ def create_engine(path: Path) -> sa.Engine:
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
-        write = connection.get_execution_options().get("write", False)
-        wait_for_others(connection, WRITE_TIMEOUT if write else READ_TIMEOUT)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+        deadline = connection.get_execution_options().get("write_until")
+        if deadline is None:
+            wait_for_others(connection, READ_TIMEOUT)
+            connection.exec_driver_sql("BEGIN")
+        else:
+            wait_for_others(connection, max(0.0, deadline - time.monotonic()))
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
 

@@ -26,24 +26,25 @@ class FileLock:
         self._threads = threading.Lock()
 
     @contextmanager
-    def held(self, timeout: float) -> Iterator[None]:
-        """Hold the lock; raise `StoreUnavailable` after `timeout` seconds of waiting."""
-        deadline = time.monotonic() + timeout
-        if not self._threads.acquire(timeout=timeout):
-            raise self._busy(timeout)
+    def held(self, deadline: float) -> Iterator[None]:
+        """Hold the lock; raise `StoreUnavailable` at `deadline`, a time of `time.monotonic`."""
+        began = time.monotonic()
+        if not self._threads.acquire(timeout=max(0.0, deadline - began)):
+            raise self._busy(began)
         try:
             # A descriptor of its own for each holder: closing it is what unlocks.
             with self._path.open("ab") as file:
                 while not _taken(file.fileno()):
                     if time.monotonic() > deadline:
-                        raise self._busy(timeout)
+                        raise self._busy(began)
                     time.sleep(_POLL)
                 yield
         finally:
             self._threads.release()
 
-    def _busy(self, timeout: float) -> StoreUnavailable:
-        return StoreUnavailable(f"Others have held {self._path} for {timeout:.0f} seconds.")
+    def _busy(self, began: float) -> StoreUnavailable:
+        waited = time.monotonic() - began
+        return StoreUnavailable(f"Others have held {self._path} for {waited:.0f} seconds.")
 
 
 def _taken(descriptor: int) -> bool:

@@ -110,8 +110,9 @@ class Store:
                 )
             if identity is None or self._unprepared():
                 self._make_folders()
-                with self._lock.held(OPEN_TIMEOUT):
-                    self._prepare()
+                deadline = time.monotonic() + OPEN_TIMEOUT
+                with self._lock.held(deadline):
+                    self._prepare(deadline)
             self._opened = self._identity()
             if journal_mode() != "wal":
                 _log.warning(
@@ -162,7 +163,7 @@ class Store:
                 or not all_keys(connection)
             )
 
-    def _prepare(self) -> None:
+    def _prepare(self, deadline: float) -> None:
         if not self.path.exists():
             os.close(os.open(self.path, os.O_CREAT | os.O_EXCL, 0o640))
         connection = self._engine.raw_connection()
@@ -170,11 +171,11 @@ class Store:
             connection.cursor().execute(f"PRAGMA journal_mode={journal_mode()}").fetchall()
         finally:
             connection.close()
-        with self._writing() as sql:
+        with self._writing(deadline) as sql:
             if needs_upgrade(schema_number(sql)):
                 upgrade(sql)
         now = int(self._clock())
-        with self._transaction(actor="start", now=now) as transaction:
+        with self._transaction(deadline, actor="start", now=now) as transaction:
             if not transaction.all_keys():
                 add_first_key(transaction, self._settings, now)
 
@@ -250,27 +251,31 @@ class Store:
 
     @contextmanager
     def transaction(self, *, actor: str, now: int) -> Iterator[SqlTransaction]:
-        """Open a transaction for `actor` at `now`, after all others."""
+        """Open a transaction for `actor` at `now`, after all others.
+
+        One deadline, set at arrival, serves for the queue of our writers and for SQLite's lock.
+        """
+        deadline = time.monotonic() + WRITE_TIMEOUT
         self.open()
         with (
             outages_translated(),
-            self._lock.held(WRITE_TIMEOUT),
-            self._transaction(actor=actor, now=now) as transaction,
+            self._lock.held(deadline),
+            self._transaction(deadline, actor=actor, now=now) as transaction,
         ):
             yield transaction
 
     @contextmanager
-    def _transaction(self, *, actor: str, now: int) -> Iterator[SqlTransaction]:
-        with self._writing() as connection:
+    def _transaction(self, deadline: float, *, actor: str, now: int) -> Iterator[SqlTransaction]:
+        with self._writing(deadline) as connection:
             transaction = SqlTransaction(connection, actor=actor, now=now)
             yield transaction
             if not transaction.changed:
                 connection.rollback()
 
     @contextmanager
-    def _writing(self) -> Iterator[sa.Connection]:
+    def _writing(self, deadline: float) -> Iterator[sa.Connection]:
         with self._engine.connect() as connection:
-            connection.execution_options(write=True)
+            connection.execution_options(write_until=deadline)
             yield connection
             if connection.in_transaction():
                 connection.commit()

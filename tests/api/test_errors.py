@@ -248,7 +248,7 @@ def test_a_store_in_use_elsewhere_refuses_writes(app, admin, client, monkeypatch
     """A write that cannot get the lock in time is a 503, and nothing of it is stored."""
     admin.add("x")
     store = app.extensions["roster"].store
-    monkeypatch.setattr("app.store.engine.WRITE_TIMEOUT", 0.05)
+    monkeypatch.setattr("app.store.store.WRITE_TIMEOUT", 0.05)
     holder = sqlite.connect(store.path, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     answer = admin("POST", "/admin/models", {"id": "y"})

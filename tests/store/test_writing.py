@@ -2,6 +2,7 @@
 
 import random
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -12,7 +13,7 @@ from app.catalog.errors import StoreUnavailable
 from app.catalog.model import Model
 from app.settings import Settings
 from app.store.documents import read_key, read_model, write_key, write_model
-from app.store.engine import sqlite
+from app.store.engine import WRITE_TIMEOUT, sqlite, wait_for_others
 from app.store.store import Store
 
 NOW = 1_800_000_000
@@ -182,7 +183,7 @@ def test_a_lost_table_is_an_outage(store):
 
 def test_a_locked_database_refuses_writes_and_serves_reads(store, settings, clock, monkeypatch):
     """While another program holds the write lock, reads go on and a write is an outage."""
-    monkeypatch.setattr("app.store.engine.WRITE_TIMEOUT", 0.05)
+    monkeypatch.setattr("app.store.store.WRITE_TIMEOUT", 0.05)
     impatient = Store(settings, clock)
     impatient.open()
     holder = sqlite.connect(store.path, isolation_level=None)
@@ -357,3 +358,29 @@ def test_a_writer_waits_so_long_and_no_longer(store, settings, clock, monkeypatc
                 refused = raised.value
             assert "Others have held" in refused.reason
     other.close()
+
+
+def test_waiting_in_the_queue_is_taken_off_the_wait_for_sqlite(store, monkeypatch):
+    """A writer has one deadline: what it waited for our writers, it waits less for others."""
+    waits = []
+
+    def noted(connection, seconds):
+        waits.append(seconds)
+        wait_for_others(connection, seconds)
+
+    monkeypatch.setattr("app.store.engine.wait_for_others", noted)
+    arriving = threading.Event()
+
+    def arrive():
+        arriving.set()
+        put(store, model("later"))
+
+    with ThreadPoolExecutor(1) as pool:
+        with store.transaction(actor="test", now=NOW):
+            later = pool.submit(arrive)
+            assert arriving.wait(30)
+            time.sleep(0.5)  # what the other waits, less what it took to ask
+        later.result(30)
+    _, waited = waits
+
+    assert 0 < waited < WRITE_TIMEOUT - 0.1
