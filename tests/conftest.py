@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -190,9 +191,12 @@ class Site:
 
 
 class Server(Site):
-    """A real gunicorn, as ``gunicorn`` with no argument starts it, on a port of its own."""
+    """A real gunicorn, as ``gunicorn`` with no argument starts it, on a port of its own.
 
-    def __init__(self, instance: Path, **environ: str) -> None:
+    `before` are the words of a command that runs another, such as ``setpriv``.
+    """
+
+    def __init__(self, instance: Path, *before: str, **environ: str) -> None:
         self.instance = instance
         self.out = instance / "stdout"
         self.err = instance / "stderr"
@@ -204,7 +208,7 @@ class Server(Site):
         }
         with self.out.open("ab") as out, self.err.open("ab") as err:
             self.process = subprocess.Popen(
-                [Path(sys.executable).with_name("gunicorn")],
+                [*before, Path(sys.executable).with_name("gunicorn")],
                 cwd=ROOT,
                 stdout=out,
                 stderr=err,
@@ -244,6 +248,22 @@ class Server(Site):
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [int(pid) for pid in children.read_text().split()]
 
+    @contextmanager
+    def connections_to_each(self) -> Iterator[list[http.client.HTTPConnection]]:
+        """Give a keep-alive connection to each worker."""
+        found: dict[int, http.client.HTTPConnection] = {}
+        while len(found) < len(self.workers()):
+            connection = self.connect()
+            request_id = self("GET", "/v1/models", connection=connection).headers["x-request-id"]
+            [line] = [line for line in self.out.read_text().splitlines() if request_id in line]
+            if found.setdefault(json.loads(line)["pid"], connection) is not connection:
+                connection.close()
+        try:
+            yield list(found.values())
+        finally:
+            for connection in found.values():
+                connection.close()
+
     def stop(self) -> None:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
@@ -261,8 +281,8 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     """Start servers; those of one name share an instance folder."""
     started: list[Server] = []
 
-    def start(name: str = "served", **environ: str) -> Server:
-        started.append(Server(tmp_path / name, **environ))
+    def start(name: str = "served", *before: str, **environ: str) -> Server:
+        started.append(Server(tmp_path / name, *before, **environ))
         return started[-1]
 
     yield start

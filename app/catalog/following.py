@@ -46,7 +46,7 @@ class Catalog:
         read, the last snapshot goes on serving and `outage` says why; `StoreUnavailable` is
         raised only where there is none yet.
         """
-        snapshot = self._snapshot
+        snapshot, outage = self._snapshot, self.outage
         try:
             revision = self._feed.revision()
             if snapshot is None or snapshot.revision != revision:
@@ -55,7 +55,7 @@ class Catalog:
             snapshot = self._note(error)
         else:
             self._confirmed = self._monotonic()
-            if self.outage is not None:
+            if outage is not None:  # one that began meanwhile is not over by what was read before
                 self._recover()
         now = self._clock()
         return snapshot if snapshot.covers(now) else self._turn(now)
@@ -89,14 +89,17 @@ class Catalog:
             return latest
 
     def _note(self, error: StoreUnavailable) -> Snapshot:
-        snapshot = self._snapshot
-        if self.outage != error.reason:
-            _log.error("The store cannot be read: %s", error.reason)
-        self.outage = error.reason
+        with self._lock:  # so that of many threads one tells it
+            snapshot = self._snapshot
+            if self.outage != error.reason:
+                _log.error("The store cannot be read: %s", error.reason)
+            self.outage = error.reason
         if snapshot is None:
             raise error
         return snapshot
 
     def _recover(self) -> None:
-        self.outage = None
-        _log.warning("The store can be read again.")
+        with self._lock:
+            if self.outage is not None:
+                _log.warning("The store can be read again.")
+            self.outage = None

@@ -83,6 +83,9 @@ class Store:
         self._opening = threading.Lock()
         self._opened: _Identity | None = None
         self._kept = threading.local()
+        #: What the last look at the file found, and until when no other look is needed.
+        self._seen: _Identity | None = None
+        self._sure_until = 0.0
 
     # Opening
 
@@ -94,10 +97,10 @@ class Store:
         Any number of processes may do so at once. Raises `StoreUnavailable`, among others for a
         newer schema and a malformed key file.
         """
-        if self._opened is not None and self._opened == self._identity():
+        if self._opened is not None and self._opened == self._look():
             return
         with self._opening, outages_translated():
-            identity = self._identity()
+            identity = self._look()
             if self._opened is not None:
                 if identity == self._opened:
                     return
@@ -113,7 +116,7 @@ class Store:
                 deadline = time.monotonic() + OPEN_TIMEOUT
                 with self._lock.held(deadline):
                     self._prepare(deadline)
-            self._opened = self._identity()
+            self._opened = self._look()
             if journal_mode() != "wal":
                 _log.warning(
                     "SQLite %s has the WAL-reset bug: using journal_mode=TRUNCATE, where a write "
@@ -141,14 +144,32 @@ class Store:
             return schema_number(connection)
 
     def _identity(self) -> _Identity | None:
-        """Return whose connections can be used now, None while there is no file."""
+        """Return whose connections can be used now, None while there is no file.
+
+        Raises `StoreUnavailable` where the file cannot be written.
+        """
         try:
             stat = self.path.stat()
         except FileNotFoundError:
             return None
         except OSError as error:
             raise StoreUnavailable(str(error)) from error
+        if not os.access(self.path, os.W_OK):
+            # SQLite would open it for reading. Then what all connections of a process share stays
+            # read-only until the last of them is closed, long after the disk can be written.
+            raise StoreUnavailable("The database is read-only.")
         return os.getpid(), stat.st_dev, stat.st_ino
+
+    def _look(self) -> _Identity | None:
+        """Return the identity, and let all threads know of it: what is gone is gone for each."""
+        try:
+            seen = self._identity()
+        except StoreUnavailable:
+            self._seen, self._sure_until = None, 0.0
+            raise
+        self._seen = seen
+        self._sure_until = 0.0 if seen is None else time.monotonic() + _SURE
+        return seen
 
     def _make_folders(self) -> None:
         # What is hidden from readers is hidden from strangers on the host, too.
@@ -189,12 +210,9 @@ class Store:
         the file is still the same is looked at once a second.
         """
         kept = self._kept.__dict__
-        now = time.monotonic()
-        if kept.get("pid") == os.getpid() and (
-            now < kept["sure_until"] or kept["identity"] == self._identity()
-        ):
-            if now >= kept["sure_until"]:
-                kept["sure_until"] = now + _SURE
+        if time.monotonic() >= self._sure_until:
+            self._look()
+        if kept.get("pid") == os.getpid() and kept["identity"] == self._seen:
             try:
                 return _read_revision(kept)
             except sqlite.OperationalError as error:
@@ -215,7 +233,6 @@ class Store:
                 cursor=cursor,
                 pid=os.getpid(),
                 identity=identity,
-                sure_until=now + _SURE,
                 revision=-1,
             )
             return _read_revision(kept)

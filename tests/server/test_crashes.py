@@ -8,11 +8,9 @@ import threading
 import time
 from contextlib import suppress
 
-import sqlalchemy as sa
-
 from app.settings import Settings
-from app.store.documents import read_model
 from app.store.store import Store
+from tests.server.replay import check_log
 
 
 class Writers:
@@ -58,20 +56,7 @@ def check(store, writers):
     for model_id, step in writers.acknowledged.items():
         # A write that was sent and not answered may have happened; an answered one has.
         assert stored[model_id].context_length in {s for s in writers.sent[model_id] if s >= step}
-    with store._engine.connect() as connection:
-        log = connection.execute(sa.text("SELECT * FROM changes ORDER BY revision")).all()
-    assert list(range(1, len(log) + 1)) == [line.revision for line in log]
-    assert store.revision() == len(log)
-    replayed = {}
-    for line in log:
-        if line.model_id is not None:
-            before = None if line.before is None else read_model(line.before, 0)
-            assert before == replayed.get(line.model_id)
-            replayed[line.model_id] = read_model(line.after, line.revision)
-    assert replayed == stored
-    assert {i: m.revision for i, m in replayed.items()} == {
-        i: m.revision for i, m in stored.items()
-    }
+    check_log(store)
 
 
 def test_killed_workers_lose_nothing(serve, clock):

@@ -254,6 +254,30 @@ def test_a_lost_file_is_an_outage(store, monkeypatch):
     assert not store.path.exists()
 
 
+def test_a_file_that_one_thread_misses_is_gone_for_all(store):
+    """A thread that may rely on its last look does not, once another thread has looked."""
+    with ThreadPoolExecutor(1) as other:
+        assert 1 == other.submit(store.revision).result()
+        for path in store.path.parent.glob("roster.db*"):
+            path.unlink()
+        with pytest.raises(StoreUnavailable):
+            store.open()
+        with pytest.raises(StoreUnavailable):
+            other.submit(store.revision).result()
+        other.submit(store.close).result()
+
+
+def test_a_read_only_file_is_an_outage(store, monkeypatch):
+    """What may not be written is not opened: its connections would stay read-only."""
+    monkeypatch.setattr("app.store.store._SURE", 0)
+    store.revision()
+    monkeypatch.setattr("app.store.store.os.access", lambda *_: False)
+    for use in (store.revision, store.load, lambda: put(store, model()), store.open):
+        with pytest.raises(StoreUnavailable) as refused:
+            use()
+        assert "The database is read-only." == refused.value.reason
+
+
 def test_another_file_in_its_place_is_read(store, clock, tmp_path, monkeypatch):
     """A database that is put in place of ours is the one that is read and written from then on."""
     monkeypatch.setattr("app.store.store._SURE", 0)
