@@ -6,14 +6,17 @@ imported, anew at each HUP, and the store is prepared in a child process.
 """
 
 import contextlib
+import errno
 import gc
 import multiprocessing
 import os
 import runpy
 import sys
+import time
 from pathlib import Path
 
 from gunicorn.glogging import Logger
+from gunicorn.workers.gthread import ThreadWorker
 
 _APP = Path(__file__).parent / "app"
 _logs = runpy.run_path(str(_APP / "logs.py"))
@@ -37,13 +40,43 @@ class JsonLogger(Logger):
             handler.setFormatter(_logs["JsonFormatter"]())
 
 
+class PatientWorker(ThreadWorker):
+    """A worker that lets new connections wait while it has no file descriptors for them.
+
+    gunicorn's own accepts until it has none, and then ends, with every connection that it has.
+    """
+
+    #: Descriptors that must be free for a connection: its own, and those its request will open.
+    spare = 8
+    short = False
+
+    def accept(self, listener):
+        """Accept a connection if it can be served, else leave it for later or for others."""
+        try:
+            with contextlib.ExitStack() as free:
+                for _ in range(self.spare):
+                    free.callback(os.close, os.dup(listener.fileno()))
+            super().accept(listener)
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+            if not self.short:
+                self.log.warning("No file descriptor is free: new connections wait.")
+            self.short = True
+            time.sleep(0.01)  # seconds; else the waiting connection would wake us without end
+        else:
+            if self.short:
+                self.log.warning("File descriptors are free again.")
+            self.short = False
+
+
 wsgi_app = "wsgi:app"
 bind = settings.bind
 umask = 0o007  # a Unix socket for the owner and the group, such as nginx's
 logger_class = JsonLogger
 accesslog = None  # the access line is the application's own
 
-worker_class = "gthread"
+worker_class = PatientWorker
 workers = settings.workers
 threads = settings.threads
 preload_app = False  # with it, HUP would keep the old code

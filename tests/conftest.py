@@ -11,6 +11,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,7 @@ def template(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> str:
     name = cluster.create()
     folder = tmp_path_factory.mktemp("template")
     store = Store(Settings(instance_path=folder, database_url=cluster.url(name)), Clock())
-    with store._writing() as sql:
+    with store._writing(float("inf")) as sql:
         upgrade(sql)
     store.close()
     return name
@@ -260,10 +261,13 @@ class Site:
 class Server(Site):
     """A real gunicorn, as ``gunicorn`` with no argument starts it, on a port of its own.
 
-    An argument names another application than ours.
+    An argument names another application than ours. `before` are the words of a command that
+    runs another, such as ``setpriv``.
     """
 
-    def __init__(self, instance: Path, *arguments: str, **environ: str) -> None:
+    def __init__(
+        self, instance: Path, *arguments: str, before: tuple[str, ...] = (), **environ: str
+    ) -> None:
         self.instance = instance
         self.out = instance / "stdout"
         self.err = instance / "stderr"
@@ -275,7 +279,7 @@ class Server(Site):
         }
         with self.out.open("ab") as out, self.err.open("ab") as err:
             self.process = subprocess.Popen(
-                [Path(sys.executable).with_name("gunicorn"), *arguments],
+                [*before, Path(sys.executable).with_name("gunicorn"), *arguments],
                 cwd=ROOT,
                 stdout=out,
                 stderr=err,
@@ -334,6 +338,21 @@ class Server(Site):
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [int(pid) for pid in children.read_text().split()]
 
+    @contextmanager
+    def connections_to_each(self) -> Iterator[list[http.client.HTTPConnection]]:
+        """Give a keep-alive connection to each worker."""
+        found: dict[int, http.client.HTTPConnection] = {}
+        while len(found) < len(self.workers()):
+            connection = self.connect()
+            line = self.access_line(self("GET", "/v1/models", connection=connection))
+            if found.setdefault(line["pid"], connection) is not connection:
+                connection.close()
+        try:
+            yield list(found.values())
+        finally:
+            for connection in found.values():
+                connection.close()
+
     def stop(self) -> None:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
@@ -351,10 +370,10 @@ def serve(tmp_path: Path, database: str | None) -> Iterator[Callable[..., Server
     """Start servers; those of one name share an instance folder."""
     started: list[Server] = []
 
-    def start(name: str = "served", **environ: str) -> Server:
+    def start(name: str = "served", *before: str, **environ: str) -> Server:
         if database is not None:
             environ = {"ROSTER_DATABASE_URL": database, **environ}
-        started.append(Server(tmp_path / name, **environ))
+        started.append(Server(tmp_path / name, before=before, **environ))
         return started[-1]
 
     yield start

@@ -1,5 +1,7 @@
 """The operation routes: is the process up, can it serve, and what is this. They read no key."""
 
+import re
+
 from flask import Blueprint, Response
 
 from app.api.replies import json_reply
@@ -8,6 +10,14 @@ from app.services import VERSION, services
 from app.store.schema import HEAD
 
 blueprint = Blueprint("operation", __name__)
+
+# The folders of a path, and hosts and users as the client of a database server names them.
+_PLACES = re.compile(
+    r"""(?<![^\s'"(=]) / \S* /
+    | "[^"]*" (\ \([^)]*\))?
+    | (?<=\bhost\ ) '[^']*'""",
+    re.VERBOSE,
+)
 
 
 @blueprint.get("/")
@@ -29,20 +39,24 @@ def readyz() -> Response:
 
     ``image_age`` is in seconds, since the store last confirmed that the image is current.
     During an outage the status is 503 although reads are answered, so that new traffic goes
-    where there is a choice.
+    where there is a choice. Anyone may ask: the places that the reason names are for the log.
     """
     catalog = services().catalog
     try:
         snapshot = catalog.current()
     except StoreUnavailable as error:
-        return json_reply({"status": "unavailable", "store": error.reason}, 503)
+        return json_reply({"status": "unavailable", "store": _without_places(error.reason)}, 503)
     reason = catalog.outage
     facts = {
         "status": "ready" if reason is None else "stale",
-        "store": reason or "ok",
+        "store": "ok" if reason is None else _without_places(reason),
         "schema": HEAD,
         "revision": snapshot.revision,
         "entries": len(snapshot.models),
         "image_age": round(catalog.age, 3),
     }
     return json_reply(facts, 200 if reason is None else 503)
+
+
+def _without_places(reason: str) -> str:
+    return _PLACES.sub("", reason)

@@ -157,7 +157,7 @@ class StoreUnavailable(RosterError):
 
     def __init__(self, reason: str) -> None:
         super().__init__("The catalogue cannot be reached just now. Try again.")
-        #: For the operator: the log and ``/readyz``.
+        #: For the operator's log; ``/readyz`` shows it without the places that it names.
         self.reason = reason
 
 

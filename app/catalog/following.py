@@ -28,7 +28,10 @@ class Catalog:
         self._feed = feed
         self._clock = clock
         self._monotonic = monotonic
+        # Held while the image is made anew.
         self._lock = threading.Lock()
+        # Held while it is told that an outage begins or ends, so that one thread tells it.
+        self._telling = threading.Lock()
         self._snapshot: Snapshot | None = None
         self._confirmed = monotonic()
         #: While reads are answered from the last image: why the store cannot be read.
@@ -46,7 +49,7 @@ class Catalog:
         read, the last snapshot goes on serving and `outage` says why; `StoreUnavailable` is
         raised only where there is none yet.
         """
-        snapshot = self._snapshot
+        snapshot, outage = self._snapshot, self.outage
         try:
             position = self._feed.position()
             if snapshot is None or snapshot.position != position:
@@ -55,7 +58,7 @@ class Catalog:
             snapshot = self._note(error)
         else:
             self._confirmed = self._monotonic()
-            if self.outage is not None:
+            if outage is not None:  # one that began meanwhile is not over by what was read before
                 self._recover()
         now = self._clock()
         return snapshot if snapshot.covers(now) else self._turn(now)
@@ -94,13 +97,16 @@ class Catalog:
 
     def _note(self, error: StoreUnavailable) -> Snapshot:
         snapshot = self._snapshot
-        if self.outage != error.reason:
-            _log.error("The store cannot be read: %s", error.reason)
-        self.outage = error.reason
+        with self._telling:
+            if self.outage != error.reason:
+                _log.error("The store cannot be read: %s", error.reason)
+            self.outage = error.reason
         if snapshot is None:
             raise error
         return snapshot
 
     def _recover(self) -> None:
-        self.outage = None
-        _log.warning("The store can be read again.")
+        with self._telling:
+            if self.outage is not None:
+                _log.warning("The store can be read again.")
+            self.outage = None

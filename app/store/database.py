@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from app.catalog.errors import StoreUnavailable
 from app.store.lock import Bell
 
-#: How long a writer waits for others, in seconds.
+#: How long a writer waits from its arrival, for writers of ours and for others, in seconds.
 WRITE_TIMEOUT = 5.0
 #: How long a reader waits; the last image is at hand. In seconds.
 READ_TIMEOUT = 0.25
@@ -39,8 +39,8 @@ class Database(ABC):
         """
 
     @abstractmethod
-    def preparing(self) -> AbstractContextManager[None]:
-        """Be the only process that prepares the database."""
+    def preparing(self, deadline: float) -> AbstractContextManager[None]:
+        """Be the only process that prepares the database, by `deadline` (`time.monotonic`)."""
 
     @abstractmethod
     def is_prepared(self, connection: sa.Connection) -> bool:
@@ -58,8 +58,8 @@ class Database(ABC):
         return None
 
     @abstractmethod
-    def turn(self) -> AbstractContextManager[None]:
-        """Wait for one's turn to write, and hold it."""
+    def turn(self, deadline: float) -> AbstractContextManager[None]:
+        """Wait for one's turn to write until `deadline` (`time.monotonic`), and hold it."""
 
     @abstractmethod
     def keep(self) -> sa.Connection:

@@ -9,12 +9,13 @@ rare race (the WAL-reset bug, https://sqlite.org/wal.html#walresetbug). The whee
 brings a mended one; where only an affected library is at hand, there is no WAL.
 """
 
+import time
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from app.store.database import READ_TIMEOUT, WRITE_TIMEOUT
+from app.store.database import READ_TIMEOUT
 
 try:
     from pysqlite3 import dbapi2 as sqlite
@@ -42,8 +43,9 @@ def create_engine(path: Path) -> sa.Engine:
     """Return an engine for the existing database `path`; it connects when first used.
 
     Every connection commits durably. A transaction begins with BEGIN, and one with the
-    execution option ``write`` with BEGIN IMMEDIATE: to read first and write later inside a
-    plain BEGIN fails at once when somebody else has written in between.
+    execution option ``write_until``, the deadline of a writer (see ``FileLock.held``), with
+    BEGIN IMMEDIATE: to read first and write later inside a plain BEGIN fails at once when
+    somebody else has written in between.
     """
 
     def connect() -> Any:
@@ -68,9 +70,13 @@ def create_engine(path: Path) -> sa.Engine:
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
-        write = connection.get_execution_options().get("write", False)
-        wait_for_others(connection, WRITE_TIMEOUT if write else READ_TIMEOUT)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+        deadline = connection.get_execution_options().get("write_until")
+        if deadline is None:
+            wait_for_others(connection, READ_TIMEOUT)
+            connection.exec_driver_sql("BEGIN")
+        else:
+            wait_for_others(connection, max(0.0, deadline - time.monotonic()))
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
 

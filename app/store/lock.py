@@ -35,18 +35,18 @@ class FileLock:
         self._threads = threading.Lock()
 
     @contextmanager
-    def held(self, timeout: float) -> Iterator[None]:
-        """Hold the lock; raise `StoreUnavailable` after `timeout` seconds of waiting."""
-        deadline = time.monotonic() + timeout
-        if not self._threads.acquire(timeout=timeout):
-            raise self._busy(timeout)
+    def held(self, deadline: float) -> Iterator[None]:
+        """Hold the lock; raise `StoreUnavailable` at `deadline`, a time of `time.monotonic`."""
+        began = time.monotonic()
+        if not self._threads.acquire(timeout=max(0.0, deadline - began)):
+            raise self._busy(began)
         try:
             # A descriptor of its own for each holder: closing it is what unlocks.
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o640)
             try:
                 while not _taken(descriptor):
                     if time.monotonic() > deadline:
-                        raise self._busy(timeout)
+                        raise self._busy(began)
                     time.sleep(_POLL)
                 with _ringing(descriptor):
                     yield
@@ -62,8 +62,9 @@ class FileLock:
         except FileNotFoundError:
             return 0
 
-    def _busy(self, timeout: float) -> StoreUnavailable:
-        return StoreUnavailable(f"Others have held {self.path} for {timeout:.0f} seconds.")
+    def _busy(self, began: float) -> StoreUnavailable:
+        waited = time.monotonic() - began
+        return StoreUnavailable(f"Others have held {self.path} for {waited:.0f} seconds.")
 
 
 class Bell:

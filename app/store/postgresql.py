@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from app.catalog.errors import StoreRefused, StoreUnavailable
-from app.store.database import OPEN_TIMEOUT, READ_TIMEOUT, WRITE_TIMEOUT, Database
+from app.store.database import READ_TIMEOUT, WRITE_TIMEOUT, Database
 
 #: How long the server may be silent over a statement, in seconds: a writer waits for its turn.
 _ANSWER_TIMEOUT = WRITE_TIMEOUT + 3
@@ -87,12 +87,13 @@ class PostgreSQL(Database):
         return os.getpid()
 
     @contextmanager
-    def preparing(self) -> Iterator[None]:
+    def preparing(self, deadline: float) -> Iterator[None]:
         """Hold an advisory lock, in a session that ends with it."""
         with self._kept.connect() as connection:
             session: Any = connection.connection.driver_connection
-            session.patience = OPEN_TIMEOUT + 1
-            connection.exec_driver_sql(f"SET lock_timeout = '{OPEN_TIMEOUT:.0f}s'")
+            wait = max(1, int(deadline - time.monotonic()))
+            session.patience = wait + 1
+            connection.exec_driver_sql(f"SET lock_timeout = '{wait}s'")
             connection.exec_driver_sql(f"SELECT pg_advisory_lock({_PREPARING})")
             yield
 
@@ -109,7 +110,7 @@ class PostgreSQL(Database):
                 f"The database has the encoding {encoding}: make one with ENCODING 'UTF8'."
             )
 
-    def turn(self) -> AbstractContextManager[None]:
+    def turn(self, deadline: float) -> AbstractContextManager[None]:  # noqa: ARG002 - its own
         """Leave it to the row of the catalogue, which a writer changes first."""
         return nullcontext()
 

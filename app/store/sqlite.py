@@ -10,7 +10,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from app.catalog.errors import StoreUnavailable
-from app.store.database import OPEN_TIMEOUT, READ_TIMEOUT, WRITE_TIMEOUT, Database
+from app.store.database import READ_TIMEOUT, Database
 from app.store.engine import create_engine, journal_mode, sqlite, wait_for_others
 from app.store.files import new_file
 from app.store.lock import Bell, FileLock
@@ -34,25 +34,31 @@ class SQLite(Database):
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = FileLock(path.with_name(path.name + ".lock"))
-        self.reading = create_engine(path)
-        self.writing = self.reading.execution_options(write=True)
+        self.reading = self.writing = create_engine(path)
 
     def identity(self) -> _Identity | None:
-        """Return which file it is, and for which process."""
+        """Return which file it is, and for which process.
+
+        Raises `StoreUnavailable` where the file cannot be written.
+        """
         try:
             stat = self._path.stat()
         except FileNotFoundError:
             return None
         except OSError as error:
             raise StoreUnavailable(str(error)) from error
+        if not os.access(self._path, os.W_OK):
+            # SQLite would open it for reading. Then what all connections of a process share stays
+            # read-only until the last of them is closed, long after the disk can be written.
+            raise StoreUnavailable("The database is read-only.")
         return os.getpid(), stat.st_dev, stat.st_ino, self._lock.inode()
 
     @contextmanager
-    def preparing(self) -> Iterator[None]:
+    def preparing(self, deadline: float) -> Iterator[None]:
         """Hold the writers' lock, in a folder that is made for it."""
         # What is hidden from readers is hidden from strangers on the host, too.
         self._path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-        with self._lock.held(OPEN_TIMEOUT):
+        with self._lock.held(deadline):
             yield
 
     def is_prepared(self, connection: sa.Connection) -> bool:
@@ -91,9 +97,9 @@ class SQLite(Database):
         )
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
+    def turn(self, deadline: float) -> Iterator[None]:
         """Queue at the lock; at SQLite's own, the slowest would wait a hundred times longer."""
-        with self._lock.held(WRITE_TIMEOUT):
+        with self._lock.held(deadline):
             yield
 
     def keep(self) -> sa.Connection:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -17,17 +17,11 @@ from app.catalog.keys import ApiKey
 from app.catalog.model import Model
 from app.catalog.ports import Changes, Image, Position
 from app.settings import Settings
-from app.store.database import Database
+from app.store.database import OPEN_TIMEOUT, WRITE_TIMEOUT, Database
 from app.store.documents import read_key, read_model
 from app.store.first_key import add_first_key, add_given_key
-from app.store.lock import is_at_rest
-from app.store.schema import (
-    HEAD,
-    check_oldest,
-    check_program,
-    schema_number,
-    upgrade,
-)
+from app.store.lock import Bell, is_at_rest
+from app.store.schema import HEAD, check_oldest, check_program, schema_number, upgrade
 from app.store.sqlite import SQLite
 from app.store.tables import catalogue, changes, keys, models
 from app.store.transaction import SqlTransaction, all_keys
@@ -60,6 +54,14 @@ _CHANGES = (
 )
 
 
+class _Quiet(NamedTuple):
+    """The position that a look has found, and how the bell was: it holds until that changes."""
+
+    bell: Bell
+    state: bytes
+    position: Position
+
+
 class Store:
     """A `Feed` and a `Writer` (see ``app.catalog.ports``) on the database of `settings`.
 
@@ -74,6 +76,10 @@ class Store:
         self._opened: Hashable | None = None
         self._opener = 0
         self._kept = threading.local()
+        #: What the last look at the database found, and until when no other look is needed.
+        self._seen: Hashable | None = None
+        self._sure_until = 0.0
+        self._quiet: _Quiet | None = None
 
     @property
     def name(self) -> str:
@@ -108,10 +114,10 @@ class Store:
         Any number of processes may do so at once. Raises `StoreUnavailable`, among others for a
         newer schema and a malformed key file.
         """
-        if self._opened is not None and self._opened == self._database.identity():
+        if self._opened is not None and self._opened == self._look():
             return
         with self._opening, self._database.outages():
-            identity = self._database.identity()
+            identity = self._look()
             if self._opened is not None:
                 if identity == self._opened:
                     return
@@ -119,9 +125,10 @@ class Store:
             if self._unprepared(create=create):
                 # What is hidden from readers is hidden from strangers on the host, too.
                 self._settings.instance_path.mkdir(mode=0o750, parents=True, exist_ok=True)
-                with self._database.preparing():
-                    self._prepare()
-            self._opened = self._database.identity()
+                deadline = time.monotonic() + OPEN_TIMEOUT
+                with self._database.preparing(deadline):
+                    self._prepare(deadline)
+            self._opened = self._look()
             self._opener = os.getpid()
             caution = self._database.caution()
             if caution is not None:
@@ -147,6 +154,14 @@ class Store:
         with self._database.outages(), self._engine.connect() as connection:
             return schema_number(connection)
 
+    def _look(self) -> Hashable | None:
+        """Return the identity, and let all threads know of it: what is gone is gone for each."""
+        self._seen, self._sure_until = None, 0.0
+        seen = self._seen = self._database.identity()
+        if seen is not None:
+            self._sure_until = time.monotonic() + _SURE
+        return seen
+
     def _leave(self) -> None:
         # After a fork the connections are the parent's, and not ours to close.
         self._engine.dispose(close=self._opener == os.getpid())
@@ -165,15 +180,15 @@ class Store:
                 check_program(connection, number)
             return not self._database.is_prepared(connection) or not all_keys(connection)
 
-    def _prepare(self) -> None:
+    def _prepare(self, deadline: float) -> None:
         self._database.prepare()
         number = self.schema()
         if number is not None and number < HEAD:
             self._database.save(number)
-        with self._writing() as sql:
+        with self._writing(deadline) as sql:
             upgrade(sql)
         now = int(self._clock())
-        with self._transaction(actor="start", now=now) as transaction:
+        with self._transaction(deadline, actor="start", now=now) as transaction:
             if not transaction.all_keys():
                 add_first_key(transaction, self._settings, now)
 
@@ -189,20 +204,19 @@ class Store:
         is replaced once. That the database is still the same is looked at once a second.
         """
         kept = self._kept.__dict__
+        quiet = self._quiet
         now = time.monotonic()
-        if kept.get("pid") == os.getpid():
-            sure = now < kept["sure_until"]
-            if sure and kept["bell"] is not None and kept["bell"].state() == kept["silence"]:
-                return cast("Position", kept["position"])
-            if sure or kept["identity"] == self._database.identity():
-                if not sure:
-                    kept["sure_until"] = now + _SURE
-                try:
-                    return _read_position(kept)
-                except self._database.driver_error as error:
-                    if self._database.is_busy(error):  # a new connection would wait as long again
-                        raise StoreUnavailable(str(error)) from error
-                    kept["connection"].invalidate()
+        if quiet is not None and now < self._sure_until and quiet.bell.state() == quiet.state:
+            return quiet.position
+        if now >= self._sure_until:
+            self._look()
+        if kept.get("pid") == os.getpid() and kept["identity"] == self._seen:
+            try:
+                return self._read_position(kept)
+            except self._database.driver_error as error:
+                if self._database.is_busy(error):  # a new connection would wait as long again
+                    raise StoreUnavailable(str(error)) from error
+                kept["connection"].invalidate()
         self.open()
         identity = self._opened
         with self._database.outages():
@@ -215,13 +229,28 @@ class Store:
                 moved=self._database.moved,
                 pid=os.getpid(),
                 identity=identity,
-                sure_until=now + _SURE,
                 seen=(-1, ""),
                 position=None,
                 bell=self._database.bell(),
-                silence=None,
             )
-            return _read_position(kept)
+            return self._read_position(kept)
+
+    def _read_position(self, kept: dict[str, Any]) -> Position:
+        self._quiet = None
+        bell = kept["bell"]
+        state = None if bell is None else bell.state()
+        # All rows are fetched: an unfinished cursor would go on seeing an old state. What was
+        # seen is given as the plain tuple that it came as: of a subclass, the driver takes a µs
+        # longer.
+        for row in kept["cursor"].execute(kept["moved"], kept["seen"]).fetchall():
+            kept["seen"] = row
+            kept["position"] = Position(*row)
+        position: Position | None = kept["position"]
+        if position is None:
+            raise StoreUnavailable("The database has lost its revision.")
+        if state is not None and is_at_rest(state):
+            self._quiet = _Quiet(bell, state, position)
+        return position
 
     def load(self) -> Image:
         """Return all entries and keys, as one transaction saw them."""
@@ -257,26 +286,31 @@ class Store:
 
     @contextmanager
     def transaction(self, *, actor: str, now: int) -> Iterator[SqlTransaction]:
-        """Open a transaction for `actor` at `now`, after all others."""
+        """Open a transaction for `actor` at `now`, after all others.
+
+        One deadline, set at arrival, serves for the queue of our writers and for SQLite's lock.
+        """
+        deadline = time.monotonic() + WRITE_TIMEOUT
         self.open()
         with (
             self._database.outages(),
-            self._database.turn(),
-            self._transaction(actor=actor, now=now) as transaction,
+            self._database.turn(deadline),
+            self._transaction(deadline, actor=actor, now=now) as transaction,
         ):
             yield transaction
 
     @contextmanager
-    def _transaction(self, *, actor: str, now: int) -> Iterator[SqlTransaction]:
-        with self._writing() as connection:
+    def _transaction(self, deadline: float, *, actor: str, now: int) -> Iterator[SqlTransaction]:
+        with self._writing(deadline) as connection:
             transaction = SqlTransaction(connection, actor=actor, now=now)
             yield transaction
             if not transaction.changed:
                 connection.rollback()
 
     @contextmanager
-    def _writing(self) -> Iterator[sa.Connection]:
+    def _writing(self, deadline: float) -> Iterator[sa.Connection]:
         with self._database.writing.connect() as connection:
+            connection.execution_options(write_until=deadline)
             yield connection
             if connection.in_transaction():
                 connection.commit()
@@ -288,19 +322,3 @@ class Store:
         """
         self.open()
         self._database.backup(target)
-
-
-def _read_position(kept: dict[str, Any]) -> Position:
-    kept["silence"] = None
-    state = None if kept["bell"] is None else kept["bell"].state()
-    # All rows are fetched: an unfinished cursor would go on seeing an old state. What was seen is
-    # given as the plain tuple that it came as: of a subclass, the driver takes a µs longer.
-    for row in kept["cursor"].execute(kept["moved"], kept["seen"]).fetchall():
-        kept["seen"] = row
-        kept["position"] = Position(*row)
-    position: Position | None = kept["position"]
-    if position is None:
-        raise StoreUnavailable("The database has lost its revision.")
-    if state is not None and is_at_rest(state):
-        kept["silence"] = state
-    return position

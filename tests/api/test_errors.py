@@ -244,11 +244,53 @@ def test_without_any_image_reads_are_a_503(unopened_app, settings):
     assert (503, "unavailable") == (ready.status_code, ready.json["status"])
 
 
+def test_readiness_tells_strangers_no_places(app, admin, client, caplog, monkeypatch):
+    """Why the store cannot be read is told to anyone, and where it is to the log alone."""
+    monkeypatch.setattr("app.store.store._SURE", 0)
+    assert 200 == client.get("/readyz").status_code
+    path = app.extensions["roster"].settings.database_path
+    for file in path.parent.glob("roster.db*"):
+        file.unlink()
+    ready = client.get("/readyz")
+
+    assert (
+        503,
+        "There is no database roster.db: a server's start and 'flask db upgrade' make one.",
+    ) == (ready.status_code, ready.json["store"])
+    assert f"There is no database {path}:" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("reason", "shown"),
+    [
+        ("database is locked", "database is locked"),
+        ("disk I/O error", "disk I/O error"),
+        ("Others have held /a/b/x.lock for 5 seconds.", "Others have held x.lock for 5 seconds."),
+        ("[Errno 13] Permission denied: '/a/x.lock'", "[Errno 13] Permission denied: 'x.lock'"),
+        (
+            'connection to server at "db.internal" (10.0.0.5), port 5432 failed',
+            "connection to server at , port 5432 failed",
+        ),
+        ("failed to resolve host 'db.internal': -2", "failed to resolve host : -2"),
+        ('socket "/run/postgresql/.s.PGSQL.5432" failed', "socket  failed"),
+    ],
+)
+def test_no_reason_names_a_place(unopened_app, monkeypatch, reason, shown):
+    """Paths are shown without their folders, and neither hosts nor users of a server."""
+
+    def fail():
+        raise StoreUnavailable(reason)
+
+    monkeypatch.setattr(unopened_app.extensions["roster"].store, "revision", fail)
+
+    assert shown == unopened_app.test_client().get("/readyz").json["store"]
+
+
 def test_a_store_in_use_elsewhere_refuses_writes(app, admin, client, monkeypatch):
     """A write that cannot get the lock in time is a 503, and nothing of it is stored."""
     admin.add("x")
     store = app.extensions["roster"].store
-    monkeypatch.setattr("app.store.engine.WRITE_TIMEOUT", 0.05)
+    monkeypatch.setattr("app.store.store.WRITE_TIMEOUT", 0.05)
     holder = sqlite.connect(store._settings.database_path, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     answer = admin("POST", "/admin/models", {"id": "y"})

@@ -491,3 +491,27 @@ class TestThreads:
 
             assert newer is late.result(PATIENCE)
         assert (3, ["load", "changes"]) == (newer.revision, feed.reads)
+
+    def test_what_was_read_before_an_outage_does_not_end_it(self, catalog, feed):
+        """An outage that begins while another thread reads is not over by what that one got."""
+        catalog.current()
+        read, go_on = threading.Event(), threading.Event()
+        told = feed.position
+
+        def slow_position():
+            number = told()
+            read.set()
+            assert go_on.wait(PATIENCE)
+            return number
+
+        with ThreadPoolExecutor(1) as pool:
+            feed.position = slow_position
+            late = pool.submit(catalog.current)
+            assert read.wait(PATIENCE)
+            feed.position = told
+            feed.down = "gone"
+            catalog.current()
+            go_on.set()
+            late.result(PATIENCE)
+
+            assert "gone" == catalog.outage

@@ -2,7 +2,7 @@
 
 import pytest
 
-pytest.register_assert_rewrite("tests.server.hostile")
+pytest.register_assert_rewrite("tests.server.hostile", "tests.server.replay")
 
 from tests.server.hostile import Target, Wire, check_logs  # noqa: E402 - rewritten first
 
@@ -18,9 +18,15 @@ def keys(server):
 
 
 @pytest.fixture(scope="module")
-def wires(server):
+def front(server):
+    """What the hostile tests talk to: the server, or what stands in front of it."""
+    return server
+
+
+@pytest.fixture(scope="module")
+def wires(front):
     """The few connections over which everything goes."""
-    made = [Wire(server.port) for _ in range(4)]
+    made = [Wire(front.port) for _ in range(4)]
     yield made
     for wire in made:
         wire.close()

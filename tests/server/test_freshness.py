@@ -1,25 +1,11 @@
 """A write that was answered is in the next reply of every worker."""
 
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 
 import pytest
 
 pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
-
-@contextmanager
-def connections_to_each(server):
-    """Give a keep-alive connection to each worker."""
-    found = {}
-    while len(found) < len(server.workers()):
-        connection = server.connect()
-        answer = server("GET", "/v1/models", connection=connection)
-        if found.setdefault(server.access_line(answer)["pid"], connection) is not connection:
-            connection.close()
-    yield list(found.values())
-    for connection in found.values():
-        connection.close()
 
 
 def test_no_read_is_stale(serve):
@@ -27,7 +13,7 @@ def test_no_read_is_stale(serve):
     server = serve()
     key = server.admin_key
     stale = []
-    with connections_to_each(server) as readers, closing(server.connect()) as writer:
+    with server.connections_to_each() as readers, closing(server.connect()) as writer:
         assert 2 == len(readers)
         for number in range(1000):
             model_id = f"m{number // 4}"
@@ -54,7 +40,7 @@ def test_no_read_is_stale(serve):
 def test_a_revoked_key_is_refused_by_every_worker(serve):
     """The request after a revocation is a 401, whichever worker answers it."""
     server = serve()
-    with connections_to_each(server) as readers:
+    with server.connections_to_each() as readers:
         for _ in range(50):
             key = server.admin("POST", "/admin/keys", {"name": "n"}).json["key"]
             for reader in readers:

@@ -102,7 +102,7 @@ def not_json(draw, target):
 
 def test_bodies_that_are_not_json_are_refused(target):
     """A body that is not one strict JSON object is a 400 invalid_json, whatever is wrong."""
-    target.attack(not_json(target), 900)
+    target.attack(not_json(target), 1300)
 
 
 class Wrong:
@@ -238,7 +238,7 @@ def wrong_shapes(draw, target):
 
 def test_bodies_of_a_wrong_shape_are_refused(target):
     """A JSON object of a wrong shape is a 422 that names the field."""
-    target.attack(wrong_shapes(target), 1200)
+    target.attack(wrong_shapes(target), 1700)
 
 
 @st.composite
@@ -308,7 +308,7 @@ def cut_short(draw, target):
 
 def test_bodies_that_are_cut_short_are_refused(target):
     """A body shorter than its Content-Length is a 400 invalid_body, even if it is legal JSON."""
-    target.attack(cut_short(target), 200)
+    target.attack(cut_short(target), 300)
 
 
 @st.composite
@@ -363,7 +363,7 @@ def bad_chunks(draw, target):
 
 def test_broken_chunks_are_refused(target):
     """A chunked body that is broken anywhere is a 400, even if what came is legal JSON."""
-    target.attack(bad_chunks(target), 300)
+    target.attack(bad_chunks(target), 400)
 
 
 @st.composite
@@ -412,4 +412,4 @@ def bad_framing(draw, target):
 
 def test_unclear_lengths_never_reach_the_application(target):
     """A request whose length is told wrongly, twice or not at all is refused by the parser."""
-    target.attack(bad_framing(target), 150)
+    target.attack(bad_framing(target), 250)

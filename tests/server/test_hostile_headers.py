@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from tests.server.hostile import (
     JSON,
     any_of,
-    check,
     check_logs,
     dumped,
     field_values,
@@ -50,7 +49,7 @@ def bad_media(draw, target):
 
 def test_anything_but_plain_json_is_refused(target):
     """A write in another media type, or encoded in any way, is a 415."""
-    target.attack(bad_media(target), 300)
+    target.attack(bad_media(target), 450)
 
 
 @st.composite
@@ -112,7 +111,7 @@ def bad_preconditions(draw, target):
 
 def test_a_malformed_if_match_matches_nothing(target):
     """An If-Match that is not exactly the entry's tag is a 412, however near it comes."""
-    target.attack(bad_preconditions(target), 200)
+    target.attack(bad_preconditions(target), 350)
 
 
 #: Headers that a reader may send with any value, and what clients and proxies add.
@@ -156,7 +155,7 @@ def idle_reads(draw, target):
 
 def test_idle_headers_change_nothing(target):
     """A read with any headers that do not concern it is answered."""
-    target.attack(idle_reads(target), 300)
+    target.attack(idle_reads(target), 400)
 
 
 @st.composite
@@ -203,14 +202,14 @@ def odd_heads(draw, target):
 
 def test_malformed_headers_never_reach_the_application(target):
     """A legal write beside a header that HTTP does not know is refused by the parser."""
-    target.attack(odd_heads(target), 200)
+    target.attack(odd_heads(target), 350)
 
 
 def test_a_request_id_is_taken_only_if_well_formed(target):
     """A well-formed X-Request-ID comes back; for any other there is a fresh one."""
     well_formed = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
-    @settings(max_examples=300, deadline=None, derandomize=True)
+    @settings(max_examples=400, deadline=None, derandomize=True)
     @given(
         field_values.map(lambda value: value.strip(b" \t"))
         | st.text("aZ9._-", max_size=128).map(latin)
@@ -222,7 +221,7 @@ def test_a_request_id_is_taken_only_if_well_formed(target):
         wire = target.wires[0]
         sent = request("GET", "/healthz", (b"X-Request-ID", given_id), expected=200)
         answer = wire.send(sent)
-        check(sent, answer)
+        target.check(sent, answer)
         shown = answer.headers["x-request-id"]
         if well_formed.fullmatch(given_id):
             assert given_id.decode() == shown

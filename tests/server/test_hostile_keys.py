@@ -84,7 +84,7 @@ def bad_authorization(draw, target):
 
 def test_odd_authorization_is_a_bad_key(target):
     """Any Authorization but one Bearer token that is good is a 401, wherever it is sent."""
-    target.attack(bad_authorization(target), 500)
+    target.attack(bad_authorization(target), 750)
 
 
 @st.composite
@@ -126,7 +126,7 @@ def several_keys(draw, target):
 
 def test_several_keys_are_a_bad_key(target):
     """Two Authorization headers, or two keys that differ, are a 401, good as each may be."""
-    target.attack(several_keys(target), 300)
+    target.attack(several_keys(target), 450)
 
 
 @st.composite
@@ -154,4 +154,4 @@ def writes_without_right(draw, target):
 
 def test_a_write_needs_an_admin_key_in_its_place(target):
     """Without an admin key in Authorization a write is a 401, with a reader's key a 403."""
-    target.attack(writes_without_right(target), 150)
+    target.attack(writes_without_right(target), 200)

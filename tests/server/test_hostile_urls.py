@@ -60,8 +60,8 @@ def strange_paths(draw, target):
         )
     )
     tail = "/rotate" if method == "POST" else ""
-    if path == "/":
-        # Werkzeug takes several slashes at the start for one.
+    if path in ("/", "/v1/", "/admin/"):
+        # Werkzeug takes several slashes at the start for one, and models/kept is not strange.
         strange_id = "x" + strange_id
     return request(
         method,
@@ -75,7 +75,7 @@ def strange_paths(draw, target):
 
 def test_strange_ids_are_unknown(target):
     """An id that cannot be is a 404, on every route and in every encoding."""
-    target.attack(strange_paths(target), 500)
+    target.attack(strange_paths(target), 800)
 
 
 @st.composite
@@ -186,7 +186,7 @@ def bad_queries(draw, target):
 
 def test_bad_parameters_are_refused(target):
     """A parameter out of its range, or one that administrators do not have, is a 400."""
-    target.attack(bad_queries(target), 400)
+    target.attack(bad_queries(target), 600)
 
 
 @st.composite
@@ -209,7 +209,7 @@ def idle_queries(draw):
 @pytest.mark.usefixtures("target")
 def test_filters_take_any_text(target):
     """Any text may be looked for, and what the public routes do not know they ignore."""
-    target.attack(idle_queries(), 300)
+    target.attack(idle_queries(), 400)
 
 
 # Methods
@@ -259,4 +259,4 @@ def bad_methods(draw, target):
 
 def test_methods_that_a_route_does_not_have_are_refused(target):
     """A method that a route does not have is a 405 that names those it has."""
-    target.attack(bad_methods(target), 300)
+    target.attack(bad_methods(target), 400)

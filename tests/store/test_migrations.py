@@ -60,7 +60,7 @@ def old(store):
     secret = mint()
     key = describe(secret, name="n", created=NOW, scopes=("admin",))
     documents = {"entry": write_model(ENTRY), "key": write_key(key)}
-    with store._writing() as sql:
+    with store._writing(float("inf")) as sql:
         command.upgrade(alembic(sql), "0001")
         for statement in (
             "INSERT INTO keys VALUES (:kid, :digest, :key)",
@@ -244,7 +244,7 @@ def test_a_running_program_is_shut_out(store, clock):
     put(store, "x")
     assert 1 == len(catalog.current().models)
     execute(store, "UPDATE catalogue SET oldest_schema = :newer, lineage = 'x'", newer=HEAD + 1)
-    store._kept.sure_until = 0  # a migration holds the lock and rings; this is a stranger
+    store._sure_until = 0  # a migration holds the lock and rings; this is a stranger
 
     assert 1 == len(catalog.current().models)
     assert f"schema {HEAD + 1}" in catalog.outage

@@ -2,6 +2,7 @@
 
 import random
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -11,8 +12,9 @@ from app.catalog import keys as api_keys
 from app.catalog.errors import StoreUnavailable
 from app.catalog.model import Model
 from app.settings import Settings
+from app.store.database import WRITE_TIMEOUT
 from app.store.documents import read_key, read_model, write_key, write_model
-from app.store.engine import sqlite
+from app.store.engine import sqlite, wait_for_others
 from app.store.store import Store
 
 pytestmark = pytest.mark.databases("sqlite", "postgresql")
@@ -169,7 +171,7 @@ def test_a_broken_connection_is_replaced(store):
     store.position()
     broken = store._kept.connection.connection.driver_connection
     store._kept.cursor.close()
-    store._kept.sure_until = 0
+    store._sure_until = 0
 
     assert 1 == store.position().revision
     assert broken is not store._kept.connection.connection.driver_connection
@@ -191,7 +193,7 @@ def test_a_lost_table_is_an_outage(store):
 @ON_A_FILE
 def test_a_locked_database_refuses_writes_and_serves_reads(store, settings, clock, monkeypatch):
     """While another program holds the write lock, reads go on and a write is an outage."""
-    monkeypatch.setattr("app.store.engine.WRITE_TIMEOUT", 0.05)
+    monkeypatch.setattr("app.store.store.WRITE_TIMEOUT", 0.05)
     impatient = Store(settings, clock)
     impatient.open()
     holder = sqlite.connect(store._settings.database_path, isolation_level=None)
@@ -261,6 +263,32 @@ def test_a_lost_file_is_an_outage(store, monkeypatch):
             f"There is no database {store.name}: a server's start and 'flask db upgrade' make one."
         ) == refused.value.reason
     assert not store._settings.database_path.exists()
+
+
+@ON_A_FILE
+def test_a_file_that_one_thread_misses_is_gone_for_all(store):
+    """A thread that may rely on its last look does not, once another thread has looked."""
+    with ThreadPoolExecutor(1) as other:
+        assert 1 == other.submit(store.position).result().revision
+        for path in store._settings.instance_path.glob("roster.db*"):
+            path.unlink()
+        with pytest.raises(StoreUnavailable):
+            store.open()
+        with pytest.raises(StoreUnavailable):
+            other.submit(store.position).result()
+        other.submit(store.close).result()
+
+
+@ON_A_FILE
+def test_a_read_only_file_is_an_outage(store, monkeypatch):
+    """What may not be written is not opened: its connections would stay read-only."""
+    monkeypatch.setattr("app.store.store._SURE", 0)
+    store.position()
+    monkeypatch.setattr("app.store.sqlite.os.access", lambda *_: False)
+    for use in (store.position, store.load, lambda: put(store, model()), store.open):
+        with pytest.raises(StoreUnavailable) as refused:
+            use()
+        assert "The database is read-only." == refused.value.reason
 
 
 @ON_A_FILE
@@ -357,7 +385,7 @@ def test_mistakes_of_ours_are_not_outages(store):
 @ON_A_FILE
 def test_a_writer_waits_so_long_and_no_longer(store, settings, clock, monkeypatch):
     """A writer that cannot get its turn in time is refused, within a process and between two."""
-    monkeypatch.setattr("app.store.sqlite.WRITE_TIMEOUT", 0.05)
+    monkeypatch.setattr("app.store.store.WRITE_TIMEOUT", 0.05)
     other = Store(settings, clock)
     other.open()
     with store.transaction(actor="test", now=NOW):
@@ -371,3 +399,30 @@ def test_a_writer_waits_so_long_and_no_longer(store, settings, clock, monkeypatc
                 refused = raised.value
             assert "Others have held" in refused.reason
     other.close()
+
+
+@ON_A_FILE
+def test_waiting_in_the_queue_is_taken_off_the_wait_for_sqlite(store, monkeypatch):
+    """A writer has one deadline: what it waited for our writers, it waits less for others."""
+    waits = []
+
+    def noted(connection, seconds):
+        waits.append(seconds)
+        wait_for_others(connection, seconds)
+
+    monkeypatch.setattr("app.store.engine.wait_for_others", noted)
+    arriving = threading.Event()
+
+    def arrive():
+        arriving.set()
+        put(store, model("later"))
+
+    with ThreadPoolExecutor(1) as pool:
+        with store.transaction(actor="test", now=NOW):
+            later = pool.submit(arrive)
+            assert arriving.wait(30)
+            time.sleep(0.5)  # what the other waits, less what it took to ask
+        later.result(30)
+    _, waited = waits
+
+    assert 0 < waited < WRITE_TIMEOUT - 0.1

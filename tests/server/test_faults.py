@@ -1,0 +1,388 @@
+"""Faults of the machine under a running server: reads go on, and all mends itself.
+
+Each fault is made without privileges and holds for root too. Permissions bind a server that
+root starts because it runs without the capability to pass them by. A disk is full where a file
+may not grow (EFBIG, by a limit that the kernel keeps), and really (ENOSPC) where the machine
+lets us mount a small one.
+"""
+
+import contextlib
+import http.client
+import itertools
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from app.settings import Settings
+from app.store.engine import sqlite
+from app.store.store import Store
+from tests.server.replay import check_log
+
+#: Seconds within which a write is refused, and within which everything is well again.
+REFUSED, RECOVERED = 15, 12
+#: A root without this capability is bound by permissions, like everybody else.
+BOUND = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.getuid() == 0 else ()
+
+
+def wait_until(condition, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def reading(server):
+    """Read all the while, on new connections; at the end each read must have been answered."""
+    answers, failures = [], []
+    stop = threading.Event()
+
+    def read():
+        while not stop.wait(0.005):
+            for path in ("/v1/models", "/v1/models/kept"):
+                try:
+                    answers.append(server("GET", path))
+                except (OSError, http.client.HTTPException) as error:
+                    failures.append(repr(error))
+
+    threads = [threading.Thread(target=read) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield answers
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert ({200}, []) == ({answer.status for answer in answers}, failures)
+    assert len(answers) > 10
+
+
+class Writer:
+    """One who writes entry after entry and notes what became of each."""
+
+    def __init__(self, server):
+        self.server = server
+        self.key = server.admin_key
+        self.written = {"kept"}
+        self._numbers = itertools.count()
+        assert server.admin("POST", "/admin/models", {"id": "kept"}).status == 201
+
+    def __call__(self, connection=None):
+        """Write one entry and return the status: 201, or within its time 503."""
+        body = {"id": f"m{next(self._numbers)}", "description": "x" * 2000}
+        began = time.monotonic()
+        answer = self.server("POST", "/admin/models", body, self.key, connection)
+        assert time.monotonic() - began < REFUSED
+        if answer.status == 201:
+            self.written.add(body["id"])
+        else:
+            assert (503, "1") == (answer.status, answer.headers["Retry-After"])
+            assert "unavailable" == answer.json["error"]["code"]
+        return answer.status
+
+    def check(self):
+        """Fail unless all that was answered with 201 is stored, and nothing else."""
+        store = Store(Settings(instance_path=self.server.instance), time.time)
+        assert self.written == {model.id for model in store.load().models}
+        check_log(store)
+        store.close()
+
+
+def ready(server, connections):
+    """Return what each worker says of its readiness, as a set of statuses."""
+    return {server("GET", "/readyz", connection=each).status for each in connections}
+
+
+def logged(server, logger):
+    """Return by worker what one of our loggers said."""
+    said = {}
+    for line in server.err.read_text().splitlines():
+        record = json.loads(line)
+        if record["logger"] == logger:
+            said.setdefault(record["pid"], []).append(record["message"])
+    return said
+
+
+def check_no_500(server):
+    statuses = {
+        json.loads(line)["status"]
+        for line in server.out.read_text().splitlines()
+        if line.startswith("{")
+    }
+    assert statuses <= {200, 201, 503}
+    assert "Traceback" not in server.err.read_text()
+
+
+# Faults: each holds while its block runs.
+
+
+@contextlib.contextmanager
+def locked(server):
+    """Another process writes, and does not come to an end."""
+    holder = sqlite.connect(server.instance / "roster.db", isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    yield
+    holder.execute("ROLLBACK")
+    holder.close()
+
+
+@contextlib.contextmanager
+def full(server):
+    """No file can grow beyond what the log of the database has already."""
+    size = (server.instance / "roster.db-wal").stat().st_size
+    for worker in server.workers():
+        resource.prlimit(worker, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+    yield
+    for worker in server.workers():
+        unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+        resource.prlimit(worker, resource.RLIMIT_FSIZE, unlimited)
+
+
+@contextlib.contextmanager
+def without_descriptors(server):
+    """No worker can open anything."""
+    before = {}
+    for worker in server.workers():
+        taken = {int(name) for name in os.listdir(f"/proc/{worker}/fd")}  # noqa: PTH208
+        free = next(number for number in itertools.count() if number not in taken)
+        before[worker] = resource.prlimit(worker, resource.RLIMIT_NOFILE)
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, (free, before[worker][1]))
+    yield
+    for worker, limits in before.items():
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, limits)
+
+
+@contextlib.contextmanager
+def read_only(server):
+    """Nothing can be opened for writing any more."""
+    for path in server.instance.glob("roster.db*"):
+        path.chmod(0o440)
+    server.instance.chmod(0o550)
+    yield
+    server.instance.chmod(0o750)
+    for path in server.instance.glob("roster.db*"):
+        path.chmod(0o640)
+
+
+@contextlib.contextmanager
+def database_gone(server):
+    """The database and its logs are somewhere else."""
+    elsewhere = server.instance / "elsewhere"
+    elsewhere.mkdir()
+    for path in server.instance.glob("roster.db*"):
+        path.rename(elsewhere / path.name)
+    yield
+    for path in elsewhere.iterdir():
+        path.rename(server.instance / path.name)
+
+
+@contextlib.contextmanager
+def folder_gone(server):
+    """The whole instance folder is somewhere else."""
+    elsewhere = server.instance.with_name("elsewhere")
+    server.instance.rename(elsewhere)
+    yield
+    elsewhere.rename(server.instance)
+
+
+def test_a_lock_of_another_process_is_waited_for_and_no_longer(serve):
+    """Locked for 8 seconds: reads stay fresh, a write waits for its 5 seconds, or is through."""
+    server = serve()
+    write = Writer(server)
+    with (
+        server.connections_to_each() as workers,
+        ThreadPoolExecutor(4) as clients,
+        reading(server) as answers,
+    ):
+        with locked(server):
+            end = time.monotonic() + 8
+            refused = [clients.submit(write) for _ in range(4)]
+            assert [503] * 4 == [answer.result() for answer in refused]
+            waiting = [clients.submit(write) for _ in range(4)]
+            assert {200} == ready(server, workers)
+            time.sleep(end - time.monotonic())
+        assert [201] * 4 == [answer.result(RECOVERED) for answer in waiting]
+
+    assert {None} == {answer.headers["x-roster-stale"] for answer in answers}
+    write.check()
+    check_no_500(server)
+
+
+def test_a_disk_that_is_really_full(serve, tmp_path):
+    """With no byte left on the disk reads are fresh and writes refused whole, until there is."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c")
+    mount = 'mount -t tmpfs -o size=1m roster "$0" && exec "$@"'
+    if subprocess.run(
+        [*mounted, mount, disk, "true"], capture_output=True, check=False
+    ).returncode:
+        pytest.skip("this machine lets nobody mount a disk of their own")
+    url = f"sqlite:///{disk}/roster.db"
+    server = serve("served", *mounted, mount, str(disk), ROSTER_DATABASE_URL=url)
+    write = Writer(server)
+    ballast = Path(f"/proc/{server.process.pid}/root{disk}/ballast")
+    with server.connections_to_each() as workers, reading(server) as answers:
+        with ballast.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
+            while True:
+                file.write(b"x" * 512)
+        assert [503] * 20 == [write() for _ in range(20)]
+        assert {200} == ready(server, workers)
+        ballast.unlink()
+        wait_until(lambda: write() == 201, RECOVERED)
+
+    assert {None} == {answer.headers["x-roster-stale"] for answer in answers}
+    assert "Answered 503: database or disk is full" in server.err.read_text()
+    assert write.written == {entry["id"] for entry in server("GET", "/v1/models").json["data"]}
+    check_no_500(server)
+
+
+def test_without_descriptors_connections_wait(serve):
+    """A worker that can open nothing answers whom it knows; others wait, and nobody is lost."""
+    server = serve()
+    write = Writer(server)
+    pids = server.workers()
+    with server.connections_to_each() as known, ThreadPoolExecutor(8) as strangers:
+        with without_descriptors(server):
+            late = [strangers.submit(server, "GET", "/v1/models/kept") for _ in range(8)]
+            for _ in range(20):
+                for connection in known:
+                    path = "/v1/models/kept"
+                    assert 200 == server("GET", path, connection=connection).status
+                    assert 503 == write(connection)
+            assert not any(answer.done() for answer in late)
+        assert [200] * 8 == [answer.result(RECOVERED).status for answer in late]
+    wait_until(lambda: write() == 201, RECOVERED)
+
+    assert pids == server.workers()
+    said = [sentence for each in logged(server, "gunicorn.error").values() for sentence in each]
+    assert 1 <= said.count("No file descriptor is free: new connections wait.") <= 2
+    assert 1 <= said.count("File descriptors are free again.") <= 2
+    write.check()
+    check_no_500(server)
+
+
+def test_a_stopped_worker_is_replaced(serve):
+    """While one of two workers stands still the other answers; gunicorn replaces it in time.
+
+    Whoever was connected to the stopped one waits until then: 30 seconds as shipped.
+    """
+    server = serve(GUNICORN_CMD_ARGS="--timeout 2")
+    write = Writer(server)
+    with server.connections_to_each() as workers:
+        stopped = server.workers()[0]
+        os.kill(stopped, signal.SIGSTOP)
+        with reading(server):
+            assert [201] * 20 == [write() for _ in range(20)]
+            wait_until(lambda: stopped not in server.workers(), RECOVERED)
+            wait_until(lambda: len(server.workers()) == 2, RECOVERED)
+            assert [201] * 20 == [write() for _ in range(20)]
+        answered = []
+        for connection in workers:
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                answered.append(server("GET", "/v1/models/kept", connection=connection).status)
+
+    assert [200] == answered
+    write.check()
+    check_no_500(server)
+
+
+def test_a_backup_in_its_place_is_what_is_served(serve):
+    """A database that is lost and replaced by its backup is followed from there."""
+    server = serve()
+    write = Writer(server)
+    assert [201] * 5 == [write() for _ in range(5)]
+    store = Store(Settings(instance_path=server.instance), time.time)
+    store.backup(server.instance / "backup.db")
+    store.close()
+    in_backup = set(write.written)
+    assert [201] * 5 == [write() for _ in range(5)]
+    with server.connections_to_each() as workers, reading(server):
+        for path in server.instance.glob("roster.db*"):
+            path.unlink()
+        wait_until(lambda: ready(server, workers) == {503})
+        assert [503] * 5 == [write() for _ in range(5)]
+        (server.instance / "backup.db").rename(server.instance / "roster.db")
+        wait_until(lambda: ready(server, workers) == {200}, RECOVERED)
+        for connection in workers:
+            listed = server("GET", "/v1/models", connection=connection).json["data"]
+            assert in_backup == {entry["id"] for entry in listed}
+        write.written = in_backup
+        assert [201] * 20 == [write() for _ in range(20)]
+
+    write.check()
+    check_no_500(server)
+
+
+def test_a_full_disk_can_be_read(serve):
+    """On a full disk reads are fresh, writes are refused whole, and later taken again."""
+    server = serve()
+    write = Writer(server)
+    pids = server.workers()
+    with server.connections_to_each() as workers, reading(server) as answers:
+        with full(server):
+            assert [503] * 20 == [write() for _ in range(20)]
+            assert {200} == ready(server, workers)
+        wait_until(lambda: write() == 201, RECOVERED)
+        assert [201] * 20 == [write() for _ in range(20)]
+
+    assert {None} == {answer.headers["x-roster-stale"] for answer in answers}
+    assert pids == server.workers()
+    write.check()
+    check_no_500(server)
+
+
+@pytest.mark.parametrize("fault", [database_gone, folder_gone, read_only])
+@pytest.mark.needs("setpriv", "util-linux")
+def test_what_is_out_of_reach_is_served_from_the_last_image(serve, fault):
+    """Without its database a worker serves what it has and says so, until it is back."""
+    server = serve("served", *BOUND)
+    write = Writer(server)
+    pids = server.workers()
+    with server.connections_to_each() as workers, reading(server) as answers:
+        with fault(server):
+            wait_until(lambda: ready(server, workers) == {503})
+            begun = len(answers)
+            assert [503] * 20 == [write() for _ in range(20)]
+            refused = server("GET", "/readyz").json
+            wait_until(lambda: len(answers) > begun + 100)
+            stale = answers[begun + 5 :]
+            assert None not in {answer.headers["x-roster-stale"] for answer in stale}
+        wait_until(lambda: ready(server, workers) == {200}, RECOVERED)
+        assert [201] * 20 == [write() for _ in range(20)]
+
+    assert "x-roster-stale" not in server("GET", "/v1/models").headers
+    assert ("stale", 1) == (refused["status"], refused["entries"])
+    for said in logged(server, "app.catalog.following").values():
+        assert ["The store cannot be read: ", "The store can be read again."] == [
+            re.sub(": .*", ": ", sentence) for sentence in said
+        ]
+    assert pids == server.workers()
+    write.check()
+    check_no_500(server)
+
+
+@pytest.mark.needs("setpriv", "util-linux")
+def test_a_worker_that_starts_on_a_read_only_disk_writes_later(serve):
+    """What a worker opens while the disk is read-only does not stay read-only."""
+    server = serve("served", *BOUND, WEB_CONCURRENCY="1")
+    write = Writer(server)
+    with read_only(server):
+        os.kill(server.workers()[0], signal.SIGKILL)
+        wait_until(lambda: write() == 503)
+        assert 503 == server("GET", "/readyz").status
+    wait_until(lambda: server("GET", "/readyz").status == 200, RECOVERED)
+
+    assert [201] * 20 == [write() for _ in range(20)]
+    write.check()
+    check_no_500(server)
