@@ -145,7 +145,7 @@ class Store:
         self._kept.__dict__.clear()
         if "_database" in vars(self):  # else there is nothing to close, and may be no driver
             self._engine.dispose()
-        self._opened = None
+        self._opened = self._quiet = None
 
     def schema(self) -> int | None:
         """Return the schema of the database, None when there is none; change nothing."""
@@ -204,8 +204,8 @@ class Store:
         is replaced once. That the database is still the same is looked at once a second.
         """
         kept = self._kept.__dict__
-        quiet = self._quiet
         now = time.monotonic()
+        quiet = self._quiet
         if quiet is not None and now < self._sure_until and quiet.bell.state() == quiet.state:
             return quiet.position
         if now >= self._sure_until:

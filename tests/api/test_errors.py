@@ -281,7 +281,7 @@ def test_no_reason_names_a_place(unopened_app, monkeypatch, reason, shown):
     def fail():
         raise StoreUnavailable(reason)
 
-    monkeypatch.setattr(unopened_app.extensions["roster"].store, "revision", fail)
+    monkeypatch.setattr(unopened_app.extensions["roster"].store, "position", fail)
 
     assert shown == unopened_app.test_client().get("/readyz").json["store"]
 

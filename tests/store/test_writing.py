@@ -236,12 +236,14 @@ def test_each_thread_keeps_its_connection(store):
     other = []
 
     def read():
+        store._sure_until = 0
         store.position()
         other.append(store._kept.cursor)
 
     thread = threading.Thread(target=read)
     thread.start()
     thread.join()
+    store._sure_until = 0
     store.position()
 
     assert mine is store._kept.cursor
