@@ -27,6 +27,9 @@ from app.store.store import Store
 from tests.postgresql import Cluster, which
 from tests.sdk.environments import Environments
 
+# Here, because tests of more than one folder import it, and the first of them must find it told.
+pytest.register_assert_rewrite("tests.dialects.promises")
+
 ROOT = Path(__file__).parent.parent
 #: How long a server may take to start or to stop, in seconds.
 PATIENCE = 30.0

@@ -112,6 +112,8 @@ def test_the_version(client, admin, compact):
         (400, b"[]", "The text must be a JSON object."),
         (400, b'{"model":"x","model":"y"}', "The key 'model' stands twice in one object."),
         (404, b'{"model":"z"}', "model 'z' not found"),
+        (400, b'{"model":NaN}', "NaN is not JSON."),
+        (404, b'{"model":"\\ud800"}', "model '\N{REPLACEMENT CHARACTER}' not found"),
         (404, '{"model":"ü?"}'.encode(), "model 'ü?' not found"),
         (404, b'{"model":"' + b"z" * 99 + b'"}', f"model '{'z' * 59}…' not found"),
         (413, b" " * 65537, "The body is longer than 65536 bytes."),
