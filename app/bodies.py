@@ -76,8 +76,9 @@ class Bodies:
         self._size = 0
         # Held while the cache changes.
         self._lock = threading.Lock()
-        # Held while something is made: a miss is made once, and not once for each thread.
-        self._making = threading.Lock()
+        # Held while something is made: a miss is made once, and not once for each thread. One
+        # for each dialect: the first list of 100,000 takes seconds, and nobody else waits for it.
+        self._making: dict[str, threading.Lock] = {}
         self._fragments: dict[str, dict[str, tuple[Model, bytes]]] = {}
 
     def listing(
@@ -99,24 +100,24 @@ class Bodies:
 
         if window.is_filtered:
             return make()
-        return self._get((dialect.name, audience.viewer, window), audience, make, gzipped=gzipped)
+        key = (dialect.name, audience.viewer, window)
+        return self._get(dialect, key, audience, make, gzipped=gzipped)
 
     def entry(self, dialect: Dialect, model: Model, *, gzipped: bool) -> Body:
         """Return the reply to the retrieval of `model`."""
-        return self._get(
-            (dialect.name, model.id), model, lambda: Body(dialect.entry(model)), gzipped=gzipped
-        )
+        key = (dialect.name, model.id)
+        return self._get(dialect, key, model, lambda: Body(dialect.entry(model)), gzipped=gzipped)
 
     def constant(self, dialect: Dialect, path: str, *, gzipped: bool) -> Body:
         """Return the reply at one of the paths where a dialect always says the same."""
         assert dialect.routes is not None, "it has the path"  # noqa: S101
         content = dialect.routes.constants[path]
-        return self._get(
-            (dialect.name, "constant", path), dialect, lambda: Body(content), gzipped=gzipped
-        )
+        key = (dialect.name, "constant", path)
+        return self._get(dialect, key, dialect, lambda: Body(content), gzipped=gzipped)
 
     def _get(
         self,
+        dialect: Dialect,
         key: Hashable,
         source: _Source,
         make: Callable[[], Body],
@@ -125,7 +126,7 @@ class Bodies:
     ) -> Body:
         kept = self._look_up(key, source)
         if kept is None:
-            with self._making:
+            with self._making.setdefault(dialect.name, threading.Lock()):
                 kept = self._look_up(key, source) or self._keep(key, source, make())
         if not gzipped or len(kept.body.content) not in GZIP_SIZES:
             return kept.body

@@ -131,6 +131,29 @@ def test_a_miss_is_made_by_one_thread(dialect, ask, request):
             assert (1, round_number, 200) == (len(made), dialect.lists, len(dialect.entries))
 
 
+def test_a_dialect_that_takes_long_holds_up_no_other(bodies, ask):
+    """While one dialect makes its first list, another one makes its own."""
+    begun, made = threading.Event(), threading.Event()
+    waited = []
+
+    class Slow(Counting):
+        name = "slow"
+
+        def item(self, model):
+            begun.set()
+            waited.append(made.wait(10))
+            return super().item(model)
+
+    taken = snapshot(model("a"))
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(bodies.listing, taken, Slow(), ANONYMOUS, EVERYTHING, gzipped=False)
+        begun.wait(10)
+        ask(taken)
+        made.set()
+
+    assert [True] == waited
+
+
 def test_the_cache_is_bounded_by_bytes(clock, dialect):
     """What was not asked for longest goes first, and the newest body always stays."""
     one = len(dialect.entry(model("a")))

@@ -135,6 +135,13 @@ def test_every_route_is_named(app):
             assert f"`{method} {path}`" in README
 
 
+def test_every_dialect_has_its_row_and_its_golden_test(app):
+    """Each dialect stands in the table, and has a test of its bodies."""
+    for dialect in app.extensions["roster"].dialects:
+        assert f"\n| {type(dialect).__name__} |" in README
+        assert (ROOT / f"tests/dialects/test_{dialect.name}.py").exists()
+
+
 def test_every_error_code_is_named_with_its_status():
     """Each code stands in the row of its status."""
     for code, status in STATUS.items():

@@ -6,6 +6,8 @@ import pytest
 
 from app.dialects import Problem
 
+pytest.register_assert_rewrite("tests.dialects.promises")
+
 #: An entry of which everything is known that some dialect says.
 FULL = {
     "id": "acme/seer:8b",

@@ -3,6 +3,7 @@
 import pytest
 
 from app.dialects.anthropic import Anthropic
+from tests.dialects.promises import Promises, Walks
 
 VERSION = {"anthropic-version": "2023-06-01"}
 
@@ -166,3 +167,38 @@ def test_the_header_selects_it_whatever_its_value(client, admin, version):
     headers = {"anthropic-version": version, "x-goog-api-client": "x"}
 
     assert "has_more" in client.get("/v1/models", headers=headers).json
+
+
+class TestPromises(Promises):
+    dialect = Anthropic()
+    headers = VERSION
+
+    def ids(self, listing):
+        return [model["id"] for model in listing["data"]]
+
+    def first(self, size):
+        return {"limit": str(size)}
+
+    def following(self, query, listing):
+        return {**query, "after_id": listing["last_id"]} if listing["has_more"] else None
+
+    def message(self, error):
+        assert ["type", "error", "request_id"] == list(error)
+        assert ["type", "message"] == list(error["error"])
+        return error["error"]["message"]
+
+
+class TestBackwards(Walks):
+    """A walk with before_id, from behind the last id."""
+
+    dialect = Anthropic()
+    backwards = True
+
+    def ids(self, listing):
+        return [model["id"] for model in listing["data"]]
+
+    def first(self, size):
+        return {"limit": str(size), "before_id": "~" * 256}
+
+    def following(self, query, listing):
+        return {**query, "before_id": listing["first_id"]} if listing["has_more"] else None

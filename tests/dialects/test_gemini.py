@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from app.catalog.errors import InvalidValue
 from app.catalog.ids import problem_with_id
 from app.dialects.gemini import Gemini, _read_token, _token
+from tests.dialects.promises import Promises
 
 SEER = {
     "name": "models/acme/seer:8b",
@@ -202,3 +203,32 @@ def test_each_error(problem, compact, status, facts, expected):
     error = {"code": status, "message": message or "Our sentence.", "status": name}
 
     assert compact({"error": error}) == Gemini().error(problem(status, **facts))
+
+
+class TestPromises(Promises):
+    dialect = Gemini()
+    path = "/v1beta/models"
+    nowhere = "/v1beta/nowhere"
+
+    def ids(self, listing):
+        return [model["name"].removeprefix("models/") for model in listing["models"]]
+
+    def first(self, size):
+        return {"pageSize": str(size)}
+
+    def following(self, query, listing):
+        token = listing.get("nextPageToken")
+        return None if token is None else {**query, "pageToken": token}
+
+    def message(self, error):
+        assert ["error"] == list(error)
+        assert ["code", "message", "status"] == list(error["error"])
+        return error["error"]["message"]
+
+
+class TestPromisesByHeader(TestPromises):
+    """The same at the shared paths, where the newest clients ask."""
+
+    headers = {"x-goog-api-client": "google-genai-sdk"}  # noqa: RUF012
+    path = "/v1/models"
+    nowhere = "/v1/nowhere"

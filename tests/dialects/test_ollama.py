@@ -8,6 +8,7 @@ import pytest
 from app import create_app
 from app.dialects.ollama import Ollama
 from app.settings import Settings
+from tests.dialects.promises import Promises
 
 DETAILS = {
     "parent_model": "",
@@ -214,3 +215,28 @@ def test_keys_are_asked_for_as_the_settings_say(start, settings, without, wrong)
 def test_each_error(problem, compact, status, facts, message):
     """An error is a plain string, whatever its status."""
     assert compact({"error": message}) == Ollama(auth=None).error(problem(status, **facts))
+
+
+class TestPromises(Promises):
+    dialect = Ollama(auth=None)
+    path = "/api/tags"
+    nowhere = "/api/nowhere"
+
+    def ids(self, listing):
+        return [tag["name"] for tag in listing["models"]]
+
+    def one(self, ask, model_id):
+        return ask("/api/show", "POST", json={"model": model_id})
+
+    def agree(self, item, entry):
+        return all(item[name] == entry[name] for name in ("details", "modified_at"))
+
+    def first(self, size):
+        return {}
+
+    def following(self, query, listing):
+        return None
+
+    def message(self, error):
+        assert ["error"] == list(error)
+        return error["error"]
