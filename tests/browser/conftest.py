@@ -15,7 +15,7 @@ import pytest
 HERE = Path(__file__).parent
 SOURCES = ("package.json", "page.js", "index.html")
 NPM_INSTALL = "npm install --no-package-lock --no-audit --no-fund --ignore-scripts"
-ESBUILD = "node_modules/.bin/esbuild page.js index.html --bundle --keep-names --log-level=error"
+ESBUILD = "node_modules/.bin/esbuild page.js index.html --bundle --minify --keep-names"
 #: Without a sandbox, because root has none, and without calls home.
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -42,8 +42,8 @@ def chromium():
 @pytest.fixture(scope="module")
 def site(chromium):  # nothing is installed for a browser that is not there
     """The folder of the page and its script, made anew when one of the sources has changed."""
-    sources = b"".join((HERE / name).read_bytes() for name in SOURCES)
-    folder = HERE / "node_modules" / f".page-{sha256(sources).hexdigest()[:16]}"
+    made_of = b"".join((HERE / name).read_bytes() for name in SOURCES) + ESBUILD.encode()
+    folder = HERE / "node_modules" / f".page-{sha256(made_of).hexdigest()[:16]}"
     if not folder.exists():
         for command in (NPM_INSTALL, f"{ESBUILD} --loader:.html=copy --outdir={folder}"):
             done = subprocess.run(
