@@ -7,9 +7,10 @@ import click
 from app.catalog.errors import StoreUnavailable
 from app.cli.terminal import Commands, as_json, echo_json, echo_table
 from app.services import services
+from app.settings import short_path
 from app.store.schema import HEAD
 
-group = Commands("db", help="Upgrade, inspect and back up the database.")
+group = Commands("db", help="Upgrade, inspect, back up and restore the database.")
 
 
 @group.command()
@@ -84,3 +85,29 @@ def backup(file: Path, *, as_json: bool) -> None:
         echo_json({"file": str(file), "size": size})
     else:
         click.echo(f"Wrote {file}, {size} bytes.")
+
+
+@group.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@as_json
+def restore(file: Path, *, as_json: bool) -> None:
+    """Put the backup FILE in the place of the database.
+
+    Stop the servers first. The backup is checked before anything is changed, FILE stays as it
+    is, and the database before it is kept beside the new one.
+
+    Example: flask db restore roster-2027-01-31.db
+    """
+    store = services().store
+    restored = store.restore(file)
+    if as_json:
+        kept = None if restored.kept is None else str(restored.kept)
+        facts = {"revision": restored.revision, "entries": restored.entries, "kept": kept}
+        echo_json({"database": store.name, **facts})
+        return
+    click.echo(
+        f"Restored {store.name} from {file}: revision {restored.revision}, "
+        f"{restored.entries} entries."
+    )
+    if restored.kept is not None:
+        click.echo(f"What was there before is {short_path(restored.kept)}.")

@@ -9,6 +9,7 @@ rare race (the WAL-reset bug, https://sqlite.org/wal.html#walresetbug). The whee
 brings a mended one; where only an affected library is at hand, there is no WAL.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,10 @@ def journal_mode() -> str:
     return "truncate" if has_wal_reset_bug(sqlite.sqlite_version_info) else "wal"
 
 
-def create_engine(path: Path) -> sa.Engine:
+def create_engine(path: Path, enter: Callable[[], None] = lambda: None) -> sa.Engine:
     """Return an engine for the existing database `path`; it connects when first used.
+
+    Before each connection is made, it calls `enter`.
 
     Every connection commits durably. A transaction begins with BEGIN, and one with the
     execution option ``write`` with BEGIN IMMEDIATE: to read first and write later inside a
@@ -47,6 +50,7 @@ def create_engine(path: Path) -> sa.Engine:
     """
 
     def connect() -> Any:
+        enter()
         connection = sqlite.connect(
             f"{path.absolute().as_uri()}?mode=rw",  # a lost file is not made anew, empty
             uri=True,

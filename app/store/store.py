@@ -17,7 +17,7 @@ from app.catalog.keys import ApiKey
 from app.catalog.model import Model
 from app.catalog.ports import Changes, Image, Position
 from app.settings import Settings
-from app.store.database import Database
+from app.store.database import Database, Restored
 from app.store.documents import read_key, read_model
 from app.store.first_key import add_first_key, add_given_key
 from app.store.schema import (
@@ -115,6 +115,8 @@ class Store:
                 if identity == self._opened:
                     return
                 self._leave()
+            if create and identity is not None:
+                self._database.check()
             if self._unprepared(create=create):
                 # What is hidden from readers is hidden from strangers on the host, too.
                 self._settings.instance_path.mkdir(mode=0o750, parents=True, exist_ok=True)
@@ -136,7 +138,7 @@ class Store:
         """Close this process's connections, but for those that other threads keep."""
         self._kept.__dict__.clear()
         if "_database" in vars(self):  # else there is nothing to close, and may be no driver
-            self._engine.dispose()
+            self._database.close()
         self._opened = None
 
     def schema(self) -> int | None:
@@ -281,6 +283,15 @@ class Store:
         """
         self.open()
         self._database.backup(target)
+
+    def restore(self, source: Path) -> Restored:
+        """Put the backup `source` in the place of the database, which nobody may have open.
+
+        The backup is checked before anything is changed, and the database before it is kept.
+        Raises `StoreRefused` where a person has to act, and `StoreUnavailable`.
+        """
+        with self._database.outages():
+            return self._database.restore(source, self._clock())
 
 
 def _read_position(kept: dict[str, Any]) -> Position:
