@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from app.catalog.keys import ApiKey
 from app.catalog.model import Model
 from app.catalog.ports import Changes, Image, Position
 from app.settings import Settings
+from app.store.copying import Copied, copy
 from app.store.database import Database, Restored
 from app.store.documents import read_key, read_model
 from app.store.first_key import add_first_key, add_given_key
@@ -145,8 +147,25 @@ class Store:
         """Return the schema of the database, None when there is none; change nothing."""
         if self._database.identity() is None:
             return None
-        with self._database.outages(), self._engine.connect() as connection:
+        with self._reading() as connection:
             return schema_number(connection)
+
+    def copy_to(self, url: str) -> Copied:
+        """Copy everything into the empty database `url`, as one transaction saw it.
+
+        All of it is there when this returns, or nothing. Raises `StoreRefused` for a database
+        that is not empty.
+        """
+        self.open()
+        target = Store(replace(self._settings, database_url=url), self._clock)
+        try:
+            with target._database.outages(), target._database.preparing():
+                target._database.prepare()
+                with target._writing() as there, self._reading() as here:
+                    upgrade(there)
+                    return copy(here, there)
+        finally:
+            target.close()
 
     def _leave(self) -> None:
         # After a fork the connections are the parent's, and not ours to close.
@@ -221,7 +240,7 @@ class Store:
     def load(self) -> Image:
         """Return all entries and keys, as one transaction saw them."""
         self.open()
-        with self._database.outages(), self._engine.connect() as connection:
+        with self._reading() as connection:
             row = connection.execute(_CATALOGUE).one_or_none()
             if row is None:
                 raise StoreUnavailable("The database has lost its revision.")
@@ -233,7 +252,7 @@ class Store:
     def changes_since(self, position: Position) -> Changes | None:
         """Return what changed after `position`; one statement, so one state of the database."""
         after = {"after": position.revision, "lineage": position.lineage}
-        with self._database.outages(), self._engine.connect() as connection:
+        with self._reading() as connection:
             rows = connection.execute(_CHANGES, after).all()
         if not rows or rows[-1].revision - position.revision != len(rows):
             return None
@@ -268,6 +287,11 @@ class Store:
             yield transaction
             if not transaction.changed:
                 connection.rollback()
+
+    @contextmanager
+    def _reading(self) -> Iterator[sa.Connection]:
+        with self._database.outages(), self._engine.connect() as connection:
+            yield connection
 
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:

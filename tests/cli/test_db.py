@@ -264,6 +264,21 @@ def test_restore_of_used(run: Callable[..., Result], store: Store, tmp_path: Pat
     assert done.stderr.startswith("Error: Servers or commands have the database open: ")
 
 
+def test_copy(run: Callable[..., Result], store: Store, tmp_path: Path) -> None:
+    """A copy says how much it took along; a database that has anything is refused."""
+    run("models", "add", "x")
+    target = tmp_path / "copy" / "roster.db"
+
+    done = run("db", "copy", f"sqlite:///{target}")
+    again = run("db", "copy", f"sqlite:///{target}", "--json")
+
+    assert "Copied 1 entries, 1 keys and 2 changes, revision 2.\n" == done.stdout
+    assert (1, "") == (again.exit_code, again.stdout)
+    assert "Error: The database to copy to is not empty: nothing was copied.\n" == again.stderr
+    with opened(target) as copied:
+        assert store.load().models == copied.load().models
+
+
 @pytest.mark.parametrize(
     ("args", "code", "sentence"),
     [
@@ -271,6 +286,8 @@ def test_restore_of_used(run: Callable[..., Result], store: Store, tmp_path: Pat
         (["backup", "absent/copy.db"], 1, "Error: "),
         (["backup", "."], 1, "Error: "),
         (["backup", ".."], 1, "Error: "),
+        (["copy"], 2, "Error: Missing argument 'URL'."),
+        (["copy", "mysql://roster:hunter2@db/x"], 2, "URL: Must be sqlite:///PATH or "),
         (["restore"], 2, "Error: Missing argument 'FILE'."),
         (["restore", "absent.db"], 2, "does not exist"),
         (["restore", "."], 2, "is a directory"),
