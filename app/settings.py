@@ -33,7 +33,8 @@ def _path(text: str) -> Path:
     return Path(text)
 
 
-def _database_url(text: str) -> str:
+def parse_database_url(text: str) -> str:
+    """Return `text` if it names a database that we can use, else raise `ValueError`."""
     if _POSTGRESQL.fullmatch(text) and text.isascii() and text.isprintable():
         return text
     if _SQLITE.fullmatch(text) is None or ":memory:" in text:
@@ -100,7 +101,7 @@ class Settings:
         default=None,
         metadata=_about(
             "ROSTER_DATABASE_URL",
-            _database_url,
+            parse_database_url,
             values="sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME",
             help="The database; unset, it is roster.db in the instance folder.",
         ),

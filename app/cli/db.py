@@ -1,5 +1,6 @@
 """``flask db``: the database itself."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -7,9 +8,10 @@ import click
 from app.catalog.errors import StoreUnavailable
 from app.cli.terminal import Commands, as_json, echo_json, echo_table
 from app.services import services
+from app.settings import parse_database_url, short_path
 from app.store.schema import HEAD
 
-group = Commands("db", help="Upgrade, inspect and back up the database.")
+group = Commands("db", help="Upgrade, inspect, back up, restore and copy the database.")
 
 
 @group.command()
@@ -84,3 +86,57 @@ def backup(file: Path, *, as_json: bool) -> None:
         echo_json({"file": str(file), "size": size})
     else:
         click.echo(f"Wrote {file}, {size} bytes.")
+
+
+@group.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@as_json
+def restore(file: Path, *, as_json: bool) -> None:
+    """Put the backup FILE in the place of the database.
+
+    Stop the servers first. The backup is checked before anything is changed, FILE stays as it
+    is, and the database before it is kept beside the new one.
+
+    Example: flask db restore roster-2027-01-31.db
+    """
+    store = services().store
+    restored = store.restore(file)
+    if as_json:
+        kept = None if restored.kept is None else str(restored.kept)
+        facts = {"revision": restored.revision, "entries": restored.entries, "kept": kept}
+        echo_json({"database": store.name, **facts})
+        return
+    click.echo(
+        f"Restored {store.name} from {file}: revision {restored.revision}, "
+        f"{restored.entries} entries."
+    )
+    if restored.kept is not None:
+        click.echo(f"What was there before is {short_path(restored.kept)}.")
+
+
+@group.command()
+@click.argument("url")
+@as_json
+def copy(url: str, *, as_json: bool) -> None:
+    """Copy entries, keys and history into the empty database URL.
+
+    From SQLite to PostgreSQL and back. Stop the servers first: what they write during the copy
+    stays behind. Then start them with URL as ROSTER_DATABASE_URL. A password may be left out of
+    URL, for PGPASSWORD or the file that PGPASSFILE names.
+
+    Example: flask db copy postgresql://roster@db.example.com/roster
+    """
+    try:
+        parse_database_url(url)
+    except ValueError as error:
+        raise click.BadParameter(
+            "Must be sqlite:///PATH or postgresql://…", param_hint="URL"
+        ) from error
+    copied = services().store.copy_to(url)
+    if as_json:
+        echo_json(asdict(copied))
+    else:
+        click.echo(
+            f"Copied {copied.entries} entries, {copied.keys} keys and {copied.changes} changes, "
+            f"revision {copied.revision}."
+        )

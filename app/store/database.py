@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -16,6 +17,15 @@ WRITE_TIMEOUT = 5.0
 READ_TIMEOUT = 0.25
 #: How long a start waits for another process that is preparing the same database, in seconds.
 OPEN_TIMEOUT = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a restored database holds, and where the one before it is, if there was one."""
+
+    revision: int
+    entries: int
+    kept: Path | None
 
 
 class Database(ABC):
@@ -41,6 +51,9 @@ class Database(ABC):
     @abstractmethod
     def preparing(self, deadline: float) -> AbstractContextManager[None]:
         """Be the only process that prepares the database, by `deadline` (`time.monotonic`)."""
+
+    def check(self) -> None:  # noqa: B027 - a server checks its own files
+        """Raise `StoreRefused` when the database is damaged."""
 
     @abstractmethod
     def is_prepared(self, connection: sa.Connection) -> bool:
@@ -80,6 +93,14 @@ class Database(ABC):
     @abstractmethod
     def backup(self, target: Path) -> None:
         """Write a consistent copy to `target`; see `Store.backup`."""
+
+    @abstractmethod
+    def restore(self, source: Path, now: float) -> Restored:
+        """Put a backup in the place of the database; see `Store.restore`."""
+
+    def close(self) -> None:
+        """Close the connections of this process."""
+        self.reading.dispose()
 
     @contextmanager
     def outages(self) -> Iterator[None]:

@@ -10,6 +10,7 @@ brings a mended one; where only an affected library is at hand, there is no WAL.
 """
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,10 @@ def journal_mode() -> str:
     return "truncate" if has_wal_reset_bug(sqlite.sqlite_version_info) else "wal"
 
 
-def create_engine(path: Path) -> sa.Engine:
+def create_engine(path: Path, enter: Callable[[], None] = lambda: None) -> sa.Engine:
     """Return an engine for the existing database `path`; it connects when first used.
+
+    Before each connection is made, it calls `enter`.
 
     Every connection commits durably. A transaction begins with BEGIN, and one with the
     execution option ``write_until``, the deadline of a writer (see ``FileLock.held``), with
@@ -49,6 +52,7 @@ def create_engine(path: Path) -> sa.Engine:
     """
 
     def connect() -> Any:
+        enter()
         connection = sqlite.connect(
             f"{path.absolute().as_uri()}?mode=rw",  # a lost file is not made anew, empty
             uri=True,

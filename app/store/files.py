@@ -4,6 +4,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 
@@ -21,3 +22,10 @@ def new_file(target: Path) -> Iterator[Path]:
     finally:
         os.close(descriptor)
         Path(draft).unlink()
+
+
+def numbered(path: Path) -> Iterator[Path]:
+    """Yield `path`, and names like it for when that is taken."""
+    yield path
+    for number in count(1):
+        yield path.with_name(f"{path.name}.{number}")

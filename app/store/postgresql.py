@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from app.catalog.errors import StoreRefused, StoreUnavailable
-from app.store.database import READ_TIMEOUT, WRITE_TIMEOUT, Database
+from app.store.database import READ_TIMEOUT, WRITE_TIMEOUT, Database, Restored
 
 #: How long the server may be silent over a statement, in seconds: a writer waits for its turn.
 _ANSWER_TIMEOUT = WRITE_TIMEOUT + 3
@@ -126,6 +126,12 @@ class PostgreSQL(Database):
         """Refuse: the server's own tools do it, and put it back."""
         raise StoreRefused(
             f"A database of a server is backed up by the server's tools: pg_dump -Fc -f {target}"
+        )
+
+    def restore(self, source: Path, now: float) -> Restored:  # noqa: ARG002 - the face is one
+        """Refuse, for the same reason."""
+        raise StoreRefused(
+            f"A database of a server is restored by the server's tools: pg_restore {source}"
         )
 
     @staticmethod

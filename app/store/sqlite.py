@@ -4,16 +4,17 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from itertools import count
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from app.catalog.errors import StoreUnavailable
-from app.store.database import READ_TIMEOUT, Database
+from app.store.database import READ_TIMEOUT, Database, Restored
 from app.store.engine import create_engine, journal_mode, sqlite, wait_for_others
-from app.store.files import new_file
+from app.store.files import new_file, numbered
 from app.store.lock import Bell, FileLock
+from app.store.presence import Presence
+from app.store.restoring import check, restore
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +35,8 @@ class SQLite(Database):
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = FileLock(path.with_name(path.name + ".lock"))
-        self.reading = self.writing = create_engine(path)
+        self._presence = Presence(path.with_name(path.name + ".users"))
+        self.reading = self.writing = create_engine(path, self._presence.enter)
 
     def identity(self) -> _Identity | None:
         """Return which file it is, and for which process.
@@ -56,10 +58,14 @@ class SQLite(Database):
     @contextmanager
     def preparing(self, deadline: float) -> Iterator[None]:
         """Hold the writers' lock, in a folder that is made for it."""
-        # What is hidden from readers is hidden from strangers on the host, too.
-        self._path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        self._make_folder()
         with self._lock.held(deadline):
             yield
+
+    def check(self) -> None:
+        """Look at every page: a tenth of a second for 100,000 entries."""
+        self._presence.enter()
+        check(self._path)
 
     def is_prepared(self, connection: sa.Connection) -> bool:
         """Tell whether the journal is the one that is safe with the library at hand."""
@@ -78,10 +84,7 @@ class SQLite(Database):
 
     def save(self, schema: int) -> None:
         """Copy the file to one beside it that is named after the schema; replace none."""
-        for number in count():
-            target = self._path.with_name(
-                f"{self._path.name}.schema-{schema}" + (f".{number}" if number else "")
-            )
+        for target in numbered(self._path.with_name(f"{self._path.name}.schema-{schema}")):
             with suppress(FileExistsError):
                 self.backup(target)
                 _log.warning("Kept %s as it was before the upgrade.", target)
@@ -132,3 +135,18 @@ class SQLite(Database):
             closing(sqlite.connect(draft)) as copy,
         ):
             connection.connection.driver_connection.backup(copy)  # type: ignore[union-attr]
+
+    def restore(self, source: Path, now: float) -> Restored:
+        """Replace the file while nobody has it open."""
+        self._make_folder()
+        with self._presence.alone():
+            return restore(self._path, source, now)
+
+    def close(self) -> None:
+        """Close them, and let others restore."""
+        super().close()
+        self._presence.leave()
+
+    def _make_folder(self) -> None:
+        # What is hidden from readers is hidden from strangers on the host, too.
+        self._path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)

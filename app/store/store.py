@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +18,8 @@ from app.catalog.keys import ApiKey
 from app.catalog.model import Model
 from app.catalog.ports import Changes, Image, Position
 from app.settings import Settings
-from app.store.database import OPEN_TIMEOUT, WRITE_TIMEOUT, Database
+from app.store.copying import Copied, copy
+from app.store.database import OPEN_TIMEOUT, WRITE_TIMEOUT, Database, Restored
 from app.store.documents import read_key, read_model
 from app.store.first_key import add_first_key, add_given_key
 from app.store.lock import Bell, is_at_rest
@@ -122,6 +124,8 @@ class Store:
                 if identity == self._opened:
                     return
                 self._leave()
+            if create and identity is not None:
+                self._database.check()
             if self._unprepared(create=create):
                 # What is hidden from readers is hidden from strangers on the host, too.
                 self._settings.instance_path.mkdir(mode=0o750, parents=True, exist_ok=True)
@@ -144,15 +148,33 @@ class Store:
         """Close this process's connections, but for those that other threads keep."""
         self._kept.__dict__.clear()
         if "_database" in vars(self):  # else there is nothing to close, and may be no driver
-            self._engine.dispose()
+            self._database.close()
         self._opened = self._quiet = None
 
     def schema(self) -> int | None:
         """Return the schema of the database, None when there is none; change nothing."""
         if self._database.identity() is None:
             return None
-        with self._database.outages(), self._engine.connect() as connection:
+        with self._reading() as connection:
             return schema_number(connection)
+
+    def copy_to(self, url: str) -> Copied:
+        """Copy everything into the empty database `url`, as one transaction saw it.
+
+        All of it is there when this returns, or nothing. Raises `StoreRefused` for a database
+        that is not empty.
+        """
+        self.open()
+        target = Store(replace(self._settings, database_url=url), self._clock)
+        deadline = time.monotonic() + OPEN_TIMEOUT
+        try:
+            with target._database.outages(), target._database.preparing(deadline):
+                target._database.prepare()
+                with target._writing(deadline) as there, self._reading() as here:
+                    upgrade(there)
+                    return copy(here, there)
+        finally:
+            target.close()
 
     def _look(self) -> Hashable | None:
         """Return the identity, and let all threads know of it: what is gone is gone for each."""
@@ -255,7 +277,7 @@ class Store:
     def load(self) -> Image:
         """Return all entries and keys, as one transaction saw them."""
         self.open()
-        with self._database.outages(), self._engine.connect() as connection:
+        with self._reading() as connection:
             row = connection.execute(_CATALOGUE).one_or_none()
             if row is None:
                 raise StoreUnavailable("The database has lost its revision.")
@@ -267,7 +289,7 @@ class Store:
     def changes_since(self, position: Position) -> Changes | None:
         """Return what changed after `position`; one statement, so one state of the database."""
         after = {"after": position.revision, "lineage": position.lineage}
-        with self._database.outages(), self._engine.connect() as connection:
+        with self._reading() as connection:
             rows = connection.execute(_CHANGES, after).all()
         if not rows or rows[-1].revision - position.revision != len(rows):
             return None
@@ -308,6 +330,11 @@ class Store:
                 connection.rollback()
 
     @contextmanager
+    def _reading(self) -> Iterator[sa.Connection]:
+        with self._database.outages(), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
     def _writing(self, deadline: float) -> Iterator[sa.Connection]:
         with self._database.writing.connect() as connection:
             connection.execution_options(write_until=deadline)
@@ -322,3 +349,12 @@ class Store:
         """
         self.open()
         self._database.backup(target)
+
+    def restore(self, source: Path) -> Restored:
+        """Put the backup `source` in the place of the database, which nobody may have open.
+
+        The backup is checked before anything is changed, and the database before it is kept.
+        Raises `StoreRefused` where a person has to act, and `StoreUnavailable`.
+        """
+        with self._database.outages():
+            return self._database.restore(source, self._clock())

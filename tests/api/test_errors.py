@@ -184,6 +184,29 @@ def outage(app, admin, monkeypatch):
     return begin, end
 
 
+def test_a_page_that_is_damaged_later_is_no_short_list(app, admin, client):
+    """Writes that meet damage are 503, and readers keep the whole list that there was."""
+    store = app.extensions["roster"].store
+    for number in range(100):
+        admin.add(f"m{number:03}", description="x" * 2000)
+    listed = client.get("/v1/models").data
+    store.close()
+    path = store._settings.database_path
+    content = bytearray(path.read_bytes())
+    for place in range(len(content) // 4, len(content) * 3 // 4, 4096 * 3):
+        content[place : place + 4096] = b"\xff" * 4096
+    path.write_bytes(content)
+    answers = [
+        admin("DELETE", f"/admin/models/m{number:03}", If_Match='"1"') for number in range(100)
+    ]
+
+    assert {412, 503} == {answer.status_code for answer in answers}
+    assert listed == client.get("/v1/models").data
+    put = {admin("PUT", f"/admin/models/n{number}", {}).status_code for number in range(50)}
+    assert put <= {201, 503}
+    assert len(client.get("/v1/models").json["data"]) >= 100
+
+
 def test_reads_survive_the_store(outage, admin, client):
     """From the last image readers are answered, told so, and told apart from fresh ones."""
     begin, end = outage

@@ -171,7 +171,8 @@ def test_corrupt(
 
     done = unopened_run("db", *command)
 
-    assert (1, "Error: file is not a database\n") == (done.exit_code, done.stderr)
+    assert 1 == done.exit_code
+    assert "file is not a database" in done.stderr
     assert b"no database at all" * 100 == store._settings.database_path.read_bytes()
     assert [store._settings.database_path.parent] == list(tmp_path.iterdir())
 
@@ -229,6 +230,55 @@ def test_backup_onto_file(run: Callable[..., Result], tmp_path: Path) -> None:
     assert [copy] == list(copy.parent.iterdir())
 
 
+def test_restore(run: Callable[..., Result], store: Store, tmp_path: Path) -> None:
+    """A restore says what there is now, and where that is which was before."""
+    run("models", "add", "x")
+    copy = tmp_path / "copy.db"
+    run("db", "backup", str(copy))
+    run("models", "add", "y")
+    store.close()
+
+    done = run("db", "restore", str(copy))
+    store.close()
+    again = run("db", "restore", str(copy), "--json")
+
+    kept = store._settings.instance_path / "roster.db.before-restore-20270115T080000Z"
+    assert (
+        f"Restored {store.name} from {copy}: revision 2, 1 entries.\n"
+        f"What was there before is {kept}.\n"
+    ) == done.stdout
+    assert {"database": store.name, "revision": 2, "entries": 1, "kept": f"{kept}.1"} == (
+        json.loads(again.stdout)
+    )
+    assert ["x"] == [model.id for model in store.load().models]
+
+
+def test_restore_of_used(run: Callable[..., Result], store: Store, tmp_path: Path) -> None:
+    """What is in use is not replaced."""
+    copy = tmp_path / "copy.db"
+    run("db", "backup", str(copy))
+
+    done = run("db", "restore", str(copy))
+
+    assert (1, "") == (done.exit_code, done.stdout)
+    assert done.stderr.startswith("Error: Servers or commands have the database open: ")
+
+
+def test_copy(run: Callable[..., Result], store: Store, tmp_path: Path) -> None:
+    """A copy says how much it took along; a database that has anything is refused."""
+    run("models", "add", "x")
+    target = tmp_path / "copy" / "roster.db"
+
+    done = run("db", "copy", f"sqlite:///{target}")
+    again = run("db", "copy", f"sqlite:///{target}", "--json")
+
+    assert "Copied 1 entries, 1 keys and 2 changes, revision 2.\n" == done.stdout
+    assert (1, "") == (again.exit_code, again.stdout)
+    assert "Error: The database to copy to is not empty: nothing was copied.\n" == again.stderr
+    with opened(target) as copied:
+        assert store.load().models == copied.load().models
+
+
 @pytest.mark.parametrize(
     ("args", "code", "sentence"),
     [
@@ -236,6 +286,11 @@ def test_backup_onto_file(run: Callable[..., Result], tmp_path: Path) -> None:
         (["backup", "absent/copy.db"], 1, "Error: "),
         (["backup", "."], 1, "Error: "),
         (["backup", ".."], 1, "Error: "),
+        (["copy"], 2, "Error: Missing argument 'URL'."),
+        (["copy", "mysql://roster:hunter2@db/x"], 2, "URL: Must be sqlite:///PATH or "),
+        (["restore"], 2, "Error: Missing argument 'FILE'."),
+        (["restore", "absent.db"], 2, "does not exist"),
+        (["restore", "."], 2, "is a directory"),
         (["downgrade"], 2, "Error: No such command 'downgrade'."),
     ],
 )

@@ -284,7 +284,9 @@ def test_broken_store(settings: Settings, unopened_app: Flask, running: dict[str
     settings.instance_path.mkdir()
     (settings.instance_path / "roster.db").write_bytes(b"no database at all" * 100)
 
-    with pytest.raises(SystemExit, match=r"^Roster cannot start: file is not a database$"):
+    with pytest.raises(
+        SystemExit, match=r"^Roster cannot start: .* is damaged \(file is not a database\): "
+    ):
         announce(unopened_app)
 
 

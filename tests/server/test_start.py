@@ -81,7 +81,7 @@ def test_a_corrupt_database_stops_the_start(tmp_path):
     refused = gunicorn(ROSTER_INSTANCE_PATH=str(tmp_path))
 
     assert 0 != refused.returncode
-    assert "Roster cannot start: file is not a database" in refused.stderr
+    assert "is damaged (file is not a database): 'flask db restore FILE' puts" in refused.stderr
     assert content == (tmp_path / "roster.db").read_bytes()
 
 

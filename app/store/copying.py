@@ -1,0 +1,50 @@
+"""A whole catalogue from one database to another: entries, keys and history."""
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from app.catalog.errors import StoreRefused
+from app.store.tables import catalogue, changes, keys, models
+
+#: How many rows are in memory at a time.
+_BATCH = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What there is now in both databases."""
+
+    revision: int
+    entries: int
+    keys: int
+    changes: int
+
+
+def copy(source: sa.Connection, target: sa.Connection) -> Copied:
+    """Copy what `source` sees into the empty `target`, inside its open transaction.
+
+    The tables of both have our schema. The target keeps its own lineage. Raises `StoreRefused`
+    when it is not empty, and when it does not hold in the end what the source has.
+    """
+    if any(_count(target, table) for table in (models, keys, changes)):
+        raise StoreRefused("The database to copy to is not empty: nothing was copied.")
+    revision = source.execute(sa.select(catalogue.c.revision)).scalar_one()
+    for table in (models, keys, changes):
+        rows = source.execution_options(yield_per=_BATCH).execute(sa.select(table))
+        for batch in rows.mappings().partitions():
+            target.execute(sa.insert(table), [dict(row) for row in batch])
+    target.execute(sa.update(catalogue).values(revision=revision))
+    there, here = _contents(source), _contents(target)
+    if there != here:
+        raise StoreRefused(f"The copy has {here} where there is {there}: nothing was copied.")
+    return here
+
+
+def _contents(connection: sa.Connection) -> Copied:
+    revision = connection.execute(sa.select(catalogue.c.revision)).scalar_one()
+    return Copied(revision, *(_count(connection, table) for table in (models, keys, changes)))
+
+
+def _count(connection: sa.Connection, table: sa.Table) -> int:
+    return connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()

@@ -1,0 +1,141 @@
+"""A backup that takes the place of a SQLite file which nobody has open."""
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from app.catalog.errors import StoreRefused
+from app.store.database import OPEN_TIMEOUT, Restored
+from app.store.engine import create_engine, sqlite
+from app.store.files import new_file, numbered
+from app.store.schema import HEAD, check_program, new_lineage, schema_number, upgrade
+from app.store.tables import catalogue, metadata, models
+
+#: What SQLite keeps beside a file that is in use, or that was when its process was killed.
+_COMPANIONS = ("-wal", "-shm", "-journal")
+
+
+def restore(path: Path, source: Path, now: float) -> Restored:
+    """Put a copy of the backup `source` in the place of the database `path`.
+
+    Nothing is changed before the copy is found whole and ours, and has our schema and a lineage
+    of its own. The database before it stays beside it, under a name with the time `now` (Unix
+    seconds). Raises `StoreRefused` for a file that is no backup of ours, and `OSError`.
+    """
+    for companion in _COMPANIONS:
+        if source.with_name(source.name + companion).exists():
+            raise StoreRefused(
+                f"{source} is in use, or was when its process was killed: a backup is made of it "
+                "by 'flask db backup'."
+            )
+    draft = path.with_name(path.name + ".restoring")
+    draft.unlink(missing_ok=True)  # of a crash
+    try:
+        with new_file(draft) as unnamed:
+            shutil.copyfile(source, unnamed)
+            revision, entries = _adopt(unnamed, source)
+            _own(unnamed, path)
+        kept = _keep(path, now) if path.exists() else None
+        draft.replace(path)
+        _sync(path.parent)
+    finally:
+        draft.unlink(missing_ok=True)
+    return Restored(revision, entries, kept)
+
+
+def check(path: Path) -> None:
+    """Raise `StoreRefused` when SQLite finds damage in a file."""
+    deadline = time.monotonic() + OPEN_TIMEOUT
+    while True:
+        try:
+            with closing(sqlite.connect(path)) as connection:
+                [(found,)] = connection.execute("PRAGMA quick_check(1)").fetchall()
+            break
+        except sqlite.OperationalError as error:
+            # Another start is choosing the journal, which does not let others wait.
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        except (sqlite.DatabaseError, UnicodeDecodeError) as error:
+            found = str(error)
+            break
+    if found != "ok":
+        raise StoreRefused(
+            f"The database {path} is damaged ({' '.join(found.split())}): "
+            "'flask db restore FILE' puts a backup in its place."
+        )
+
+
+def _adopt(draft: Path, source: Path) -> tuple[int, int]:
+    """Check a copy of `source` and make it a history of its own; return revision and entries."""
+    with _no_backup(source), closing(sqlite.connect(draft)) as connection:
+        found = connection.execute("PRAGMA quick_check").fetchall()
+        if found != [("ok",)]:
+            raise sqlite.DatabaseError(str(found[0][0]))
+        connection.execute("PRAGMA journal_mode=DELETE")  # one file, until a server opens it
+    engine = create_engine(draft)
+    try:
+        with (
+            _no_backup(source),
+            engine.execution_options(write=True).begin() as connection,
+        ):
+            number = schema_number(connection)
+            if number is None:
+                raise StoreRefused(f"{source} is no backup of Roster: it has no schema.")
+            if number > HEAD:
+                check_program(connection, number)
+            upgrade(connection)
+            for table in metadata.sorted_tables:
+                connection.execute(sa.select(table).limit(1))
+            connection.execute(sa.update(catalogue).values(lineage=new_lineage()))
+            revision: int = connection.execute(sa.select(catalogue.c.revision)).scalar_one()
+            count = sa.select(sa.func.count()).select_from(models)
+            return revision, connection.execute(count).scalar_one()
+    finally:
+        engine.dispose()
+        for companion in _COMPANIONS:
+            draft.with_name(draft.name + companion).unlink(missing_ok=True)
+
+
+@contextmanager
+def _no_backup(source: Path) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite.DatabaseError, sa.exc.SQLAlchemyError, UnicodeDecodeError) as error:
+        reason = getattr(error, "orig", error)
+        raise StoreRefused(f"{source} is no whole backup of Roster: {reason}.") from error
+
+
+def _own(draft: Path, path: Path) -> None:
+    # Root may restore for a server that runs as somebody else.
+    model = path if path.exists() else path.parent
+    stat = model.stat()
+    with suppress(PermissionError):
+        os.chown(draft, stat.st_uid, stat.st_gid)
+    draft.chmod(stat.st_mode & 0o666 if model is path else 0o640)
+
+
+def _keep(path: Path, now: float) -> Path:
+    with suppress(sqlite.Error, UnicodeDecodeError), closing(sqlite.connect(path)) as connection:
+        # What is only in the log of a killed process goes into the file; the log goes.
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
+    for kept in numbered(path.with_name(f"{path.name}.before-restore-{moment}")):
+        with suppress(FileExistsError):
+            os.link(path, kept)
+            break
+    for companion in _COMPANIONS:  # those of a damaged file: it keeps them under its new name
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + companion).rename(f"{kept}{companion}")
+    return kept
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.close(descriptor)

@@ -1,0 +1,263 @@
+"""How a backup takes the place of the database, and what is refused."""
+
+import multiprocessing
+import os
+import random
+import stat
+
+import pytest
+
+from app.catalog.errors import StoreRefused, StoreUnavailable
+from app.catalog.following import Catalog
+from app.catalog.model import Model
+from app.settings import Settings
+from app.store import restoring
+from app.store.engine import sqlite
+from app.store.schema import HEAD
+from app.store.store import Store
+
+NOW = 1_800_000_000
+
+
+@pytest.fixture
+def store(settings, clock):
+    store = Store(settings, clock)
+    store.open(create=True)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def backup(store, tmp_path):
+    """A backup with the entry x, of a database that has y, too."""
+    put(store, "x")
+    store.backup(tmp_path / "backup.db")
+    put(store, "y")
+    return tmp_path / "backup.db"
+
+
+def put(store, *ids, **fields):
+    with store.transaction(actor="test", now=NOW) as transaction:
+        for model_id in ids:
+            transaction.put_model(Model.compose({"id": model_id, **fields}, now=NOW), None)
+
+
+def ids(store):
+    return sorted(model.id for model in store.load().models)
+
+
+def refusal(call):
+    with pytest.raises(StoreRefused) as refused:
+        call()
+    return refused.value.reason
+
+
+def files(store):
+    return sorted(path.name for path in store._settings.instance_path.iterdir())
+
+
+def change(path, *statements):
+    connection = sqlite.connect(path)
+    for statement in statements:
+        connection.execute(statement)
+    connection.commit()
+    connection.close()
+
+
+def test_a_backup_takes_the_place(store, settings, clock, backup):
+    """What the backup holds is what there is; what was before is a whole database beside it."""
+    path = settings.database_path
+    path.chmod(0o600)
+    content = backup.read_bytes()
+    store.close()
+    restored = store.restore(backup)
+
+    assert (2, 1) == (restored.revision, restored.entries)
+    assert "roster.db.before-restore-20270115T080000Z" == restored.kept.name
+    assert ["x"] == ids(store)
+    assert content == backup.read_bytes()
+    assert [backup.name] == [path.name for path in backup.parent.glob("backup*")]
+    assert 0o600 == stat.S_IMODE(path.stat().st_mode)
+    before = Store(
+        Settings(instance_path=settings.instance_path, database_url=f"sqlite:///{restored.kept}"),
+        clock,
+    )
+    assert ["x", "y"] == ids(before)
+    before.close()
+
+
+def test_what_a_killed_process_left_is_kept(store, settings, clock, backup):
+    """Writes that are in the write-ahead log alone are in what is kept, and not in what comes."""
+
+    def write_and_die():
+        put(Store(settings, clock), "z")
+        os._exit(9)
+
+    store.close()
+    process = multiprocessing.get_context("fork").Process(target=write_and_die)
+    process.start()
+    process.join()
+    assert settings.database_path.with_name("roster.db-wal").stat().st_size > 0
+    kept = store.restore(backup).kept
+
+    assert ["x"] == ids(store)
+    before = Store(Settings(database_url=f"sqlite:///{kept}"), clock)
+    assert ["x", "y", "z"] == ids(before)
+    before.close()
+
+
+def test_a_second_restore_keeps_both(store, backup):
+    """Two restores of one second keep what was before each."""
+    store.close()
+    kept = [store.restore(backup).kept.name for _ in range(2)]
+
+    assert 2 == len(set(kept))
+    assert set(kept) <= set(files(store))
+
+
+def test_a_lost_database_is_restored(store, settings, backup):
+    """Where there is no database, not even its folder, the backup makes one."""
+    store.close()
+    for path in settings.instance_path.iterdir():
+        path.unlink()
+    settings.instance_path.rmdir()
+    restored = store.restore(backup)
+
+    assert (2, 1, None) == (restored.revision, restored.entries, restored.kept)
+    assert ["x"] == ids(store)
+
+
+def test_a_damaged_database_is_replaced(store, settings, backup):
+    """A start refuses a damaged file with the command that helps; the file is kept as it is."""
+    damage = b"this is no database, " * 500
+    store.close()
+    settings.database_path.write_bytes(damage)
+
+    assert (
+        f"The database {settings.database_path} is damaged (file is not a database): "
+        "'flask db restore FILE' puts a backup in its place."
+    ) == refusal(lambda: store.open(create=True))
+    store.close()
+    assert damage == store.restore(backup).kept.read_bytes()
+    assert ["x"] == ids(store)
+
+
+def test_a_start_looks_at_every_page(store, settings, clock):
+    """A file whose damage the first pages do not show stops a server's start, and only that."""
+    put(store, *(f"m{number}" for number in range(300)), description="x" * 300)
+    store.close()
+    content = bytearray(settings.database_path.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 4096 * 4] = b"\xff" * 4096 * 4
+    settings.database_path.write_bytes(content)
+
+    assert "is damaged" in refusal(lambda: store.open(create=True))
+    assert 301 == store.position().revision
+
+
+def test_what_runs_is_never_replaced(store, settings, clock, backup):
+    """While any process has the database open, restoring is refused and changes nothing."""
+    barrier = multiprocessing.get_context("fork").Barrier(2)
+
+    def read_and_wait():
+        reader = Store(settings, clock)
+        reader.position()
+        barrier.wait(60)
+        barrier.wait(60)
+
+    sentence = "Servers or commands have the database open: stop them, then try again."
+    assert sentence == refusal(lambda: store.restore(backup))
+    store.close()
+    process = multiprocessing.get_context("fork").Process(target=read_and_wait)
+    process.start()
+    barrier.wait(60)
+    assert sentence == refusal(lambda: store.restore(backup))
+    barrier.wait(60)
+    process.join()
+
+    assert ["x", "y"] == ids(store)
+    assert [] == [name for name in files(store) if "restor" in name]
+
+
+def test_nobody_opens_what_is_being_restored(store, settings, clock, backup, monkeypatch):
+    """Who comes while a backup is put in place is told so, and succeeds after it."""
+    store.close()
+    refused = []
+
+    def restore(*args):
+        with pytest.raises(StoreUnavailable) as unavailable:
+            Store(settings, clock).position()
+        refused.append(unavailable.value.reason)
+        return restored(*args)
+
+    restored = restoring.restore
+    monkeypatch.setattr("app.store.sqlite.restore", restore)
+    store.restore(backup)
+
+    assert ["The database is being restored just now."] == refused
+    assert 2 == store.position().revision
+
+
+@pytest.mark.parametrize(
+    ("statement", "sentence"),
+    [
+        ("DROP TABLE models", "no such table: models"),
+        ("DROP TABLE alembic_version", "it has no schema"),
+        ("DELETE FROM catalogue", "No row was found"),
+        ("UPDATE alembic_version SET version_num = 'abc'", "another program's"),
+        (
+            "UPDATE catalogue SET oldest_schema = 99;UPDATE alembic_version SET version_num = 99",
+            f"schema 99, this program knows schemas up to {HEAD}",
+        ),
+    ],
+)
+def test_what_is_not_ours_is_refused(store, backup, statement, sentence):
+    """A database of something else, or of a newer program, replaces nothing."""
+    change(backup, *statement.split(";"))
+    store.close()
+    before = files(store)
+
+    assert sentence in refusal(lambda: store.restore(backup))
+    assert before == files(store)
+    assert ["x", "y"] == ids(store)
+
+
+def test_random_damage_is_refused_or_harmless(store, backup):
+    """Of a backup with damage anywhere, all is restored or nothing is."""
+    content = backup.read_bytes()
+    chance = random.Random(3)
+    store.close()
+    outcomes = set()
+    for _ in range(60):
+        damaged = bytearray(content)
+        place = chance.randrange(len(content) - 64)
+        damaged[place : place + 64] = chance.randbytes(64)
+        backup.write_bytes(damaged)
+        try:
+            outcomes.add(store.restore(backup).entries)
+        except StoreRefused:
+            outcomes.add("refused")
+
+    assert {1, "refused"} == outcomes
+
+
+def test_a_file_in_use_is_no_backup(store, settings, backup, tmp_path):
+    """A file with a write-ahead log beside it is refused: a copy of it would lack the log."""
+    (tmp_path / "backup.db-wal").write_bytes(b"")
+    store.close()
+
+    assert "is in use, or was when its process was killed" in refusal(
+        lambda: store.restore(backup)
+    )
+
+
+def test_a_backup_written_past_a_worker_is_loaded(store, backup, clock, monkeypatch):
+    """A worker that slept through a restore takes what was written after it for what it is."""
+    monkeypatch.setattr("app.store.store._SURE", 0)
+    catalog = Catalog(store, clock)
+    assert ["x", "y"] == [model.id for model in catalog.current().models]
+    monkeypatch.setattr(store._database._presence, "alone", multiprocessing.Lock)
+    store.restore(backup)
+    put(store, "z")
+
+    assert 3 == catalog.current().revision
+    assert ["x", "z"] == [model.id for model in catalog.current().models]
