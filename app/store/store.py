@@ -28,7 +28,7 @@ from app.store.engine import (
     wait_for_others,
 )
 from app.store.first_key import add_first_key, add_given_key
-from app.store.lock import FileLock
+from app.store.lock import FileLock, Places
 from app.store.schema import needs_upgrade, schema_number, upgrade
 from app.store.tables import catalogue, changes, keys, models
 from app.store.transaction import SqlTransaction, all_keys
@@ -80,6 +80,7 @@ class Store:
         self.path = settings.database_path
         self._engine = create_engine(self.path)
         self._lock = FileLock(self.path.with_name(self.path.name + ".lock"))
+        self._places = Places(max(1, settings.threads - 1))
         self._opening = threading.Lock()
         self._opened: _Identity | None = None
         self._kept = threading.local()
@@ -275,6 +276,7 @@ class Store:
         deadline = time.monotonic() + WRITE_TIMEOUT
         self.open()
         with (
+            self._places.taken(),
             outages_translated(),
             self._lock.held(deadline),
             self._transaction(deadline, actor=actor, now=now) as transaction,

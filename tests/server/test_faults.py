@@ -224,6 +224,22 @@ def test_a_lock_of_another_process_is_waited_for_and_no_longer(serve):
     check_no_500(server)
 
 
+def test_waiting_writers_leave_a_thread_to_readers(serve):
+    """However many writers wait for a lock, reads are answered, and surplus writes at once."""
+    server = serve(WEB_CONCURRENCY="1")
+    write = Writer(server)
+    with ThreadPoolExecutor(16) as clients, locked(server):
+        writing = [clients.submit(write) for _ in range(16)]
+        wait_until(lambda: sum(each.done() for each in writing) == 13)
+        assert 200 == server("GET", "/v1/models").status
+        assert 3 == sum(not each.done() for each in writing)
+        assert [503] * 16 == [each.result() for each in writing]
+    wait_until(lambda: write() == 201, RECOVERED)
+
+    write.check()
+    check_no_500(server)
+
+
 def test_a_disk_that_is_really_full(serve, tmp_path):
     """With no byte left on the disk reads are fresh and writes refused whole, until there is."""
     disk = tmp_path / "disk"
