@@ -23,6 +23,7 @@ from app.store.database import OPEN_TIMEOUT, WRITE_TIMEOUT, Database, Restored
 from app.store.documents import read_key, read_model
 from app.store.first_key import add_first_key, add_given_key
 from app.store.lock import Bell, is_at_rest
+from app.store.places import Places
 from app.store.schema import HEAD, check_oldest, check_program, schema_number, upgrade
 from app.store.sqlite import SQLite
 from app.store.tables import catalogue, changes, keys, models
@@ -74,6 +75,7 @@ class Store:
     def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
         self._settings = settings
         self._clock = clock
+        self._places = Places(max(1, settings.threads - 1))
         self._opening = threading.Lock()
         self._opened: Hashable | None = None
         self._opener = 0
@@ -315,6 +317,7 @@ class Store:
         deadline = time.monotonic() + WRITE_TIMEOUT
         self.open()
         with (
+            self._places.taken(),
             self._database.outages(),
             self._database.turn(deadline),
             self._transaction(deadline, actor=actor, now=now) as transaction,

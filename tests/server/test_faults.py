@@ -74,14 +74,20 @@ class Writer:
         self.server = server
         self.key = server.admin_key
         self.written = {"kept"}
+        #: Entries of which nobody said what became of them.
+        self.unanswered = set()
         self._numbers = itertools.count()
         assert server.admin("POST", "/admin/models", {"id": "kept"}).status == 201
 
     def __call__(self, connection=None):
-        """Write one entry and return the status: 201, or within its time 503."""
+        """Write one entry and return the status: 201, within its time 503, or None."""
         body = {"id": f"m{next(self._numbers)}", "description": "x" * 2000}
         began = time.monotonic()
-        answer = self.server("POST", "/admin/models", body, self.key, connection)
+        try:
+            answer = self.server("POST", "/admin/models", body, self.key, connection)
+        except (OSError, http.client.HTTPException):
+            self.unanswered.add(body["id"])
+            return None
         assert time.monotonic() - began < REFUSED
         if answer.status == 201:
             self.written.add(body["id"])
@@ -91,9 +97,9 @@ class Writer:
         return answer.status
 
     def check(self):
-        """Fail unless all that was answered with 201 is stored, and nothing else."""
+        """Fail unless all that was answered with 201 is stored, and nothing that was refused."""
         store = Store(Settings(instance_path=self.server.instance), time.time)
-        assert self.written == {model.id for model in store.load().models}
+        assert self.written == {model.id for model in store.load().models} - self.unanswered
         check_log(store)
         store.close()
 
@@ -218,6 +224,22 @@ def test_a_lock_of_another_process_is_waited_for_and_no_longer(serve):
     check_no_500(server)
 
 
+def test_waiting_writers_leave_a_thread_to_readers(serve):
+    """However many writers wait for a lock, reads are answered, and surplus writes at once."""
+    server = serve(WEB_CONCURRENCY="1")
+    write = Writer(server)
+    with ThreadPoolExecutor(16) as clients, locked(server):
+        writing = [clients.submit(write) for _ in range(16)]
+        wait_until(lambda: sum(each.done() for each in writing) == 13)
+        assert 200 == server("GET", "/v1/models").status
+        assert 3 == sum(not each.done() for each in writing)
+        assert [503] * 16 == [each.result() for each in writing]
+    wait_until(lambda: write() == 201, RECOVERED)
+
+    write.check()
+    check_no_500(server)
+
+
 def test_a_disk_that_is_really_full(serve, tmp_path):
     """With no byte left on the disk reads are fresh and writes refused whole, until there is."""
     disk = tmp_path / "disk"
@@ -293,6 +315,45 @@ def test_a_stopped_worker_is_replaced(serve):
                 answered.append(server("GET", "/v1/models/kept", connection=connection).status)
 
     assert [200] == answered
+    write.check()
+    check_no_500(server)
+
+
+def stop_a_writer(server):
+    """Stop the worker that holds the writers' lock and return its process id, or None."""
+    inode = (server.instance / "roster.db.lock").stat().st_ino
+    for worker in server.workers():
+        os.kill(worker, signal.SIGSTOP)
+        stats = Path(f"/proc/{worker}/task").glob("*/stat")
+        wait_until(lambda stats=list(stats): all(") T " in stat.read_text() for stat in stats))
+        if re.search(rf"FLOCK .* {worker} \w+:\w+:{inode} ", Path("/proc/locks").read_text()):
+            return worker
+        os.kill(worker, signal.SIGCONT)
+    return None
+
+
+def test_a_worker_stopped_in_the_middle_of_a_write_holds_up_writers_alone(serve):
+    """Others wait for its lock until gunicorn replaces it; who reads notices nothing."""
+    server = serve(GUNICORN_CMD_ARGS="--timeout 2")
+    write = Writer(server)
+    stop = threading.Event()
+
+    def write_on():
+        while not stop.is_set():
+            write()
+
+    with ThreadPoolExecutor(2) as clients:
+        writing = [clients.submit(write_on) for _ in range(2)]
+        found = []
+        wait_until(lambda: found.append(stop_a_writer(server)) or found[-1] is not None)
+        stopped = found[-1]
+        with reading(server):
+            wait_until(lambda: stopped not in server.workers(), RECOVERED)
+            wait_until(lambda: write() == 201, RECOVERED)
+        stop.set()
+        assert [None, None] == [each.result() for each in writing]
+
+    assert len(write.unanswered) <= 2
     write.check()
     check_no_500(server)
 
