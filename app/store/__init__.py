@@ -1,1 +1,1 @@
-"""The only place that speaks SQL: SQLAlchemy Core on one SQLite file."""
+"""The only place that speaks SQL: SQLAlchemy Core on SQLite or PostgreSQL."""

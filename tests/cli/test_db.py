@@ -78,6 +78,7 @@ def test_short_path(
     assert "instance/roster.db has schema 2.\n" == run("db", "upgrade").stdout
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_status(run: Callable[..., Result], store: Store) -> None:
     """The status says where the database is and what is in it."""
     run("models", "add", "x")
