@@ -3,12 +3,10 @@
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 
@@ -16,7 +14,6 @@ import pytest
 
 from app.catalog.keys import mint
 
-ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0  # seconds
 
 pytestmark = pytest.mark.needs("nginx", "nginx")
@@ -118,31 +115,7 @@ def test_twenty_reloads_lose_nothing(nginx, own_gunicorn):
     load.check()
 
 
-@contextmanager
-def activated(listener, folder):
-    """Run a gunicorn on a socket that was opened for it, as systemd starts one."""
-    environ = {name: v for name, v in os.environ.items() if not name.startswith("ROSTER_")}
-    gunicorn = Path(sys.executable).with_name("gunicorn")
-    become = f"exec 3<&{listener.fileno()}; LISTEN_PID=$$ LISTEN_FDS=1 exec {gunicorn}"
-    with (folder / "out").open("ab") as out, (folder / "err").open("ab") as err:
-        started = out.tell()
-        process = subprocess.Popen(
-            ["bash", "-c", become],
-            cwd=ROOT,
-            env={**environ, "ROSTER_INSTANCE_PATH": str(folder)},
-            pass_fds=[listener.fileno()],
-            stdout=out,
-            stderr=err,
-        )
-    try:
-        until(lambda: "Roster " in (folder / "out").read_text()[started:])
-        yield process
-    finally:
-        process.terminate()
-        process.wait(PATIENCE)
-
-
-def test_restarts_lose_nothing_when_systemd_holds_the_socket(nginx, tmp_path):
+def test_restarts_lose_nothing_when_systemd_holds_the_socket(nginx, activated, tmp_path):
     """Requests wait in the socket while one release goes and the next one comes."""
     folder = tmp_path / "data"
     folder.mkdir()
