@@ -7,7 +7,7 @@ import socket
 import ssl
 import subprocess
 import time
-from http.client import HTTPSConnection
+from http.client import HTTPResponse, HTTPSConnection
 
 import openai
 import pytest
@@ -119,6 +119,18 @@ def test_a_request_line_that_is_not_read_to_its_end_is_refused(nginx, tmp_path):
     check(400, "openai", site("GET", "/v1/models/%zz", anthropic_version="1"))
     check(400, "openai", site("get", "/v1/models"))
     check(414, "openai", site("GET", f"/v1/models/{'x' * 9_000}", anthropic_version="1"))
+
+
+def test_a_body_that_is_announced_and_never_comes_is_a_413(nginx, tmp_path):
+    """Also where the client has closed its side before nginx could discard the body."""
+    site = nginx(tmp_path / "nobody")
+    with socket.create_connection(("127.0.0.1", site.port), PATIENCE) as client:
+        client.sendall(b"POST /api/show HTTP/1.1\r\nHost: x\r\nContent-Length: 99999\r\n\r\n{}")
+        client.shutdown(socket.SHUT_WR)
+        response = HTTPResponse(client)
+        response.begin()
+
+        assert (413, {"error": SENTENCES[413]}) == (response.status, json.loads(response.read()))
 
 
 @every_dialect
