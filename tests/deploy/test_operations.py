@@ -4,6 +4,7 @@ import os
 import re
 import socket
 import subprocess
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -28,7 +29,7 @@ class Host:
     """A host of which /etc, /opt, /run, /usr/local and /var lie below a folder.
 
     Commands run in bash for real, but for those that want root or a service manager: `systemctl`
-    is noted down, and carried out here when the block is over.
+    writes down what it was told, and waits until that is carried out here.
     """
 
     def __init__(self, root, nginx, serve):
@@ -43,7 +44,8 @@ class Host:
             (root / folder).mkdir(parents=True)
         self.shim("sudo", 'exec "$@"')
         self.shim("apt-get", "true")
-        self.shim("systemctl", f'echo "$@" >> {root}/systemctl')
+        told = root / "systemctl"
+        self.shim("systemctl", f'echo "$@" > {told}\nwhile [ -e {told} ]; do sleep 0.02; done')
         self.shim("nginx", "true")
 
     def shim(self, name, script):
@@ -66,35 +68,41 @@ class Host:
             r"git ls-files -co --exclude-standard | tar -cT- --transform 's,^,\1,'",
             block,
         )
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", self.here(block)],
-            cwd=ROOT,
-            env={**os.environ, **self.environ, "PIP_NO_COMPILE": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert 0 == done.returncode, f"{block}\n{done.stdout}"
-        self.carry_out()
-        return done.stdout
+        output, told = self.root / "output", self.root / "systemctl"
+        with output.open("wb") as file:
+            bash = subprocess.Popen(
+                ["bash", "-euo", "pipefail", "-c", self.here(block)],
+                cwd=ROOT,
+                env={**os.environ, **self.environ, "PIP_NO_COMPILE": "1"},
+                stdout=file,
+                stderr=file,
+            )
+            try:
+                while bash.poll() is None:
+                    if told.exists() and (line := told.read_text()).endswith("\n"):
+                        self.carry_out(line.strip())
+                        told.unlink()
+                    time.sleep(0.01)
+            finally:
+                told.unlink(missing_ok=True)
+                bash.wait()
+        assert 0 == bash.returncode, f"{block}\n{output.read_text()}"
+        return output.read_text()
 
-    def carry_out(self):
+    def carry_out(self, line):
         """Do what `systemctl` was told."""
         command = self.root / "usr/local/sbin/roster"
         if command.exists() and str(self.root) not in command.read_text():
             command.write_text(self.here(command.read_text()))
-        told = self.root / "systemctl"
-        for line in told.read_text().splitlines() if told.exists() else ():
-            if line.startswith(("enable --now roster", "start roster", "restart roster")):
-                self.serve(self.root / "opt/roster/current")
-            elif line.startswith("stop roster"):
-                self.serve(None)
-            elif line == "reload nginx":
-                site = self.root / "etc/nginx/sites-enabled/roster.conf"
-                self.url = self.start_nginx(site.read_text()).url
-        told.unlink(missing_ok=True)
+        if line.startswith(("enable --now roster", "start roster", "restart roster")):
+            self.serve(self.root / "opt/roster/current")
+        elif line.startswith("stop roster"):
+            self.serve(None)
+        elif line == "reload nginx":
+            site = self.root / "etc/nginx/sites-enabled/roster.conf"
+            self.url = self.start_nginx(site.read_text()).url
+        else:
+            assert line == "daemon-reload"
 
 
 @pytest.fixture
