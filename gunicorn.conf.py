@@ -8,13 +8,16 @@ imported, anew at each HUP, and the store is prepared in a child process.
 import contextlib
 import errno
 import gc
+import json
 import multiprocessing
 import os
 import runpy
 import sys
 import time
+from http import HTTPStatus
 from pathlib import Path
 
+from gunicorn import util
 from gunicorn.glogging import Logger
 from gunicorn.workers.gthread import ThreadWorker
 
@@ -69,6 +72,32 @@ class PatientWorker(ThreadWorker):
                 self.log.warning("File descriptors are free again.")
             self.short = False
 
+
+def _refuse(connection, status, reason, _message):
+    """Answer in OpenAI's words what the parser does not understand, or a worker's end cut off.
+
+    gunicorn would answer in HTML. Whose client it is, nobody knows before the request is read.
+    """
+    ours = status == HTTPStatus.INTERNAL_SERVER_ERROR
+    error = {
+        "message": f"{reason}.",
+        "type": "server_error" if ours else "invalid_request_error",
+        "param": None,
+        "code": None if ours else "invalid_request",
+    }
+    body = json.dumps({"error": error}, separators=(",", ":"))
+    head = (
+        f"HTTP/1.1 {status} {reason}",
+        "Connection: close",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        "Cache-Control: private, no-cache",
+        "X-Content-Type-Options: nosniff",
+    )
+    util.write_nonblock(connection, "\r\n".join((*head, "", body)).encode())
+
+
+util.write_error = _refuse
 
 wsgi_app = "wsgi:app"
 bind = settings.bind

@@ -17,13 +17,15 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SITE = (ROOT / "deploy" / "nginx" / "roster.conf").read_text()
+GUNICORN = Path(sys.executable).with_name("gunicorn")
 PATIENCE = 30.0  # seconds
 
 
 @contextmanager
 def running(command, **options):
     """Run a server, and end it by its own process id."""
-    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, **options)
+    options = {"cwd": ROOT, "start_new_session": True, **options}
+    process = subprocess.Popen(command, **options)
     try:
         yield process
     finally:
@@ -31,39 +33,78 @@ def running(command, **options):
         process.wait(PATIENCE)
 
 
-@pytest.fixture(scope="module")
-def gunicorn(tmp_path_factory):
-    """Return the folder of a running gunicorn: s, its socket, and out, its access lines."""
-    folder = tmp_path_factory.mktemp("g")
+@contextmanager
+def gunicorn_in(folder, command=(GUNICORN,), **options):
+    """Run a gunicorn in a folder: s, its socket, pid, err, and out, its access lines."""
     inherited = {name: v for name, v in os.environ.items() if not name.startswith("ROSTER_")}
     given = {"ROSTER_INSTANCE_PATH": str(folder), "ROSTER_BIND": f"unix:{folder}/s"}
-    command = [Path(sys.executable).with_name("gunicorn")]
+    options["env"] = inherited | given | options.pop("environ", {})
     with (
-        (folder / "out").open("wb") as out,
-        (folder / "err").open("wb") as err,
-        running(command, stdout=out, stderr=err, env=inherited | given) as process,
+        (folder / "out").open("ab") as out,
+        (folder / "err").open("ab") as err,
+        running(command, stdout=out, stderr=err, **options) as process,
     ):
-        deadline = time.monotonic() + PATIENCE
-        while b"Roster " not in (folder / "out").read_bytes():  # printed when it listens
+        before, deadline = out.tell(), time.monotonic() + PATIENCE
+        while b"Roster " not in (folder / "out").read_bytes()[before:]:  # printed when it listens
             assert process.poll() is None, (folder / "err").read_text()
             assert time.monotonic() < deadline
             time.sleep(0.01)
+        (folder / "pid").write_text(str(process.pid))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def gunicorn(tmp_path_factory):
+    """Return the folder of a gunicorn that the tests of a file share."""
+    with gunicorn_in(tmp_path_factory.mktemp("g")) as folder:
         yield folder
 
 
 @pytest.fixture
-def direct(gunicorn, site_at):
-    """The application itself, with a list long enough to be compressed."""
+def own_gunicorn(tmp_path_factory):
+    """Return the folder of a gunicorn that a test has for itself."""
+    with gunicorn_in(tmp_path_factory.mktemp("g")) as folder:
+        yield folder
 
-    class Direct(site_at):
+
+@pytest.fixture
+def activated():
+    """Return what runs a gunicorn on a socket that was opened for it, as systemd starts one."""
+
+    @contextmanager
+    def run(listener, folder, release=None, **environ):
+        gunicorn = GUNICORN if release is None else release / ".venv" / "bin" / "gunicorn"
+        become = f"exec 3<&{listener.fileno()}; LISTEN_PID=$$ LISTEN_FDS=1 exec {gunicorn}"
+        options = {"cwd": release or ROOT, "pass_fds": [listener.fileno()], "environ": environ}
+        with gunicorn_in(folder, ["bash", "-c", become], **options):
+            yield
+
+    return run
+
+
+@pytest.fixture
+def at_socket(site_at):
+    """Return what makes a client of whatever answers on a Unix socket."""
+
+    class AtSocket(site_at):
+        def __init__(self, path):
+            super().__init__(None)
+            self.path = path
+
         def connect(self):
             connection = super().connect()
             connection.sock = socket.socket(socket.AF_UNIX)
             connection.sock.settimeout(PATIENCE)
-            connection.sock.connect(str(gunicorn / "s"))
+            connection.sock.connect(str(self.path))
             return connection
 
-    site = Direct(None)
+    return AtSocket
+
+
+@pytest.fixture
+def direct(gunicorn, at_socket):
+    """The application itself, with a list long enough to be compressed."""
+    site = at_socket(gunicorn / "s")
     site.admin_key = (gunicorn / "admin-key").read_text().strip()
     for model_id in ("acme%2Fcoder%20x", *"abcdefgh"):
         assert site("PUT", f"/admin/models/{model_id}", {}, site.admin_key).status in (200, 201)
@@ -72,19 +113,25 @@ def direct(gunicorn, site_at):
 
 @pytest.fixture
 def nginx(tmp_path, site_at):
-    """Start nginx with the shipped site in settings as unkind as an operator's may be."""
+    """Start nginx with the shipped site in settings as unkind as an operator's may be.
+
+    Its limit is out of the way, unless `changes` bring one; they are texts of the site and what
+    stands in their place. A page of the documentation may bring another `text`.
+    """
     with ExitStack() as stack:
 
-        def start(upstream, *, micro_cache):
+        def start(upstream, *, micro_cache="off", changes=None, text=SITE):
             with socket.socket() as probe:
                 probe.bind(("127.0.0.1", 0))
                 port = probe.getsockname()[1]
-            text = SITE
             for shipped, here in {
                 "unix:/run/roster/roster.sock;": f"unix:{upstream};",
                 "listen 80;": f"listen 127.0.0.1:{port};",
                 "proxy_cache_path /run/nginx-roster ": f"proxy_cache_path {tmp_path}/cache ",
                 "set $roster_micro_cache off;": f"set $roster_micro_cache {micro_cache};",
+                "error_log /var/log/nginx/error.log ": f"error_log {tmp_path}/errors ",
+                "access_log /var/log/nginx/roster-refusals.log": f"access_log {tmp_path}/refusals",
+                **(changes or {"rate=300r/s": "rate=1000000r/s"}),
             }.items():
                 assert 1 == text.count(shipped), shipped
                 text = text.replace(shipped, here)

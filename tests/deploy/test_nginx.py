@@ -211,7 +211,9 @@ def test_metrics_are_closed(echo):
 def test_the_application_sees_only_what_it_should(echo):
     """No hop-by-hop header, no header that moves a route or that the cache key did not see."""
     odd = {"Connection": "x", "TE": "trailers", "Keep-Alive": "1", "Upgrade": "h2c"}
-    forged = {"SCRIPT_NAME": "/x", "PATH_INFO": "/x", "X_Api_Key": "x"}
+    forged = {"SCRIPT_NAME": "/x", "PATH_INFO": "/x", "X_Api_Key": "x", "Forwarded": "for=9.9.9.9"}
+    for name in ("For", "Proto", "Host", "Port", "Prefix", "Protocol", "Ssl"):
+        forged[f"X-Forwarded-{name}"] = "forged"
     empty = {"Anthropic-Version": "", "X-Goog-Api-Key": "", "X-Goog-Api-Client": ""}
     connection = echo.connect()
     connection.request(
@@ -222,7 +224,13 @@ def test_the_application_sees_only_what_it_should(echo):
     connection.close()
 
     assert seen.pop("x-request-id") == answer.headers["x-request-id"]
-    assert {"host": "127.0.0.1", "accept-encoding": "gzip"} == seen
+    assert {
+        "host": "127.0.0.1",
+        "accept-encoding": "gzip",
+        "x-forwarded-for": "127.0.0.1",
+        "x-forwarded-proto": "http",
+        "x-forwarded-host": "127.0.0.1",
+    } == seen
     assert ["GET /v1/models/a%2Fb HTTP/1.1"] == echo.behind.seen
 
 

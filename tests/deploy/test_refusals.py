@@ -1,0 +1,325 @@
+"""What the shipped site refuses by itself, in the words of the caller's dialect."""
+
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import time
+from http.client import HTTPResponse, HTTPSConnection
+
+import openai
+import pytest
+
+PATIENCE = 30.0  # seconds
+DIALECTS = {
+    "openai": ("/v1/models", {}),
+    "anthropic": ("/v1/models", {"anthropic_version": "2023-06-01"}),
+    "gemini": ("/v1beta/models", {}),
+    "ollama": ("/api/tags", {}),
+}
+#: How a refusal is provoked: method, what follows the path, body, headers.
+PROVOKED = {
+    400: ("GET", "", None, {"bad name": "x"}),
+    405: ("TRACE", "", None, {}),
+    413: ("POST", "", "x" * 70_000, {}),
+    431: ("GET", "", None, {"x_long": "x" * 9_000}),
+}
+SENTENCES = {
+    400: "This is not an HTTP request that can be understood.",
+    405: "This method is not allowed.",
+    413: "The body is too long.",
+    414: "The URL is too long.",
+    429: "Too many requests from this address: try again in a second.",
+    431: "The headers are too long or too many.",
+    502: "Roster cannot be reached: try again in a second.",
+    504: "Roster did not answer in time: a change may have been made all the same.",
+}
+#: Type and code of OpenAI, type of Anthropic, status of Gemini.
+WORDS = {
+    400: ("invalid_request_error", "invalid_request", "invalid_request_error", "INVALID_ARGUMENT"),
+    405: (
+        "invalid_request_error",
+        "method_not_allowed",
+        "invalid_request_error",
+        "INVALID_ARGUMENT",
+    ),
+    413: (
+        "invalid_request_error",
+        "request_too_large",
+        "invalid_request_error",
+        "INVALID_ARGUMENT",
+    ),
+    414: ("invalid_request_error", "invalid_request", "invalid_request_error", "INVALID_ARGUMENT"),
+    429: ("requests", "rate_limit_exceeded", "rate_limit_error", "RESOURCE_EXHAUSTED"),
+    431: ("invalid_request_error", "invalid_request", "invalid_request_error", "INVALID_ARGUMENT"),
+    502: ("server_error", "unavailable", "api_error", "UNAVAILABLE"),
+    504: ("server_error", "unavailable", "api_error", "DEADLINE_EXCEEDED"),
+}
+
+pytestmark = pytest.mark.needs("nginx", "nginx")
+every_dialect = pytest.mark.parametrize("dialect", DIALECTS)
+
+
+def refusal(status, dialect, request_id):
+    """Return the whole body of a refusal."""
+    message = SENTENCES[status]
+    kind, code, anthropic, gemini = WORDS[status]
+    return {
+        "openai": {"error": {"message": message, "type": kind, "param": None, "code": code}},
+        "anthropic": {
+            "type": "error",
+            "error": {"type": anthropic, "message": message},
+            "request_id": request_id,
+        },
+        "gemini": {"error": {"code": status, "message": message, "status": gemini}},
+        "ollama": {"error": message},
+    }[dialect]
+
+
+def check(status, dialect, answer):
+    """Fail unless `answer` is the refusal with everything that belongs to it."""
+    headers = answer.headers
+    [request_id] = {*headers.get_all("x-request-id"), *headers.get_all("request-id")}
+
+    assert (status, refusal(status, dialect, request_id)) == (answer.status, answer.json)
+    assert ["application/json"] == headers.get_all("Content-Type")
+    assert ["nosniff"] == headers.get_all("X-Content-Type-Options")
+    assert ["private, no-cache"] == headers.get_all("Cache-Control")
+    assert ("1" if status in (429, 502, 504) else None) == headers["Retry-After"]
+    assert (status == 405) == ("Allow" in headers)
+
+
+@pytest.fixture
+def silent(tmp_path):
+    """Return the socket of an application that takes connections and never answers."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+        yield tmp_path / "s"
+
+
+@every_dialect
+def test_a_refusal_is_in_the_callers_dialect(nginx, tmp_path, dialect):
+    """Whatever nginx does not take, and an application that is not there."""
+    site = nginx(tmp_path / "nobody")
+    path, headers = DIALECTS[dialect]
+    for status, (method, suffix, body, more) in PROVOKED.items():
+        answer = site(method, path + suffix, body, **headers, **more)
+        check(status, dialect, answer)
+
+    check(502, dialect, site("GET", path, **headers))
+
+
+def test_a_request_line_that_is_not_read_to_its_end_is_refused(nginx, tmp_path):
+    """In OpenAI's words: the headers that would say otherwise are not read any more."""
+    site = nginx(tmp_path / "nobody")
+
+    check(400, "openai", site("GET", "/v1/models/%zz", anthropic_version="1"))
+    check(400, "openai", site("get", "/v1/models"))
+    check(414, "openai", site("GET", f"/v1/models/{'x' * 9_000}", anthropic_version="1"))
+
+
+def test_a_body_that_is_announced_and_never_comes_is_a_413(nginx, tmp_path):
+    """Also where the client has closed its side before nginx could discard the body."""
+    site = nginx(tmp_path / "nobody")
+    with socket.create_connection(("127.0.0.1", site.port), PATIENCE) as client:
+        client.sendall(b"POST /api/show HTTP/1.1\r\nHost: x\r\nContent-Length: 99999\r\n\r\n{}")
+        client.shutdown(socket.SHUT_WR)
+        response = HTTPResponse(client)
+        response.begin()
+
+        assert (413, {"error": SENTENCES[413]}) == (response.status, json.loads(response.read()))
+
+
+@every_dialect
+def test_a_silent_application_is_a_504(nginx, silent, dialect):
+    """After the time that the site gives it."""
+    site = nginx(silent, changes={"proxy_read_timeout 35s": "proxy_read_timeout 1s"})
+    path, headers = DIALECTS[dialect]
+
+    check(504, dialect, site("GET", path, **headers))
+
+
+@every_dialect
+def test_too_many_requests_of_one_address_are_429(nginx, tmp_path, dialect):
+    """Those beyond the burst, until time has passed."""
+    few = {"rate=300r/s": "rate=1r/m", "burst=600": "burst=2"}
+    site = nginx(tmp_path / "nobody", changes=few)
+    path, headers = DIALECTS[dialect]
+    statuses = [site("GET", path, **headers).status for _ in range(3)]
+
+    assert [502, 502, 502] == statuses
+    check(429, dialect, site("GET", path, **headers))
+
+
+def test_too_many_open_requests_of_one_address_are_429(nginx, silent):
+    """Slow ones that are under way count, and idle connections do not."""
+    changes = {"limit_conn roster_open 256": "limit_conn roster_open 2"}
+    site = nginx(silent, changes=changes)
+    idle = [site.connect() for _ in range(3)]
+    for connection in idle:
+        connection.connect()
+    for connection in idle[:2]:
+        connection.request("GET", "/v1/models")
+
+    deadline = time.monotonic() + PATIENCE
+    idle[2].timeout = 0.1
+    while (answer := _answered(site, idle[2])) is None:
+        assert time.monotonic() < deadline
+    check(429, "openai", answer)
+    for connection in idle:
+        connection.close()
+
+
+def _answered(site, connection):
+    """Return the answer, or nothing where the request was let through to the silent one."""
+    connection.close()
+    try:
+        return site("GET", "/v1/models", connection=connection)
+    except TimeoutError:
+        return None
+
+
+def test_a_whole_office_may_start_at_once(nginx, gunicorn):
+    """600 requests of one address, as fast as they can be made, are answered as shipped."""
+    site = nginx(gunicorn / "s", changes={"rate=300r/s": "rate=300r/s"})
+    connection = site.connect()
+    statuses = {site("GET", "/v1/models", connection=connection).status for _ in range(600)}
+    connection.close()
+
+    assert {200} == statuses
+
+
+@pytest.mark.parametrize(
+    ("dialect", "path", "headers"),
+    [
+        ("gemini", "/v1/models", {"x_goog_api_key": "x"}),
+        ("gemini", "/v1/models", {"x_goog_api_client": "genai/3"}),
+        ("gemini", "/v1/models?alt=json&key=x", {}),
+        ("openai", "/v1/models?monkey=x", {}),
+        ("openai", "/v1/models?key=x", {"authorization": "Bearer x"}),
+        ("anthropic", "/v1/models", {"anthropic_version": "1", "x_goog_api_key": "x"}),
+        ("anthropic", "/unknown", {"anthropic_version": "1"}),
+        ("gemini", "/v1beta/models/x", {"anthropic_version": "1"}),
+        ("ollama", "/api/tags?key=x", {"x_goog_api_key": "x"}),
+        ("openai", "/healthz", {"anthropic_version": "1"}),
+        ("openai", "/?x", {"anthropic_version": "1"}),
+        ("openai", "/openapi.json", {"x_goog_api_key": "x"}),
+    ],
+)
+def test_the_dialect_is_chosen_as_the_application_does(nginx, tmp_path, dialect, path, headers):
+    """By the rules of the contract, in their order."""
+    check(502, dialect, nginx(tmp_path / "nobody")("GET", path, **headers))
+
+
+def test_a_refusal_of_the_administration_is_never_stored(nginx, tmp_path):
+    """In OpenAI's envelope, whatever the headers say."""
+    answer = nginx(tmp_path / "nobody")("GET", "/admin/models", anthropic_version="1")
+
+    assert (502, "no-store") == (answer.status, answer.headers["Cache-Control"])
+    assert "unavailable" == answer.json["error"]["code"]
+
+
+def test_what_gunicorn_refuses_is_json_too(nginx, gunicorn, direct):
+    """Also without nginx: too many headers, a method of two letters, a control character."""
+    for site in (nginx(gunicorn / "s"), direct):
+        for method, headers, status in (
+            ("GET", {f"x_{number}": "x" for number in range(120)}, 431),
+            ("AB", {}, 400),
+            ("GET", {"x": "\x01"}, 400),
+        ):
+            answer = site(method, "/v1/models", **headers)
+
+            assert (status, "invalid_request") == (answer.status, answer.json["error"]["code"])
+            assert "application/json" == answer.headers["Content-Type"]
+            assert "nosniff" == answer.headers["X-Content-Type-Options"]
+
+
+def test_a_refusal_leaves_a_line_without_a_key(nginx, tmp_path):
+    """One line of JSON; the key that stood in the request is in no log of nginx."""
+    few = {"rate=300r/s": "rate=1r/m", "burst=600": "burst=1"}
+    site = nginx(tmp_path / "nobody", changes=few)
+    statuses = [site("GET", "/v1beta/models?key=secret-key").status for _ in range(3)]
+    deadline = time.monotonic() + PATIENCE
+    while len(lines := (tmp_path / "refusals").read_text().splitlines()) < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+    # The two processes of nginx write when each of them likes.
+    assert [429, 502, 502] == sorted(json.loads(line)["status"] for line in lines)
+    assert [502, 502, 429] == statuses
+    assert {"gemini"} == {json.loads(line)["dialect"] for line in lines}
+    for log in ("refusals", "errors", "log"):
+        assert "secret-key" not in (tmp_path / log).read_text()
+
+
+def test_tls_is_two_lines_away(nginx, gunicorn, tmp_path, site_at):
+    """With the lines that are comments as shipped; plain HTTP on that port is a JSON 400."""
+    certificate, key = tmp_path / "fullchain.pem", tmp_path / "key.pem"
+    options = (
+        "-x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=localhost"
+    )
+    subprocess.run(
+        ["openssl", "req", *options.split(), "-keyout", key, "-out", certificate],
+        check=True,
+        capture_output=True,
+    )
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    nginx(
+        gunicorn / "s",
+        changes={
+            "# listen 443 ssl;": f"listen 127.0.0.1:{port} ssl;",
+            "# ssl_certificate /etc/ssl/roster/fullchain.pem;": f"ssl_certificate {certificate};",
+            "# ssl_certificate_key /etc/ssl/roster/key.pem;": f"ssl_certificate_key {key};",
+            "# ssl_protocols": "ssl_protocols",
+        },
+    )
+    trusting = ssl.create_default_context(cafile=certificate)
+    trusting.check_hostname = False
+    connection = HTTPSConnection("127.0.0.1", port, timeout=PATIENCE, context=trusting)
+
+    assert 200 == site_at(port)("GET", "/v1/models", connection=connection).status
+    connection.close()
+    check(400, "openai", site_at(port)("GET", "/v1/models"))
+
+
+def asked_by_openai(site):
+    """Return what OpenAI's own client makes of the list."""
+    with (
+        openai.OpenAI(api_key="x", base_url=f"{site.url}/v1", max_retries=0) as client,
+        pytest.raises(openai.APIStatusError) as raised,
+    ):
+        client.models.list()
+    return raised.value
+
+
+def test_openai_knows_the_429_of_the_site(nginx, tmp_path):
+    """It is its RateLimitError with our sentence."""
+    site = nginx(tmp_path / "nobody", changes={"rate=300r/s": "rate=1r/m", "burst=600 ": ""})
+    site("GET", "/v1/models")
+    error = asked_by_openai(site)
+
+    assert isinstance(error, openai.RateLimitError)
+    assert (SENTENCES[429], "rate_limit_exceeded") == (error.body["message"], error.code)
+    assert "1" == error.response.headers["Retry-After"]
+
+
+def test_openai_knows_the_503_of_the_application(nginx, own_gunicorn, at_socket):
+    """A worker that never saw the database says so itself, through nginx as without it."""
+    site = nginx(own_gunicorn / "s")
+    (own_gunicorn / "roster.db").rename(own_gunicorn / "elsewhere")
+    os.kill(int((own_gunicorn / "pid").read_text()), signal.SIGHUP)
+    deadline = time.monotonic() + PATIENCE
+    while site("GET", "/v1/models").status == 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    error = asked_by_openai(site)
+    sentence = at_socket(own_gunicorn / "s")("GET", "/v1/models").json["error"]["message"]
+
+    assert (openai.InternalServerError, 503) == (type(error), error.status_code)
+    assert (sentence, "unavailable") == (error.body["message"], error.code)
+    assert "1" == error.response.headers["Retry-After"]
