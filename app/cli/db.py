@@ -124,7 +124,7 @@ def copy(url: str, *, as_json: bool) -> None:
     stays behind. Then start them with URL as ROSTER_DATABASE_URL. A password may be left out of
     URL, for PGPASSWORD or the file that PGPASSFILE names.
 
-    Example: flask db copy postgresql://roster@db.example.com/roster
+    Example: flask db copy postgresql:///roster
     """
     try:
         parse_database_url(url)
