@@ -216,10 +216,12 @@ def test_the_dialect_is_chosen_as_the_application_does(nginx, tmp_path, dialect,
 
 def test_a_refusal_of_the_administration_is_never_stored(nginx, tmp_path):
     """In OpenAI's envelope, whatever the headers say."""
-    answer = nginx(tmp_path / "nobody")("GET", "/admin/models", anthropic_version="1")
+    site = nginx(tmp_path / "nobody")
+    for path in ("/admin/models", "/admin/models?q=x", "/admin", "/admin?x"):
+        answer = site("GET", path, anthropic_version="1")
 
-    assert (502, "no-store") == (answer.status, answer.headers["Cache-Control"])
-    assert "unavailable" == answer.json["error"]["code"]
+        assert (502, "no-store") == (answer.status, answer.headers["Cache-Control"])
+        assert "unavailable" == answer.json["error"]["code"]
 
 
 def test_what_gunicorn_refuses_is_json_too(nginx, gunicorn, direct):
