@@ -55,8 +55,8 @@ def gunicorn_in(folder, command=(GUNICORN,), **options):
 
 @pytest.fixture(scope="module")
 def gunicorn(tmp_path_factory):
-    """Return the folder of a gunicorn that the tests of a file share."""
-    with gunicorn_in(tmp_path_factory.mktemp("g")) as folder:
+    """Return the folder of a gunicorn that the tests of a file share; it has one worker."""
+    with gunicorn_in(tmp_path_factory.mktemp("g"), environ={"WEB_CONCURRENCY": "1"}) as folder:
         yield folder
 
 
@@ -170,15 +170,31 @@ def site(request, nginx, gunicorn, direct):
 
 
 @pytest.fixture
-def reached(gunicorn, site):
+def heard(gunicorn, direct):
+    """Return what tells the access lines of the one worker by now, which come in order."""
+
+    def lines():
+        last = direct("GET", "/healthz").headers["x-request-id"]
+        deadline = time.monotonic() + PATIENCE
+        while last not in (text := (gunicorn / "out").read_text()):  # it comes a moment later
+            assert time.monotonic() < deadline, text
+            time.sleep(0.01)
+        told = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+        return [line for line in told if line["route"] != "/healthz"]
+
+    return lines
+
+
+@pytest.fixture
+def reached(heard, site):
     """Return what tells the statuses of the application's answers since it was last asked."""
-    seen = len((gunicorn / "out").read_text())
+    seen = len(heard())
 
     def since():
         nonlocal seen
-        new = (gunicorn / "out").read_text()[seen:]
+        new = heard()[seen:]
         seen += len(new)
-        return [json.loads(line)["status"] for line in new.splitlines()]
+        return [line["status"] for line in new]
 
     return since
 

@@ -171,7 +171,7 @@ def test_every_command_of_ours_is_there(app):
         assert (ROOT / name).exists(), name
 
 
-def test_the_metrics_are_open_on_this_host_alone(nginx, gunicorn, site_at):
+def test_the_metrics_are_open_on_this_host_alone(nginx, gunicorn, heard, site_at):
     """The lines of the page lead to the application, which knows no other way in."""
     [lines] = [block for language, block in BLOCKS if language == "nginx"]
     with socket.socket() as probe:
@@ -179,9 +179,9 @@ def test_the_metrics_are_open_on_this_host_alone(nginx, gunicorn, site_at):
         port = probe.getsockname()[1]
     text = (ROOT / "deploy/nginx/roster.conf").read_text()
     site = nginx(gunicorn / "s", text=text + lines.replace("9180", str(port)))
-    asked = (gunicorn / "out").read_text().count("\n")
+    asked = len(heard())
     site("GET", "/metrics")
-    assert asked == (gunicorn / "out").read_text().count("\n")
+    assert asked == len(heard())
 
     site_at(port)("GET", "/metrics")
-    assert asked + 1 == (gunicorn / "out").read_text().count("\n")
+    assert asked + 1 == len(heard())
