@@ -31,6 +31,9 @@ class Catalog:
         self._lock = threading.Lock()
         self._snapshot: Snapshot | None = None
         self._confirmed = monotonic()
+        #: How often an image was loaded or brought up to date, and how long that took together.
+        self.rebuilds = 0
+        self.rebuild_seconds = 0.0
         #: While reads are answered from the last image: why the store cannot be read.
         self.outage: str | None = None
 
@@ -62,6 +65,7 @@ class Catalog:
 
     def _follow(self, seen: Snapshot | None, revision: int) -> Snapshot:
         with self._lock:
+            started = self._monotonic()
             latest = self._snapshot
             if latest is None or (latest is seen and revision < latest.revision):
                 # The first image, or a database put back from a backup: its log says nothing
@@ -78,6 +82,8 @@ class Catalog:
                     else latest.apply(changes, now)
                 )
             self._snapshot = snapshot
+            self.rebuilds += 1
+            self.rebuild_seconds += self._monotonic() - started
             return snapshot
 
     def _turn(self, now: float) -> Snapshot:
