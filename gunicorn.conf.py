@@ -1,8 +1,8 @@
 """How gunicorn serves Roster: ``gunicorn`` with no argument reads this file.
 
 The master process must never import the application: what it holds, a HUP cannot replace. So
-the settings and the log format, two files of the standard library alone, are run here and not
-imported, anew at each HUP, and the store is prepared in a child process.
+the settings, the log format and the metrics' board, files of the standard library alone, are run
+here and not imported, anew at each HUP, and the store is prepared in a child process.
 """
 
 import contextlib
@@ -23,6 +23,7 @@ from gunicorn.workers.gthread import ThreadWorker
 
 _APP = Path(__file__).parent / "app"
 _logs = runpy.run_path(str(_APP / "logs.py"))
+_board = runpy.run_path(str(_APP / "metrics" / "board.py"))
 _settings = runpy.run_path(str(_APP / "settings.py"))
 
 try:
@@ -151,8 +152,22 @@ def when_ready(server):
     sys.stdout.flush()
 
 
+def pre_fork(server, worker):
+    """Give a worker a page of the memory that all workers count in."""
+    if not hasattr(server, "roster_memory"):
+        server.roster_memory = _board["new_memory"]()
+    worker.roster_memory = server.roster_memory
+    worker.roster_page = _board["Board"](server.roster_memory).take()
+
+
+def child_exit(server, worker):
+    """Leave the page of a worker that has ended to the next one, which counts on from there."""
+    if worker.roster_page is not None:
+        _board["Board"](server.roster_memory).leave(worker.roster_page)
+
+
 def post_worker_init(worker):
-    """Load the first image before the first request; without the store, go on without."""
+    """Load the first image before the first request, if the store is there, and join the count."""
     from app.catalog.errors import StoreUnavailable  # noqa: PLC0415 - in the worker only
     from app.services import services  # noqa: PLC0415
 
@@ -160,5 +175,9 @@ def post_worker_init(worker):
     # What is wrong is in the log; every request tries again and says 503 until it succeeds.
     with worker.wsgi.app_context(), contextlib.suppress(StoreUnavailable):
         services().warm_up()
+    with worker.wsgi.app_context():
+        metrics = services().metrics
+    if metrics is not None and worker.roster_page is not None:
+        metrics.share(worker.roster_memory, worker.roster_page)
     gc.freeze()  # what is there now stays
     gc.enable()

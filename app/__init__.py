@@ -16,6 +16,7 @@ from app.dialects.anthropic import Anthropic
 from app.dialects.gemini import Gemini
 from app.dialects.ollama import Ollama
 from app.dialects.openai import OpenAI
+from app.metrics.gathering import Metrics, is_wanted
 from app.services import Services
 from app.settings import Settings, environment_settings
 from app.store.store import Store
@@ -35,13 +36,16 @@ def create_app(
         __name__, instance_path=str(settings.instance_path.resolve()), static_folder=None
     )
     store = Store(settings, clock)
+    catalog = Catalog(store, clock)
+    bodies = Bodies(settings.cache_bytes)
     services = Services(
         settings=settings,
         dialects=dialects_of(settings),
         store=store,
-        catalog=Catalog(store, clock),
+        catalog=catalog,
         administration=Administration(store, clock),
-        bodies=Bodies(settings.cache_bytes),
+        bodies=bodies,
+        metrics=Metrics(catalog, bodies) if is_wanted() else None,
         clock=clock,
     )
     services.init_app(app)

@@ -73,7 +73,12 @@ class Bodies:
         self._limit = limit
         self._monotonic = monotonic
         self._kept: dict[Hashable, _Kept] = {}
-        self._size = 0
+        #: Bytes that are kept.
+        self.size = 0
+        #: Replies that stood ready so far, and those that had to be made. CPython lets no other
+        #: thread come between the two steps of ``+= 1``.
+        self.hits = 0
+        self.misses = 0
         # Held while the cache changes.
         self._lock = threading.Lock()
         # Held while something is made: a miss is made once, and not once for each thread. One
@@ -99,6 +104,7 @@ class Bodies:
             return Body(dialect.listing(items, page, window))
 
         if window.is_filtered:
+            self.misses += 1
             return make()
         key = (dialect.name, audience.viewer, window)
         return self._get(dialect, key, audience, make, gzipped=gzipped)
@@ -155,29 +161,31 @@ class Bodies:
         if kept is None or kept.source is not source:
             return None
         kept.used = True
+        self.hits += 1
         return kept
 
     def _keep(self, key: Hashable, source: _Source, body: Body) -> _Kept:
         with self._lock:
             kept = _Kept(source, body, float("-inf"))
             if (stale := self._kept.pop(key, None)) is not None:
-                self._size -= stale.body.size
+                self.size -= stale.body.size
                 kept.gzip_from = max(stale.gzipped_at + GZIP_PAUSE, stale.gzip_from)
             self._kept[key] = kept
             self._grow(body.size)
+            self.misses += 1
             return kept
 
     def _grow(self, by: int) -> None:
         """Count `by` bytes more, and drop the oldest that nobody uses; the lock is held."""
-        self._size += by
-        while self._size > self._limit and len(self._kept) > 1:
+        self.size += by
+        while self.size > self._limit and len(self._kept) > 1:
             key, oldest = next(iter(self._kept.items()))
             del self._kept[key]
             if oldest.used:  # a second chance, behind all the others
                 oldest.used = False
                 self._kept[key] = oldest
             else:
-                self._size -= oldest.body.size
+                self.size -= oldest.body.size
 
     def _fragments_of(
         self, snapshot: Snapshot, dialect: Dialect, models: Sequence[Model]

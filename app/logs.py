@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from functools import lru_cache
 from queue import SimpleQueue
 from select import PIPE_BUF
@@ -108,7 +107,8 @@ class Lines:
         self._waiting: SimpleQueue[bytes] = SimpleQueue()
         self._pid: int | None = None
         self._starting = threading.Lock()
-        self._lost = 0
+        #: How many lines were lost so far.
+        self.lost = 0
 
     def put(self, line: str) -> None:
         """Leave a line."""
@@ -117,7 +117,7 @@ class Lines:
         if self._waiting.qsize() < MAX_WAITING:
             self._waiting.put(line.encode())
         else:
-            self._lost += 1
+            self.lost += 1
 
     def _start(self) -> None:
         with self._starting:
@@ -135,17 +135,21 @@ class Lines:
 
     def _write(self) -> None:
         lines = [b"-"]
+        told = 0
         while lines[-1]:  # an empty one is the last
             lines = [self._waiting.get()]
             time.sleep(PAUSE)
             while not self._waiting.empty():  # nobody else takes any
                 lines.append(self._waiting.get())
             for piece in _pieces(lines):
-                with suppress(OSError):  # nobody reads
+                try:
                     os.write(1, piece)
-            if self._lost:
-                _log.warning("Lost %d access lines: standard output was not read.", self._lost)
-                self._lost = 0
+                except OSError:  # the log may lie on the same full disk: it is not told there
+                    self.lost += piece.count(b"\n")
+                    told += piece.count(b"\n")
+            if (lost := self.lost) > told:
+                _log.warning("Lost %d access lines: standard output was not read.", lost - told)
+                told = lost
 
 
 def _pieces(lines: list[bytes]) -> Iterator[bytes]:

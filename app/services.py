@@ -14,6 +14,7 @@ from app.catalog.following import Catalog
 from app.catalog.keys import digest
 from app.catalog.visibility import ANONYMOUS
 from app.dialects import Dialects
+from app.metrics.gathering import Metrics
 from app.settings import Settings, short_path
 from app.store.schema import HEAD
 from app.store.store import Store
@@ -34,6 +35,8 @@ class Services:
     catalog: Catalog
     administration: Administration
     bodies: Bodies
+    #: None where the extra ``metrics`` is not installed.
+    metrics: Metrics | None
     #: Unix seconds.
     clock: Callable[[], float]
 

@@ -16,9 +16,11 @@ from bench.findings import Findings
 from bench.load import LoadFailed
 from bench.plan import Plan
 from bench.processes import ServerFailed
-from bench.sections import freshness, growth, reads, start, storm, writes
+from bench.sections import freshness, growth, metrics, reads, start, storm, writes
 
-SECTIONS = {section.NAME: section for section in (reads, writes, start, growth, storm, freshness)}
+SECTIONS = {
+    section.NAME: section for section in (reads, writes, start, growth, storm, freshness, metrics)
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -198,6 +198,17 @@ class Admin:
         return answer.json["key"]
 
 
+@pytest.fixture
+def samples() -> Callable[[str], dict[str, float]]:
+    """What reads the text of /metrics: numbers, by name and labels as they are written."""
+
+    def read(text: str) -> dict[str, float]:
+        lines = [line for line in text.splitlines() if not line.startswith("#")]
+        return {name: float(number) for name, _, number in (x.rpartition(" ") for x in lines)}
+
+    return read
+
+
 @dataclass
 class Answer:
     """What a real server answered."""

@@ -252,6 +252,6 @@ def test_both_forms_count(clock, dialect):
     plain = bodies.entry(dialect, taken, gzipped=False)
     packed = bodies.entry(dialect, taken, gzipped=True)
 
-    assert len(plain.content) + len(packed.content) == bodies._size
+    assert len(plain.content) + len(packed.content) == bodies.size
     bodies.entry(dialect, long("a", name="new"), gzipped=False)
-    assert bodies._size < 2 * len(plain.content)
+    assert bodies.size < 2 * len(plain.content)

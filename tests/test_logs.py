@@ -169,7 +169,7 @@ def test_configure(monkeypatch: pytest.MonkeyPatch, *, present: bool) -> None:
 def in_a_process(lines: str, stdout: int, **kwargs: Any) -> "subprocess.Popen[str]":
     """Run a Python program that leaves access lines on a standard output of its own."""
     program = f"""
-import os, sys, time
+import os, sys, threading, time
 from app.logs import MAX_WAITING, access_lines, configure, write_access_line
 configure()
 LINE = {LINE!r}
@@ -231,23 +231,30 @@ def test_access_lines_of_processes_do_not_mix() -> None:
 
 @pytest.mark.parametrize("lost", ["os.close(1)", "read, _ = os.pipe(); os.dup2(read, 1)"])
 def test_nobody_can_read(lost: str) -> None:
-    """A standard output that cannot be written to does no harm."""
-    process = in_a_process(f"{lost}\nwrite_access_line(**LINE)", subprocess.DEVNULL)
+    """A standard output that cannot be written to does no harm; what it lost is counted."""
+    lines = f"""
+{lost}
+write_access_line(**LINE)
+write_access_line(**LINE)
+access_lines._end(next(t for t in threading.enumerate() if t.name == "access lines"))
+sys.exit(access_lines.lost)
+"""
+    process = in_a_process(lines, subprocess.DEVNULL)
 
-    assert 0 == process.wait(60)
+    assert 2 == process.wait(60)
 
 
 def test_nobody_reads() -> None:
     """A pipe that is full holds up nobody: the lines beyond a bound are lost, and counted."""
     lines = """
 for _ in range(2 * MAX_WAITING): write_access_line(**LINE)
-sys.stderr.write("went on\\n")
+sys.stderr.write(f"lost {access_lines.lost}\\n")
 sys.stdin.read()
 """
     pipe = subprocess.PIPE
     with in_a_process(lines, pipe, stdin=pipe, stderr=pipe) as process:
         assert process.stderr is not None
-        assert "went on\n" == process.stderr.readline()
+        told = process.stderr.readline()
         out, err = process.communicate(timeout=60)
 
     [warning] = err.splitlines()
@@ -255,4 +262,5 @@ sys.stdin.read()
         r"Lost (\d+) access lines: standard output was not read\.", json.loads(warning)["message"]
     )
     assert lost is not None
+    assert f"lost {lost[1]}\n" == told
     assert 20_000 == len(out.splitlines()) + int(lost[1])

@@ -53,7 +53,7 @@ def _presented(current: Exchange, *, public: bool) -> set[str]:
         # Two headers arrive joined by a comma, which no key contains.
         bearer = _BEARER.fullmatch(authorization)
         if bearer is None:
-            raise InvalidKey(mask(""))
+            raise InvalidKey(mask(""), "malformed")
         presented.add(bearer[1])
     if public:
         for header in _KEY_HEADERS:
@@ -70,12 +70,16 @@ def _check(current: Exchange, presented: set[str]) -> ApiKey:
     secret = min(presented)
     # What is malformed or mistyped has a digest that nobody stored: to look it up is cheaper
     # than to check form and checksum.
-    if len(presented) > 1 or not secret.isascii():
-        raise InvalidKey(mask(secret))
+    if len(presented) > 1:
+        raise InvalidKey(mask(secret), "ambiguous")
+    if not secret.isascii():
+        raise InvalidKey(mask(secret), "malformed")
     key = current.snapshot.keys_by_digest.get(digest(secret))
     if key is None and current.stale is not None and parse_kid(secret) is not None:
         # It may be newer than the last image: a 401 would be final for the client.
         raise StoreUnavailable("A key was presented that the last image does not have.")
-    if key is None or key.state(current.services.clock()) != "active":
-        raise InvalidKey(mask(secret))
+    if key is None:
+        raise InvalidKey(mask(secret), "malformed" if parse_kid(secret) is None else "unknown")
+    if (state := key.state(current.services.clock())) != "active":
+        raise InvalidKey(mask(secret), state)
     return key

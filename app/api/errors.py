@@ -7,6 +7,8 @@ from werkzeug.exceptions import HTTPException
 
 from app.api.exchange import exchange, may_ask, preflight_response
 from app.catalog.errors import (
+    InvalidKey,
+    MissingKey,
     ModelNotFound,
     RosterError,
     StoreUnavailable,
@@ -68,6 +70,15 @@ class BodyTooLarge(RosterError):
         super().__init__(f"The body is longer than {limit} bytes.")
 
 
+class MetricsMissing(RosterError):
+    """What counts for the metrics is not installed."""
+
+    code = "unknown_url"
+
+    def __init__(self) -> None:
+        super().__init__("There are no metrics: install Roster with its extra 'metrics'.")
+
+
 class UnsupportedMediaType(RosterError):
     """The body is not said to be JSON, or is encoded."""
 
@@ -82,6 +93,9 @@ def init_app(app: Flask) -> None:
 
 
 def _answer_roster_error(error: RosterError) -> Response:
+    metrics = exchange().services.metrics
+    if metrics is not None and isinstance(error, InvalidKey | MissingKey):
+        metrics.tally.count_refusal(error.reason)
     if isinstance(error, StoreUnavailable):
         _log.error("Answered 503: %s", error.reason, extra={"request_id": exchange().request_id})
     return _respond(

@@ -60,6 +60,7 @@ OPEN_ENDPOINTS = {
     "operation.index": Area.OPERATION,
     "operation.healthz": Area.OPERATION,
     "operation.readyz": Area.OPERATION,
+    "operation.metrics": Area.OPERATION,
 }
 
 
@@ -145,7 +146,7 @@ def begin() -> Exchange:
 
 
 def finish(response: Response) -> Response:
-    """Give an answer the headers of the contract and write its access line."""
+    """Give an answer the headers of the contract, write its access line and count it."""
     current = exchange()
     own = [("x-request-id", current.request_id), ("request-id", current.request_id)]
     if current.stale is not None:
@@ -165,15 +166,21 @@ def finish(response: Response) -> Response:
             response.headers["Cache-Control"] = "private, no-cache"
             response.headers["Vary"] = current.vary
     method = current.environ["REQUEST_METHOD"]
+    dialect = current.dialect.name
+    status = response.status_code
+    us = (time.perf_counter_ns() - current.started) // 1000
+    metrics = current.services.metrics
+    if metrics is not None:
+        metrics.tally.count_request(current.route or "-", dialect, status, us)
     write_access_line(
         pid=os.getpid(),
         request_id=current.request_id,
-        dialect=current.dialect.name,
+        dialect=dialect,
         method=method,
         route=current.route,
-        status=response.status_code,
+        status=status,
         length=0 if method == "HEAD" else length,
-        us=(time.perf_counter_ns() - current.started) // 1000,
+        us=us,
         kid=None if current.key is None else current.key.kid,
     )
     return response

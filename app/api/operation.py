@@ -2,8 +2,9 @@
 
 import re
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 
+from app.api.errors import MetricsMissing
 from app.api.replies import json_reply
 from app.catalog.errors import StoreUnavailable
 from app.services import VERSION, services
@@ -60,3 +61,16 @@ def readyz() -> Response:
 
 def _without_places(reason: str) -> str:
     return _PLACES.sub("", reason)
+
+
+@blueprint.get("/metrics")
+def metrics() -> Response:
+    """Answer what all workers together have counted, in the format that is asked for."""
+    own = services().metrics
+    if own is None:
+        raise MetricsMissing
+    # What it imports is there, and is paid for by those who ask for metrics.
+    from app.metrics.exposition import expose  # noqa: PLC0415
+
+    body, content_type = expose(own.gather(), request.headers.get("Accept", ""))
+    return Response(body, content_type=content_type)

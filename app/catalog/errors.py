@@ -24,6 +24,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+#: Why a request is refused for its key: all that operators are told, and callers are not.
+REFUSALS = ("missing", "malformed", "ambiguous", "unknown", "expired", "revoked")
+
 #: The most characters of a caller's input that a message repeats.
 QUOTED_LENGTH = 60
 
@@ -52,6 +55,7 @@ class MissingKey(RosterError):
     """No key was given where one is needed."""
 
     code = "missing_api_key"
+    reason = "missing"
 
     def __init__(self) -> None:
         super().__init__("No API key was provided: send it as 'Authorization: Bearer KEY'.")
@@ -62,8 +66,10 @@ class InvalidKey(RosterError):
 
     code = "invalid_api_key"
 
-    def __init__(self, shown: str) -> None:
+    def __init__(self, shown: str, reason: str) -> None:
         super().__init__(f"Incorrect API key provided: {shown}.")
+        #: For the operator: one of `REFUSALS`.
+        self.reason = reason
 
 
 class InsufficientScope(RosterError):

@@ -34,6 +34,9 @@ class Catalog:
         self._telling = threading.Lock()
         self._snapshot: Snapshot | None = None
         self._confirmed = monotonic()
+        #: How often an image was loaded or brought up to date, and how long that took together.
+        self.rebuilds = 0
+        self.rebuild_seconds = 0.0
         #: While reads are answered from the last image: why the store cannot be read.
         self.outage: str | None = None
 
@@ -65,6 +68,7 @@ class Catalog:
 
     def _follow(self, seen: Snapshot | None, position: Position) -> Snapshot:
         with self._lock:
+            started = self._monotonic()
             latest = self._snapshot
             if (
                 latest is None
@@ -85,6 +89,8 @@ class Catalog:
                     else latest.apply(changes, now)
                 )
             self._snapshot = snapshot
+            self.rebuilds += 1
+            self.rebuild_seconds += self._monotonic() - started
             return snapshot
 
     def _turn(self, now: float) -> Snapshot:

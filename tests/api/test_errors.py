@@ -151,14 +151,14 @@ def test_flasks_own_errors_keep_their_headers(failing, error, status, type_, cod
 
 
 def test_every_route_answers_every_method_in_json(app, admin):
-    """Whatever is asked of whatever route, the answer is JSON or has no body."""
+    """Whatever is asked of whatever route, the answer is JSON or has no body, but for metrics."""
     for rule in app.url_map.iter_rules():
         path = rule.rule.replace("<path:model_id>", "x").replace("<kid>", "x")
         for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "FOO"):
             answer = admin(method, path)
 
             assert answer.status_code < 500, (method, path)
-            if answer.data:
+            if answer.data and (method, path) != ("GET", "/metrics"):
                 assert "application/json" == answer.headers["Content-Type"]
                 json.loads(answer.data)
 

@@ -265,6 +265,7 @@ def test_routes_are_closed_unless_they_are_declared_open(app, client, admin):
         "/": {"GET", "HEAD"},
         "/healthz": {"GET", "HEAD"},
         "/readyz": {"GET", "HEAD"},
+        "/metrics": {"GET", "HEAD"},
         "/v1/models": {"GET", "HEAD", "OPTIONS"},
         "/v1/models/<path:model_id>": {"GET", "HEAD", "OPTIONS"},
     }

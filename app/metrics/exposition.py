@@ -1,0 +1,111 @@
+"""What was gathered, in the format that Prometheus reads.
+
+The only module that imports ``prometheus_client``, and so imported only when it is needed.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from app.metrics.gathering import Gathered, Gauges
+from app.metrics.tally import BOUND_LABELS
+
+#: Counters by name, without ``_total``: help, and labels.
+_COUNTERS: dict[str, tuple[str, Sequence[str]]] = {
+    "roster_key_refusals": ("Requests refused for their key.", ("reason",)),
+    "roster_reply_cache_hits": ("Replies that stood ready.", ()),
+    "roster_reply_cache_misses": ("Replies that were made when they were asked for.", ()),
+    "roster_image_rebuilds": ("Times that an image was loaded or brought up to date.", ()),
+    "roster_image_rebuild_seconds": ("Time spent on loading and updating images.", ()),
+    "roster_access_lines_lost": ("Access lines that nobody took from standard output.", ()),
+}
+
+#: Gauges by name: help, and what they say of all workers; the worst one counts, where one can.
+_GAUGES: dict[str, tuple[str, Callable[[Sequence[Gauges]], float]]] = {
+    "roster_workers": ("Workers that serve.", len),
+    "roster_revision": (
+        "Revision of the worker that is furthest behind.",
+        lambda workers: min(worker.revision for worker in workers),
+    ),
+    "roster_entries": (
+        "Entries in the image of the worker that has fewest.",
+        lambda workers: min(worker.entries for worker in workers),
+    ),
+    "roster_image_age_seconds": (
+        "Time since the store confirmed the oldest image.",
+        lambda workers: max(worker.image_age_now for worker in workers),
+    ),
+    "roster_outage": (
+        "Whether some worker cannot read the store.",
+        lambda workers: max(worker.outage for worker in workers),
+    ),
+    "roster_reply_cache_bytes": (
+        "Size of the ready replies of all workers.",
+        lambda workers: sum(worker.cached for worker in workers),
+    ),
+}
+
+
+def expose(gathered: Gathered, accept: str) -> tuple[bytes, str]:
+    """Return a body and its Content-Type, in the best format that the header `accept` takes."""
+    encode, content_type = choose_encoder(accept)
+    return encode(_Collector(gathered)), content_type
+
+
+class _Collector(Collector):
+    """Gathered metrics as prometheus_client asks for them."""
+
+    def __init__(self, gathered: Gathered) -> None:
+        self._gathered = gathered
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric."""
+        yield self._requests()
+        yield self._durations()
+        for name, (text, labels) in _COUNTERS.items():
+            counter = CounterMetricFamily(name, text, labels=labels)
+            for key, number in self._gathered.totals.items():
+                if key[0] == name:
+                    counter.add_metric(key[1:], number)
+            yield counter
+        for name, (text, of_all) in _GAUGES.items():
+            yield GaugeMetricFamily(name, text, float(of_all(self._gathered.workers)))
+
+    def _requests(self) -> Metric:
+        counts: defaultdict[tuple[str, ...], float] = defaultdict(float)
+        for (what, *labels), number in self._gathered.totals.items():
+            if what == "requests":
+                counts[tuple(labels[:-1])] += number
+        requests = CounterMetricFamily(
+            "roster_requests", "Requests answered.", labels=("route", "dialect", "status")
+        )
+        for key, number in sorted(counts.items()):
+            requests.add_metric(key, number)
+        return requests
+
+    def _durations(self) -> Metric:
+        counts: defaultdict[str, defaultdict[str, float]] = defaultdict(lambda: defaultdict(float))
+        for (what, *labels), number in self._gathered.totals.items():
+            if what == "requests":
+                counts[labels[0]][labels[-1]] += number
+        durations = HistogramMetricFamily(
+            "roster_request_duration_seconds",
+            "Time from a request's dispatch to its answer, the server's own not included.",
+            labels=("route",),
+        )
+        for route, by_bound in sorted(counts.items()):
+            buckets = []
+            reached = 0.0
+            for bound in BOUND_LABELS:
+                reached += by_bound[bound]
+                buckets.append((bound, reached))
+            durations.add_metric((route,), buckets, self._gathered.totals["seconds", route])
+        return durations

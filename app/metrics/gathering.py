@@ -1,0 +1,161 @@
+"""The metrics of a process and, under gunicorn, of all workers together.
+
+Each worker publishes its numbers on a page of its own, once a second and whenever it is asked
+for those of all. prometheus_client has a way of its own to do this, with files: it must be chosen
+before anything is imported, writes to a file at each observation, and keeps the files of
+every worker that ever was.
+"""
+
+import atexit
+import json
+import mmap
+import threading
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+
+from app.bodies import Bodies
+from app.catalog.errors import StoreUnavailable
+from app.catalog.following import Catalog
+from app.logs import access_lines
+from app.metrics.board import Board
+from app.metrics.tally import Tally, Totals
+
+#: How often a worker publishes, and looks whether the store can be read, in seconds. A worker
+#: that is killed takes with it what it counted since.
+TICK = 1.0
+
+#: Of records. It changes with their form: during a HUP, workers of two versions share a board.
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Gauges:
+    """How a worker stands at one moment."""
+
+    revision: int
+    entries: int
+    #: Seconds since the store confirmed the image.
+    image_age: float
+    #: Whether the store cannot be read.
+    outage: bool
+    #: Bytes of ready replies.
+    cached: int
+    #: The moment, on the monotonic clock that all processes of a host share.
+    at: float = field(default_factory=time.monotonic)
+
+    @property
+    def image_age_now(self) -> float:
+        """Return the age that the image has by now, whether or not the worker is still awake."""
+        return self.image_age + time.monotonic() - self.at
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What all workers have counted, those that have ended too, and how each that lives stands."""
+
+    totals: Totals
+    workers: list[Gauges]
+
+
+class Metrics:
+    """What this process tells of itself, and of the others that share a board with it."""
+
+    def __init__(self, catalog: Catalog, bodies: Bodies) -> None:
+        self.tally = Tally()
+        self._catalog = catalog
+        self._bodies = bodies
+        self._board: Board | None = None
+        self._page = 0
+        self._inherited: Totals = {}
+        # Held while numbers are read and published: older ones never replace newer ones.
+        self._publishing = threading.Lock()
+
+    def share(self, memory: mmap.mmap, page: int) -> None:
+        """Publish on a page of `memory` from now on, and count on from what stands there."""
+        self._board, self._page = Board(memory), page
+        self._inherited, _ = _decode(self._board.read(page))
+        self._publish(self._look())
+        atexit.register(self._publish, None)
+        threading.Thread(target=self._tick, name="metrics", daemon=True).start()
+
+    def gather(self) -> Gathered:
+        """Return the metrics of all workers, this one's as they are now."""
+        gauges = self._look()
+        if self._board is None:
+            return Gathered(self._totals(), [gauges])
+        self._publish(gauges)  # nobody is told a number that a later answer might fall behind
+        totals: defaultdict[tuple[str, ...], float] = defaultdict(float)
+        workers = []
+        for record, is_live in self._board.read_all():
+            counted, stands = _decode(record)
+            for key, number in counted.items():
+                totals[key] += number
+            if is_live and stands is not None:
+                workers.append(stands)
+        return Gathered(totals, workers)
+
+    def _tick(self) -> None:
+        while True:
+            time.sleep(TICK)
+            self._publish(self._look())
+
+    def _publish(self, gauges: Gauges | None) -> None:
+        assert self._board is not None, "a page to publish on was given"  # noqa: S101
+        with self._publishing:
+            self._board.write(self._page, _encode(self._totals(), gauges))
+
+    def _totals(self) -> Totals:
+        own: Totals = {
+            **self.tally.totals(),
+            ("roster_reply_cache_hits",): self._bodies.hits,
+            ("roster_reply_cache_misses",): self._bodies.misses,
+            ("roster_image_rebuilds",): self._catalog.rebuilds,
+            ("roster_image_rebuild_seconds",): self._catalog.rebuild_seconds,
+            ("roster_access_lines_lost",): access_lines.lost,
+        }
+        return {
+            key: own.get(key, 0) + self._inherited.get(key, 0) for key in own | self._inherited
+        }
+
+    def _look(self) -> Gauges:
+        """Return how this worker stands; without requests nobody else would ask the store."""
+        try:
+            snapshot = self._catalog.current()
+            revision, entries = snapshot.revision, len(snapshot.models)
+        except StoreUnavailable:  # before the first image; afterwards there is always one
+            revision = entries = 0
+        return Gauges(
+            revision,
+            entries,
+            self._catalog.age,
+            self._catalog.outage is not None,
+            self._bodies.size,
+        )
+
+
+def is_wanted() -> bool:
+    """Tell whether the extra ``metrics`` is installed; it is not imported before it is used."""
+    return find_spec("prometheus_client") is not None
+
+
+def _encode(totals: Totals, gauges: Gauges | None) -> bytes:
+    stands = gauges and [
+        gauges.revision,
+        gauges.entries,
+        gauges.image_age,
+        gauges.outage,
+        gauges.cached,
+        gauges.at,
+    ]
+    counted = [[*key, number] for key, number in totals.items()]
+    return json.dumps([_FORMAT, stands, counted]).encode()
+
+
+def _decode(record: bytes) -> tuple[Totals, Gauges | None]:
+    form, *parts = json.loads(record or "[null]")
+    if form != _FORMAT:  # nothing yet, or something of another version
+        return {}, None
+    stands, counted = parts
+    return {tuple(key): number for *key, number in counted}, stands and Gauges(*stands)
