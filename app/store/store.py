@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -22,17 +21,14 @@ from app.store.copying import Copied, copy
 from app.store.database import OPEN_TIMEOUT, WRITE_TIMEOUT, Database, Restored
 from app.store.documents import read_key, read_model
 from app.store.first_key import add_first_key, add_given_key
-from app.store.lock import Bell, is_at_rest
 from app.store.places import Places
 from app.store.schema import HEAD, check_oldest, check_program, schema_number, upgrade
 from app.store.sqlite import SQLite
 from app.store.tables import catalogue, changes, keys, models
 from app.store.transaction import SqlTransaction, all_keys
+from app.store.watch import Watch
 
 _log = logging.getLogger(__name__)
-
-#: How long a reader takes the database for the same without looking, in seconds.
-_SURE = 1.0
 
 # Made once: to make a statement costs SQLAlchemy more than to run it.
 _CATALOGUE = sa.select(catalogue.c.revision, catalogue.c.lineage, catalogue.c.oldest_schema)
@@ -57,14 +53,6 @@ _CHANGES = (
 )
 
 
-class _Quiet(NamedTuple):
-    """The position that a look has found, and how the bell was: it holds until that changes."""
-
-    bell: Bell
-    state: bytes
-    position: Position
-
-
 class Store:
     """A `Feed` and a `Writer` (see ``app.catalog.ports``) on the database of `settings`.
 
@@ -79,11 +67,6 @@ class Store:
         self._opening = threading.Lock()
         self._opened: Hashable | None = None
         self._opener = 0
-        self._kept = threading.local()
-        #: What the last look at the database found, and until when no other look is needed.
-        self._seen: Hashable | None = None
-        self._sure_until = 0.0
-        self._quiet: _Quiet | None = None
 
     @property
     def name(self) -> str:
@@ -104,6 +87,10 @@ class Store:
             ) from error
         return PostgreSQL(str(self._settings.database_url))
 
+    @cached_property
+    def _watch(self) -> Watch:
+        return Watch(self._database, self._identify)
+
     @property
     def _engine(self) -> sa.Engine:
         return self._database.reading
@@ -118,10 +105,10 @@ class Store:
         Any number of processes may do so at once. Raises `StoreUnavailable`, among others for a
         newer schema and a malformed key file.
         """
-        if self._opened is not None and self._opened == self._look():
+        if self._opened is not None and self._opened == self._watch.look():
             return
         with self._opening, self._database.outages():
-            identity = self._look()
+            identity = self._watch.look()
             if self._opened is not None:
                 if identity == self._opened:
                     return
@@ -134,7 +121,7 @@ class Store:
                 deadline = time.monotonic() + OPEN_TIMEOUT
                 with self._database.preparing(deadline):
                     self._prepare(deadline)
-            self._opened = self._look()
+            self._opened = self._watch.look()
             self._opener = os.getpid()
             caution = self._database.caution()
             if caution is not None:
@@ -148,10 +135,10 @@ class Store:
 
     def close(self) -> None:
         """Close this process's connections, but for those that other threads keep."""
-        self._kept.__dict__.clear()
         if "_database" in vars(self):  # else there is nothing to close, and may be no driver
+            self._watch.close()
             self._database.close()
-        self._opened = self._quiet = None
+        self._opened = None
 
     def schema(self) -> int | None:
         """Return the schema of the database, None when there is none; change nothing."""
@@ -178,13 +165,9 @@ class Store:
         finally:
             target.close()
 
-    def _look(self) -> Hashable | None:
-        """Return the identity, and let all threads know of it: what is gone is gone for each."""
-        self._seen, self._sure_until = None, 0.0
-        seen = self._seen = self._database.identity()
-        if seen is not None:
-            self._sure_until = time.monotonic() + _SURE
-        return seen
+    def _identify(self) -> Hashable:
+        self.open()
+        return self._opened
 
     def _leave(self) -> None:
         # After a fork the connections are the parent's, and not ours to close.
@@ -219,62 +202,8 @@ class Store:
     # Following
 
     def position(self) -> Position:
-        """Return the revision of the last committed change, and its lineage.
-
-        While the bell is silent, nothing was committed and nothing is read. Else, and once a
-        second, it is a raw read on a connection that the thread keeps: 2 µs, where a checkout
-        from the pool costs twice that and SQLAlchemy Core 85; but among other threads these
-        hand over the interpreter, twice, which costs a request a tenth. A connection that fails
-        is replaced once. That the database is still the same is looked at once a second.
-        """
-        kept = self._kept.__dict__
-        now = time.monotonic()
-        quiet = self._quiet
-        if quiet is not None and now < self._sure_until and quiet.bell.state() == quiet.state:
-            return quiet.position
-        if now >= self._sure_until:
-            self._look()
-        if kept.get("pid") == os.getpid() and kept["identity"] == self._seen:
-            try:
-                return self._read_position(kept)
-            except self._database.driver_error as error:
-                if self._database.is_busy(error):  # a new connection would wait as long again
-                    raise StoreUnavailable(str(error)) from error
-                kept["connection"].invalidate()
-        self.open()
-        identity = self._opened
-        with self._database.outages():
-            kept.clear()
-            connection = self._database.keep()
-            cursor: Any = connection.connection.cursor()
-            kept.update(
-                connection=connection,
-                cursor=cursor,
-                moved=self._database.moved,
-                pid=os.getpid(),
-                identity=identity,
-                seen=(-1, ""),
-                position=None,
-                bell=self._database.bell(),
-            )
-            return self._read_position(kept)
-
-    def _read_position(self, kept: dict[str, Any]) -> Position:
-        self._quiet = None
-        bell = kept["bell"]
-        state = None if bell is None else bell.state()
-        # All rows are fetched: an unfinished cursor would go on seeing an old state. What was
-        # seen is given as the plain tuple that it came as: of a subclass, the driver takes a µs
-        # longer.
-        for row in kept["cursor"].execute(kept["moved"], kept["seen"]).fetchall():
-            kept["seen"] = row
-            kept["position"] = Position(*row)
-        position: Position | None = kept["position"]
-        if position is None:
-            raise StoreUnavailable("The database has lost its revision.")
-        if state is not None and is_at_rest(state):
-            self._quiet = _Quiet(bell, state, position)
-        return position
+        """Return the revision of the last committed change, and its lineage."""
+        return self._watch.position()
 
     def load(self) -> Image:
         """Return all entries and keys, as one transaction saw them."""

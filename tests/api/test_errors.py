@@ -269,7 +269,7 @@ def test_without_any_image_reads_are_a_503(unopened_app, settings):
 
 def test_readiness_tells_strangers_no_places(app, admin, client, caplog, monkeypatch):
     """Why the store cannot be read is told to anyone, and where it is to the log alone."""
-    monkeypatch.setattr("app.store.store._SURE", 0)
+    monkeypatch.setattr("app.store.watch.SURE", 0)
     assert 200 == client.get("/readyz").status_code
     path = app.extensions["roster"].settings.database_path
     for file in path.parent.glob("roster.db*"):

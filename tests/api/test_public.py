@@ -276,8 +276,8 @@ def test_the_second_equal_list_encodes_nothing(client, admin, monkeypatch):
     services = client.application.extensions["roster"]
     first = client.get("/v1/models").data
     statements = []
-    services.store._sure_until = float("inf")  # until then, it looks once a second
-    services.store._kept.connection.connection.driver_connection.set_trace_callback(
+    services.store._watch._sure_until = float("inf")  # until then, it looks once a second
+    services.store._watch._threads.kept.connection.connection.driver_connection.set_trace_callback(
         statements.append
     )
     lineage = services.catalog.current().position.lineage
@@ -293,7 +293,7 @@ def test_the_second_equal_list_encodes_nothing(client, admin, monkeypatch):
     assert first == client.get("/v1/models").data
     assert [] == statements
     assert [] == encoded
-    services.store._sure_until = 0
+    services.store._watch._sure_until = 0
     client.get("/v1/models")
     [statement] = statements
     assert statement.startswith("SELECT revision, lineage FROM catalogue ")

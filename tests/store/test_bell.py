@@ -20,7 +20,7 @@ def store(settings, clock):
     opened = Store(settings, clock)
     opened.open(create=True)
     opened.position()
-    opened._sure_until = float("inf")  # the look once a second is not what is tested
+    opened._watch._sure_until = float("inf")  # the look once a second is not what is tested
     yield opened
     opened.close()
 
@@ -29,7 +29,9 @@ def store(settings, clock):
 def looks(store):
     """Return what counts the looks of this thread into the database since it was last asked."""
     seen = []
-    store._kept.connection.connection.driver_connection.set_trace_callback(seen.append)
+    store._watch._threads.kept.connection.connection.driver_connection.set_trace_callback(
+        seen.append
+    )
 
     def count():
         found = len(seen)
@@ -109,7 +111,7 @@ def test_a_strangers_write_is_seen_at_the_next_regular_look(store, settings):
         stranger.execute("UPDATE catalogue SET revision = revision + 1")
 
     assert before == store.position().revision
-    store._sure_until = 0
+    store._watch._sure_until = 0
     assert before + 1 == store.position().revision
 
 
@@ -118,9 +120,9 @@ def test_a_lost_bell_is_replaced(store, settings):
     store.position()
     os.unlink(settings.instance_path / "roster.db.lock")  # noqa: PTH108
     put(store, "x")
-    store._sure_until = 0
+    store._watch._sure_until = 0
     store.position()
-    store._sure_until = float("inf")
+    store._watch._sure_until = float("inf")
 
     assert put(store, "y") == store.position().revision
 
@@ -135,11 +137,11 @@ class Locked:
 def test_silence_hides_no_outage(store):
     """Once a look has failed, silence says nothing until one has succeeded."""
     known = store.position().revision
-    cursor, store._kept.cursor = store._kept.cursor, Locked()
-    store._sure_until = 0
+    cursor, store._watch._threads.kept.cursor = store._watch._threads.kept.cursor, Locked()
+    store._watch._sure_until = 0
     for _ in range(2):
         with pytest.raises(StoreUnavailable, match="cannot be reached"):
             store.position()
-    store._kept.cursor = cursor
+    store._watch._threads.kept.cursor = cursor
 
     assert known == store.position().revision

@@ -244,7 +244,7 @@ def test_a_running_program_is_shut_out(store, clock):
     put(store, "x")
     assert 1 == len(catalog.current().models)
     execute(store, "UPDATE catalogue SET oldest_schema = :newer, lineage = 'x'", newer=HEAD + 1)
-    store._sure_until = 0  # a migration holds the lock and rings; this is a stranger
+    store._watch._sure_until = 0  # a migration holds the lock and rings; this is a stranger
 
     assert 1 == len(catalog.current().models)
     assert f"schema {HEAD + 1}" in catalog.outage

@@ -323,7 +323,7 @@ def test_a_fork_opens_its_own_connections(store):
     """A process forked from one that has the store open does not touch its connections."""
     store.open(create=True)
     assert 1 == store.position().revision
-    store._sure_until = 0
+    store._watch._sure_until = 0
     fork = multiprocessing.get_context("fork")
     results = fork.Queue()
     child = fork.Process(

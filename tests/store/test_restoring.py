@@ -252,7 +252,7 @@ def test_a_file_in_use_is_no_backup(store, settings, backup, tmp_path):
 
 def test_a_backup_written_past_a_worker_is_loaded(store, backup, clock, monkeypatch):
     """A worker that slept through a restore takes what was written after it for what it is."""
-    monkeypatch.setattr("app.store.store._SURE", 0)
+    monkeypatch.setattr("app.store.watch.SURE", 0)
     catalog = Catalog(store, clock)
     assert ["x", "y"] == [model.id for model in catalog.current().models]
     monkeypatch.setattr(store._database._presence, "alone", multiprocessing.Lock)

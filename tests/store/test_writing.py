@@ -169,12 +169,12 @@ def test_a_log_with_a_gap_tells_nothing(store):
 def test_a_broken_connection_is_replaced(store):
     """A reader whose kept connection fails opens another one, and nobody notices."""
     store.position()
-    broken = store._kept.connection.connection.driver_connection
-    store._kept.cursor.close()
-    store._sure_until = 0
+    broken = store._watch._threads.kept.connection.connection.driver_connection
+    store._watch._threads.kept.cursor.close()
+    store._watch._sure_until = 0
 
     assert 1 == store.position().revision
-    assert broken is not store._kept.connection.connection.driver_connection
+    assert broken is not store._watch._threads.kept.connection.connection.driver_connection
 
 
 def test_a_lost_table_is_an_outage(store):
@@ -232,28 +232,28 @@ def test_concurrent_writers_lose_nothing(store):
 def test_each_thread_keeps_its_connection(store):
     """A thread reads the revision over and over on one connection of its own."""
     store.position()
-    mine = store._kept.cursor
+    mine = store._watch._threads.kept.cursor
     other = []
 
     def read():
-        store._sure_until = 0
+        store._watch._sure_until = 0
         store.position()
-        other.append(store._kept.cursor)
+        other.append(store._watch._threads.kept.cursor)
 
     thread = threading.Thread(target=read)
     thread.start()
     thread.join()
-    store._sure_until = 0
+    store._watch._sure_until = 0
     store.position()
 
-    assert mine is store._kept.cursor
+    assert mine is store._watch._threads.kept.cursor
     assert mine is not other[0]
 
 
 @ON_A_FILE
 def test_a_lost_file_is_an_outage(store, monkeypatch):
     """A database whose file is gone is neither written to nor made anew."""
-    monkeypatch.setattr("app.store.store._SURE", 0)
+    monkeypatch.setattr("app.store.watch.SURE", 0)
     store.position()
     for path in store._settings.database_path.parent.glob("roster.db*"):
         path.unlink()
@@ -284,7 +284,7 @@ def test_a_file_that_one_thread_misses_is_gone_for_all(store):
 @ON_A_FILE
 def test_a_read_only_file_is_an_outage(store, monkeypatch):
     """What may not be written is not opened: its connections would stay read-only."""
-    monkeypatch.setattr("app.store.store._SURE", 0)
+    monkeypatch.setattr("app.store.watch.SURE", 0)
     store.position()
     monkeypatch.setattr("app.store.sqlite.os.access", lambda *_: False)
     for use in (store.position, store.load, lambda: put(store, model()), store.open):
@@ -296,7 +296,7 @@ def test_a_read_only_file_is_an_outage(store, monkeypatch):
 @ON_A_FILE
 def test_another_file_in_its_place_is_read(store, clock, tmp_path, monkeypatch):
     """A database that is put in place of ours is the one that is read and written from then on."""
-    monkeypatch.setattr("app.store.store._SURE", 0)
+    monkeypatch.setattr("app.store.watch.SURE", 0)
     put(store, model("old"))
     other = Store(Settings(instance_path=tmp_path / "other"), clock)
     other.open(create=True)
