@@ -3,9 +3,10 @@
 import gzip
 
 import pytest
-from flask import session, url_for
+from flask import Response, session, url_for
 
 from app.api.encoding import accepts_gzip
+from app.api.exchange import exchange
 from app.api.ready import Ready
 
 
@@ -127,3 +128,21 @@ def test_gzip_is_sent_to_those_who_take_it(client, admin):
 def test_accept_encoding_is_read_with_its_weights(header, accepted):
     """Weights, stars and refusals count."""
     assert accepted == accepts_gzip(header)
+
+
+def test_hooks_that_somebody_adds_run_inside(app):
+    """Behind the guard and before the end: a hook sees the exchange, and its headers are sent."""
+    seen = []
+    app.before_request(lambda: seen.append(exchange().dialect.name))
+
+    @app.after_request
+    def mark(response):
+        made = Response(response.get_data(), response.status)
+        made.headers["x-marked"] = "yes"
+        return made
+
+    answer = app.test_client().get("/v1/models")
+
+    assert ["openai"] == seen
+    assert "yes" == answer.headers["x-marked"]
+    assert answer.headers["x-request-id"] == answer.headers["request-id"]
