@@ -20,6 +20,8 @@ from app.dialects import Dialect
 
 #: Bodies of these sizes are worth compressing, and short enough to be, in bytes.
 GZIP_SIZES = range(1024, 8 * 1024 * 1024 + 1)  # 1 KiB to 8 MiB
+#: What a kept body takes beside its content, in bytes: objects, headers, its place in the cache.
+OVERHEAD = 2300
 #: Above this many bytes gzip's level 6 costs more than it saves: 12 ms against 5 for 1.5 MB.
 GZIP_FAST_ABOVE = 2 * 1024 * 1024  # 2 MiB
 #: How often the same list is compressed while it changes all the time, in seconds.
@@ -45,8 +47,9 @@ class Body:
 
     @property
     def size(self) -> int:
-        """Return how many bytes it holds, both forms together."""
-        return len(self.content) + (0 if self.gzipped is None else len(self.gzipped.content))
+        """Return how many bytes it takes, both forms together."""
+        own = OVERHEAD + len(self.content)
+        return own if self.gzipped is None else own + self.gzipped.size
 
 
 #: What a body is made of: the list of an audience, an entry, or what a dialect always says.
@@ -105,7 +108,8 @@ class Bodies:
 
         if window.is_filtered:
             self.misses += 1
-            return make()
+            body = make()
+            return _gzip(body, 1) if gzipped and _is_worth_gzip(body) else body
         key = (dialect.name, audience.viewer, window)
         return self._get(dialect, key, audience, make, gzipped=gzipped)
 
@@ -134,7 +138,7 @@ class Bodies:
         if kept is None:
             with self._making.setdefault(dialect.name, threading.Lock()):
                 kept = self._look_up(key, source) or self._keep(key, source, make())
-        if not gzipped or len(kept.body.content) not in GZIP_SIZES:
+        if not gzipped or not _is_worth_gzip(kept.body):
             return kept.body
         return kept.body.gzipped or self._gzipped(key, kept)
 
@@ -148,11 +152,11 @@ class Bodies:
             if body.gzipped is None:
                 level = 1 if len(body.content) > GZIP_FAST_ABOVE else 6
                 kept.gzipped_at = now
-                gzipped = Body(gzip.compress(body.content, level, mtime=0), "gzip")
+                gzipped = _gzip(body, level)
                 with self._lock:
                     body.gzipped = gzipped
                     if self._kept.get(key) is kept:
-                        self._grow(len(gzipped.content))
+                        self._grow(gzipped.size)
             return body.gzipped
 
     def _look_up(self, key: Hashable, source: _Source) -> _Kept | None:
@@ -194,7 +198,7 @@ class Bodies:
         known = self._fragments.setdefault(dialect.name, {})
         if len(known) > 2 * len(snapshot.models) + 1000:  # most are of entries long gone
             for model_id in known.keys() - snapshot.by_id.keys():
-                del known[model_id]
+                known.pop(model_id, None)  # another thread may be here as well
         fragments = []
         for model in models:
             pair = known.get(model.id)
@@ -202,3 +206,11 @@ class Bodies:
                 pair = known[model.id] = (model, dialect.item(model))
             fragments.append(pair[1])
         return fragments
+
+
+def _is_worth_gzip(body: Body) -> bool:
+    return len(body.content) in GZIP_SIZES
+
+
+def _gzip(body: Body, level: int) -> Body:
+    return Body(gzip.compress(body.content, level, mtime=0), "gzip")

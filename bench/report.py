@@ -4,8 +4,10 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import starmap
+from typing import Any
 
 from bench import chart, machine
+from bench.figures import number
 from bench.findings import Findings, Table, gathered
 from bench.plan import RESULTS, Plan
 from bench.targets import verdicts
@@ -63,8 +65,42 @@ def document(findings: Sequence[Findings], plan: Plan, facts: Mapping[str, str])
     return "\n\n".join(parts) + "\n"
 
 
+def short(kept: Mapping[str, Any]) -> str:
+    """Return what the README shows of what was kept as JSON: CPU, and what others take."""
+    figures: Mapping[str, Mapping[str, float]] = kept["figures"]
+    table = Table(
+        "",
+        (
+            "entries",
+            "CPU of a list, µs",
+            "over a bare Flask view",
+            "the same with a key",
+            "naive Flask over ours",
+            "LiteLLM over ours",
+        ),
+    )
+    for size in (1, 300, 2_500):
+        names = (
+            "200.service.cpu",
+            "200.service.cpu_ratio",
+            "200 key.service.cpu_ratio",
+            "200.naive Flask.cpu_ratio",
+            "200.LiteLLM.cpu_ratio",
+        )
+        found = [figures.get(f"reads.{size}.{name}") for name in names]
+        cells = ["-" if one is None else number(one["median"]) for one in found]
+        table.rows.append((f"{size:,}", *cells))
+    facts = kept["facts"]
+    return f"{rows(table)}\n\n{facts['measured']}, `.venv/bin/{facts['command']}`."
+
+
 def markdown(table: Table) -> str:
-    """Return a table in Markdown."""
+    """Return a table in Markdown, under its title."""
+    return f"### {table.title}\n\n{rows(table)}"
+
+
+def rows(table: Table) -> str:
+    """Return the rows of a table in Markdown, below its columns."""
     widths = [max(map(len, column)) for column in zip(table.columns, *table.rows, strict=True)]
 
     def line(cells: Sequence[str]) -> str:
@@ -78,5 +114,4 @@ def markdown(table: Table) -> str:
         "-" * (width + 2) if place < table.words else "-" * (width + 1) + ":"
         for place, width in enumerate(widths)
     )
-    lines = [line(table.columns), f"|{rule}|", *map(line, table.rows)]
-    return f"### {table.title}\n\n" + "\n".join(lines)
+    return "\n".join([line(table.columns), f"|{rule}|", *map(line, table.rows)])

@@ -1,5 +1,6 @@
 """The README is true: its commands do what it says, and nothing that exists is missing in it."""
 
+import json
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 from app.api.errors import STATUS
 from app.services import VERSION
 from app.settings import Settings, short_path
+from bench.report import short
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -128,6 +130,13 @@ def test_the_set_up_commands_are_those_of_the_project():
         f"{venv} . && .venv/bin/gunicorn\n",
         f"{venv} '.[test]' && .venv/bin/pytest\n",
     ] == blocks("sh")
+
+
+def test_the_figures_are_the_measured_ones():
+    """The short form of the measurements is that of the results that are kept."""
+    kept = json.loads((ROOT / "bench" / "results" / "latest.json").read_text())
+
+    assert short(kept) in README
 
 
 def test_every_setting_has_its_row():

@@ -228,7 +228,8 @@ def _area(request: Request) -> Area:
         endpoint, _ = adapter.match(method=next(iter(error.valid_methods)))
         return OPEN_ENDPOINTS.get(endpoint, Area.ADMIN)
     # An unknown URL is a 404 for everyone; how it is worded, its path may say.
-    return Area.ADMIN if request.path.startswith("/admin") else Area.PUBLIC
+    is_admin = f"{request.path}/".startswith("/admin/")
+    return Area.ADMIN if is_admin else Area.PUBLIC
 
 
 def _request_id(environ: Mapping[str, Any]) -> str:

@@ -16,7 +16,9 @@ blueprint = Blueprint("operation", __name__)
 _PLACES = re.compile(
     r"""(?<![^\s'"(=]) / \S* /
     | "[^"]*" (\ \([^)]*\))?
-    | (?<=\bhost\ ) '[^']*'""",
+    | (?<=\bhost\ ) '[^']*'
+    | (?<=\bhost:\ ) '[^']*'
+    | (?<=\bhostaddr:\ ) '[^']*'""",
     re.VERBOSE,
 )
 

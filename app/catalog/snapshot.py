@@ -3,7 +3,7 @@
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from operator import attrgetter
+from operator import attrgetter, is_
 from typing import NamedTuple, Self
 
 from app.catalog.errors import ModelNotFound
@@ -206,9 +206,12 @@ class Snapshot:
                 models: Sequence[Model] = [m for m in self.models if self._sees(viewer, m)]
             else:
                 models = _patched(before.models, {i: self._seen(viewer, i) for i in changed})
-                known = (before, *known)  # most changes are none of this viewer's
+                # Most changes are none of this viewer's. An audience goes by the name of one of
+                # its viewers, who decides what becomes of it: else two would have one name.
+                led = before.viewer == viewer
+                known = (before if led else self.audience(before.viewer), *known)
             # Those that see the same share one audience, and with it what is made for it.
-            same = next((known for known in known if known.models == models), None)
+            same = next((known for known in known if _are_same(known.models, models)), None)
             # Two threads may come here at once: both take what the first one found.
             audience = self._audiences.setdefault(viewer, same or Audience(viewer, models))
         return audience
@@ -246,6 +249,11 @@ class Snapshot:
     def keys(self) -> Sequence[ApiKey]:
         """Return all keys, oldest first."""
         return sorted(self.keys_by_digest.values(), key=lambda key: (key.created, key.kid))
+
+
+def _are_same(some: Sequence[Model], others: Sequence[Model]) -> bool:
+    """Tell whether these are the same objects: equal ones may differ in bytes, as 1 and 1.0."""
+    return len(some) == len(others) and all(map(is_, some, others))
 
 
 def _patched(models: Sequence[Model], changes: Mapping[str, Model | None]) -> Sequence[Model]:

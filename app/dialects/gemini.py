@@ -104,7 +104,7 @@ class Gemini(Dialect):
 
 def _page_size(text: str) -> int:
     """Return how many entries a page has: 0 is the default, and too many are cut."""
-    if not re.fullmatch(r"[0-9]{1,9}", text, re.ASCII):
+    if not re.fullmatch(r"[0-9]{1,4000}", text, re.ASCII):
         raise InvalidValue(
             "pageSize", f"'pageSize' must be a whole number from 0 on, not '{quote(text)}'."
         )

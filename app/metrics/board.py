@@ -16,7 +16,7 @@ from zlib import crc32
 #: For more workers than there can be, those that a HUP replaces among them.
 PAGES = 256
 #: Bytes of a page. The kernel gives memory to those that are used, and no sooner.
-PAGE = 128 * 1024  # 128 KiB
+PAGE = 1024 * 1024  # 1 MiB
 
 #: Of a record: its number, how many bytes follow, and their checksum.
 _HEAD = struct.Struct("<QII")
@@ -53,8 +53,12 @@ class Board:
         self._memory[page] = _LEFT
 
     def write(self, page: int, record: bytes) -> None:
-        """Publish `record` in place of the last one; one thread at a time."""
-        assert _HEAD.size + len(record) <= _HALF, "labels are bounded"  # noqa: S101
+        """Publish `record` in place of the last one; one thread at a time.
+
+        Raises `ValueError` for one that is longer than half a page.
+        """
+        if _HEAD.size + len(record) > _HALF:
+            raise ValueError(f"{len(record)} bytes of metrics are more than a page has.")
         number = self._latest(page)[0] + 1
         start = self._start(page, number)
         written = _HEAD.pack(number, len(record), _checksum(number, record)) + record

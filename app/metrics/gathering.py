@@ -8,6 +8,7 @@ every worker that ever was.
 
 import atexit
 import json
+import logging
 import mmap
 import threading
 import time
@@ -21,6 +22,8 @@ from app.catalog.following import Catalog
 from app.logs import access_lines
 from app.metrics.board import Board
 from app.metrics.tally import Tally, Totals
+
+_log = logging.getLogger(__name__)
 
 #: How often a worker publishes, and looks whether the store can be read, in seconds. A worker
 #: that is killed takes with it what it counted since.
@@ -99,7 +102,10 @@ class Metrics:
     def _tick(self) -> None:
         while True:
             time.sleep(TICK)
-            self._publish(self._look())
+            try:
+                self._publish(self._look())
+            except Exception:  # noqa: BLE001 - else gauges would stand still and be believed
+                _log.exception("The metrics of this worker could not be published.")
 
     def _publish(self, gauges: Gauges | None) -> None:
         assert self._board is not None, "a page to publish on was given"  # noqa: S101

@@ -19,9 +19,19 @@ def new_file(target: Path) -> Iterator[Path]:
         yield Path(draft)
         os.fsync(descriptor)
         os.link(draft, target)
+        sync_folder(target.parent)
     finally:
         os.close(descriptor)
         Path(draft).unlink()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make durable which files are in `folder`."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def numbered(path: Path) -> Iterator[Path]:

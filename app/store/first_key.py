@@ -8,6 +8,7 @@ from app.catalog.errors import StoreRefused
 from app.catalog.keys import ADMIN
 from app.catalog.ports import Transaction
 from app.settings import Settings
+from app.store.files import sync_folder
 
 
 def add_first_key(transaction: Transaction, settings: Settings, now: int) -> None:
@@ -62,6 +63,4 @@ def _write(path: Path, secret: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    os.fsync(folder)
-    os.close(folder)
+    sync_folder(path.parent)

@@ -44,7 +44,7 @@ class FileLock:
             # A descriptor of its own for each holder: closing it is what unlocks.
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o640)
             try:
-                while not _taken(descriptor):
+                while not is_taken(descriptor, fcntl.LOCK_EX):
                     if time.monotonic() > deadline:
                         raise self._busy(began)
                     time.sleep(_POLL)
@@ -100,9 +100,10 @@ def _ringing(descriptor: int) -> Iterator[None]:
             os.pwrite(descriptor, counter, _COUNTER)
 
 
-def _taken(descriptor: int) -> bool:
+def is_taken(descriptor: int, how: int) -> bool:
+    """Take a lock, ``LOCK_SH`` or ``LOCK_EX`` of `fcntl`, and tell whether that succeeded."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

@@ -1,4 +1,4 @@
-"""How many threads of a process may wait to write: not all of them."""
+"""How many threads of a process may wait to write: not all of them, or not for long."""
 
 import threading
 import time
@@ -15,7 +15,7 @@ class Places:
     """So many places for writers of a process, fewer than it has threads: readers need one, too.
 
     While writers get their turn, others wait for a place. When none does, as behind a lock that
-    is none of ours, they are refused.
+    is none of ours, they are refused after a second.
     """
 
     def __init__(self, number: int) -> None:
@@ -26,13 +26,16 @@ class Places:
         self._progress = 0.0
 
     @contextmanager
-    def taken(self) -> Iterator[None]:
-        """Hold a place; raise `StoreUnavailable` where there is none and will be none soon."""
+    def taken(self, deadline: float) -> Iterator[None]:
+        """Hold a place; raise `StoreUnavailable` where there will be none soon.
+
+        At `deadline` (`time.monotonic`) it is too late in any case.
+        """
         with self._changed:
             if not self._taken:
                 self._progress = time.monotonic()
             while self._taken >= self._number:
-                patience = self._progress + _STUCK - time.monotonic()
+                patience = min(self._progress + _STUCK, deadline) - time.monotonic()
                 if patience <= 0:
                     raise StoreUnavailable("Other writers wait already, and none has its turn.")
                 self._changed.wait(patience)

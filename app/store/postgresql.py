@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from app.catalog.errors import StoreRefused, StoreUnavailable
-from app.store.database import READ_TIMEOUT, WRITE_TIMEOUT, Database, Restored
+from app.store.database import WRITE_TIMEOUT, Database, Restored
 
 #: How long the server may be silent over a statement, in seconds: a writer waits for its turn.
 _ANSWER_TIMEOUT = WRITE_TIMEOUT + 3
@@ -145,7 +145,8 @@ class PostgreSQL(Database):
 
     def _connect(self, patience: float) -> "_Session":
         known = self._lost
-        if not self._connecting.acquire(timeout=READ_TIMEOUT if known is None else 0):
+        wait = min(patience, WRITE_TIMEOUT) if known is None else 0
+        if not self._connecting.acquire(timeout=wait):
             raise StoreUnavailable(known or "The database takes long to accept a connection.")
         try:
             if self._lost is not None and time.monotonic() < self._closed_until:

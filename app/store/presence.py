@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from app.catalog.errors import StoreRefused, StoreUnavailable
+from app.store.lock import is_taken
 
 
 class Presence:
@@ -26,7 +27,7 @@ class Presence:
                 return
             self._close()  # after a fork it is the parent's: ours to close, and not to rely on
             descriptor = self._open()
-            if not _taken(descriptor, fcntl.LOCK_SH):
+            if not is_taken(descriptor, fcntl.LOCK_SH):
                 os.close(descriptor)
                 raise StoreUnavailable("The database is being restored just now.")
             self._process, self._descriptor = os.getpid(), descriptor
@@ -42,7 +43,7 @@ class Presence:
         """Be the only one; raise `StoreRefused` while there is any other."""
         descriptor = self._open()
         try:
-            if not _taken(descriptor, fcntl.LOCK_EX):
+            if not is_taken(descriptor, fcntl.LOCK_EX):
                 raise StoreRefused(
                     "Servers or commands have the database open: stop them, then try again."
                 )
@@ -51,18 +52,13 @@ class Presence:
             os.close(descriptor)
 
     def _open(self) -> int:
+        descriptor = os.open(self._path, os.O_RDONLY | os.O_CREAT, 0o644)
         # For everybody to read: a command that root has run must not shut out a server.
-        return os.open(self._path, os.O_RDONLY | os.O_CREAT, 0o644)
+        if os.fstat(descriptor).st_uid == os.geteuid():
+            os.fchmod(descriptor, 0o644)
+        return descriptor
 
     def _close(self) -> None:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
-
-
-def _taken(descriptor: int, how: int) -> bool:
-    try:
-        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from app.catalog.errors import StoreRefused
 from app.store.database import OPEN_TIMEOUT, Restored
 from app.store.engine import create_engine, sqlite
-from app.store.files import new_file, numbered
+from app.store.files import new_file, numbered, sync_folder
 from app.store.schema import HEAD, check_program, new_lineage, schema_number, upgrade
 from app.store.tables import catalogue, metadata, models
 
@@ -42,7 +42,7 @@ def restore(path: Path, source: Path, now: float) -> Restored:
             _own(unnamed, path)
         kept = _keep(path, now) if path.exists() else None
         draft.replace(path)
-        _sync(path.parent)
+        sync_folder(path.parent)
     finally:
         draft.unlink(missing_ok=True)
     return Restored(revision, entries, kept)
@@ -82,7 +82,7 @@ def _adopt(draft: Path, source: Path) -> tuple[int, int]:
     try:
         with (
             _no_backup(source),
-            engine.execution_options(write=True).begin() as connection,
+            engine.begin() as connection,
         ):
             number = schema_number(connection)
             if number is None:
@@ -133,9 +133,3 @@ def _keep(path: Path, now: float) -> Path:
         with suppress(FileNotFoundError):
             path.with_name(path.name + companion).rename(f"{kept}{companion}")
     return kept
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    os.fsync(descriptor)
-    os.close(descriptor)

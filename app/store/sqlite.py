@@ -45,6 +45,7 @@ class SQLite(Database):
         """
         try:
             stat = self._path.stat()
+            lock = self._lock.inode()
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -53,7 +54,7 @@ class SQLite(Database):
             # SQLite would open it for reading. Then what all connections of a process share stays
             # read-only until the last of them is closed, long after the disk can be written.
             raise StoreUnavailable("The database is read-only.")
-        return os.getpid(), stat.st_dev, stat.st_ino, self._lock.inode()
+        return os.getpid(), stat.st_dev, stat.st_ino, lock
 
     @contextmanager
     def preparing(self, deadline: float) -> Iterator[None]:

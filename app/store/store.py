@@ -246,7 +246,7 @@ class Store:
         deadline = time.monotonic() + WRITE_TIMEOUT
         self.open()
         with (
-            self._places.taken(),
+            self._places.taken(deadline),
             self._database.outages(),
             self._database.turn(deadline),
             self._transaction(deadline, actor=actor, now=now) as transaction,

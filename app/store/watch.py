@@ -63,9 +63,11 @@ class Watch:
         quiet = self._quiet
         if quiet is not None and now < self._sure_until and quiet.bell.state() == quiet.state:
             return quiet.position
+        kept: _Kept | None = getattr(self._threads, "kept", None)
         if now >= self._sure_until:
             self.look()
-        kept: _Kept | None = getattr(self._threads, "kept", None)
+            if kept is not None and kept.bell is None:  # it may have been made since
+                kept.bell = self._database.bell()
         if kept is not None and kept.pid == os.getpid() and kept.identity == self._identity:
             try:
                 return self._read(kept)
