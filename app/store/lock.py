@@ -12,7 +12,7 @@ from pathlib import Path
 from app.catalog.errors import StoreUnavailable
 
 #: How often a waiting process looks whether the lock is free, in seconds.
-_POLL = 0.001
+_POLL = 0.0005
 #: Bytes of one counter of the bell, and of both.
 _COUNTER = 8
 _BELL = 2 * _COUNTER
@@ -22,7 +22,9 @@ class FileLock:
     """A lock on a file beside the database.
 
     SQLite's own waiting is not fair: with eight writers its slowest commits take a hundred
-    times the median, and to change the journal mode it does not wait at all.
+    times the median, and to change the journal mode it does not wait at all. Nor is a lock fair
+    by itself: whoever lets it go is the first to take it again, while others sleep. So there is a
+    second one, of whoever is next in line: it is taken before the first is waited for.
 
     The file is also a bell. It holds two counters: whoever takes the lock raises the first
     before anything else, and sets the second to the same when all is done. A holder that is
@@ -31,6 +33,7 @@ class FileLock:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._next = path.with_name(f"{path.name}.next")
         # Threads queue here, so that a process never waits for itself at the file.
         self._threads = threading.Lock()
 
@@ -41,19 +44,29 @@ class FileLock:
         if not self._threads.acquire(timeout=max(0.0, deadline - began)):
             raise self._busy(began)
         try:
-            # A descriptor of its own for each holder: closing it is what unlocks.
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o640)
-            try:
-                while not is_taken(descriptor, fcntl.LOCK_EX):
-                    if time.monotonic() > deadline:
-                        raise self._busy(began)
-                    time.sleep(_POLL)
-                with _ringing(descriptor):
+            with self._file(self._next) as next_in_line, self._file(self.path) as lock:
+                self._wait(next_in_line, began, deadline)
+                self._wait(lock, began, deadline)
+                fcntl.flock(next_in_line, fcntl.LOCK_UN)
+                with _ringing(lock):
                     yield
-            finally:
-                os.close(descriptor)
         finally:
             self._threads.release()
+
+    @contextmanager
+    def _file(self, path: Path) -> Iterator[int]:
+        # A descriptor of its own for each holder: closing it is what unlocks.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o640)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _wait(self, descriptor: int, began: float, deadline: float) -> None:
+        while not is_taken(descriptor, fcntl.LOCK_EX):
+            if time.monotonic() > deadline:
+                raise self._busy(began)
+            time.sleep(_POLL)
 
     def inode(self) -> int:
         """Return which file it is, 0 while there is none."""
