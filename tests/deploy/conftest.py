@@ -68,6 +68,19 @@ def own_gunicorn(tmp_path_factory):
 
 
 @pytest.fixture
+def start_host(tmp_path_factory, database):
+    """Start gunicorns that share the database of the test, each in a folder of its own."""
+    environ = {} if database is None else {"ROSTER_DATABASE_URL": database}
+    with ExitStack() as stack:
+
+        def start():
+            folder = tmp_path_factory.mktemp("g")
+            return stack.enter_context(gunicorn_in(folder, environ=environ))
+
+        yield start
+
+
+@pytest.fixture
 def activated():
     """Return what runs a gunicorn on a socket that was opened for it, as systemd starts one."""
 
@@ -113,19 +126,22 @@ def direct(gunicorn, at_socket):
 
 @pytest.fixture
 def nginx(tmp_path, site_at):
-    """Start nginx with the shipped site in settings as unkind as an operator's may be.
+    """Start nginx with the shipped site, before one socket or several.
 
-    Its limit is out of the way, unless `changes` bring one; they are texts of the site and what
-    stands in their place. A page of the documentation may bring another `text`.
+    Its settings are as unkind as an operator's may be; its limit is out of the way, unless
+    `changes` bring one. They are texts of the site and what stands in their place. A page of the
+    documentation may bring another `text`.
     """
     with ExitStack() as stack:
 
-        def start(upstream, *, micro_cache="off", changes=None, text=SITE):
+        def start(*upstreams, micro_cache="off", changes=None, text=SITE):
             with socket.socket() as probe:
                 probe.bind(("127.0.0.1", 0))
                 port = probe.getsockname()[1]
             for shipped, here in {
-                "unix:/run/roster/roster.sock;": f"unix:{upstream};",
+                "server unix:/run/roster/roster.sock;": "".join(
+                    f"server unix:{upstream};" for upstream in upstreams
+                ),
                 "listen 80;": f"listen 127.0.0.1:{port};",
                 "proxy_cache_path /run/nginx-roster ": f"proxy_cache_path {tmp_path}/cache ",
                 "set $roster_micro_cache off;": f"set $roster_micro_cache {micro_cache};",
