@@ -67,17 +67,17 @@ def own_gunicorn(tmp_path_factory):
         yield folder
 
 
-@pytest.fixture
-def start_host(tmp_path_factory, database):
-    """Start gunicorns that share the database of the test, each in a folder of its own."""
-    environ = {} if database is None else {"ROSTER_DATABASE_URL": database}
-    with ExitStack() as stack:
+@pytest.fixture(scope="session")
+def run_gunicorn(tmp_path_factory):
+    """Return what runs a gunicorn in a folder of its own, on a database if one is given."""
 
-        def start():
-            folder = tmp_path_factory.mktemp("g")
-            return stack.enter_context(gunicorn_in(folder, environ=environ))
+    @contextmanager
+    def run(database=None):
+        environ = {} if database is None else {"ROSTER_DATABASE_URL": database}
+        with gunicorn_in(tmp_path_factory.mktemp("g"), environ=environ) as folder:
+            yield folder
 
-        yield start
+    return run
 
 
 @pytest.fixture

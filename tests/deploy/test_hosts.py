@@ -3,6 +3,7 @@
 import json
 import time
 from collections import Counter
+from contextlib import ExitStack
 
 import pytest
 
@@ -13,6 +14,13 @@ pytestmark = [
     pytest.mark.needs("initdb", "postgresql"),
     pytest.mark.databases("postgresql"),
 ]
+
+
+@pytest.fixture
+def hosts(run_gunicorn, database):
+    """The folders of three gunicorns that share the database."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(run_gunicorn(database)) for _ in range(3)]
 
 
 def answered(hosts, expected):
@@ -29,13 +37,12 @@ def answered(hosts, expected):
     return [Counter((line["method"], line["status"]) for line in of_host) for of_host in told]
 
 
-def test_a_write_is_in_the_next_reply_of_every_host(start_host, nginx):
+def test_a_write_is_in_the_next_reply_of_every_host(hosts, nginx):
     """After each of 1,000 writes, answered by one of three, the next read of each shows it.
 
     A process of nginx takes the hosts in turn, so that of four requests on one connection three
     are the reads, one for each host, and the next write is another host's.
     """
-    hosts = [start_host() for _ in range(3)]
     key = (hosts[0] / "admin-key").read_text().strip()
     site = nginx(*(host / "s" for host in hosts))
     connection = site.connect()
