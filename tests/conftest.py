@@ -27,8 +27,10 @@ from app.store.store import Store
 from tests.postgresql import Cluster, which
 from tests.sdk.environments import Environments
 
-# Here, because tests of more than one folder import it, and the first of them must find it told.
-pytest.register_assert_rewrite("tests.dialects.promises")
+# Here, because tests of more than one folder import them, and the first must find them told.
+pytest.register_assert_rewrite(
+    "tests.dialects.promises", "tests.server.hostile", "tests.server.replay"
+)
 
 ROOT = Path(__file__).parent.parent
 #: How long a server may take to start or to stop, in seconds.
@@ -225,6 +227,9 @@ class Answer:
 class Site:
     """Something that answers HTTP on a port of 127.0.0.1."""
 
+    #: The first admin key of what is there.
+    admin_key: str
+
     def __init__(self, port: int) -> None:
         self.port = port
 
@@ -270,6 +275,10 @@ class Site:
         finally:
             if connection is None:
                 used.close()
+
+    def admin(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
+        """Send one request with the first admin key."""
+        return self(method, path, body, key=self.admin_key, **headers)
 
 
 class Server(Site):
@@ -321,12 +330,13 @@ class Server(Site):
         raise AssertionError(self.err.read_text())
 
     @property
+    def logs(self) -> list[Path]:
+        """Everything that it writes."""
+        return [self.out, self.err]
+
+    @property
     def admin_key(self) -> str:
         return (self.instance / "admin-key").read_text().strip()
-
-    def admin(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
-        """Send one request with the first admin key."""
-        return self(method, path, body, key=self.admin_key, **headers)
 
     def access_line(self, answer: Answer) -> dict[str, Any]:
         """Return the access line of an answer; it is written a moment behind it."""

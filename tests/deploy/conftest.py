@@ -67,6 +67,19 @@ def own_gunicorn(tmp_path_factory):
         yield folder
 
 
+@pytest.fixture(scope="session")
+def run_gunicorn(tmp_path_factory):
+    """Return what runs a gunicorn in a folder of its own, on a database if one is given."""
+
+    @contextmanager
+    def run(database=None):
+        environ = {} if database is None else {"ROSTER_DATABASE_URL": database}
+        with gunicorn_in(tmp_path_factory.mktemp("g"), environ=environ) as folder:
+            yield folder
+
+    return run
+
+
 @pytest.fixture
 def activated():
     """Return what runs a gunicorn on a socket that was opened for it, as systemd starts one."""
@@ -113,19 +126,22 @@ def direct(gunicorn, at_socket):
 
 @pytest.fixture
 def nginx(tmp_path, site_at):
-    """Start nginx with the shipped site in settings as unkind as an operator's may be.
+    """Start nginx with the shipped site, before one socket or several.
 
-    Its limit is out of the way, unless `changes` bring one; they are texts of the site and what
-    stands in their place. A page of the documentation may bring another `text`.
+    Its settings are as unkind as an operator's may be; its limit is out of the way, unless
+    `changes` bring one. They are texts of the site and what stands in their place. A page of the
+    documentation may bring another `text`.
     """
     with ExitStack() as stack:
 
-        def start(upstream, *, micro_cache="off", changes=None, text=SITE):
+        def start(*upstreams, micro_cache="off", changes=None, text=SITE):
             with socket.socket() as probe:
                 probe.bind(("127.0.0.1", 0))
                 port = probe.getsockname()[1]
             for shipped, here in {
-                "unix:/run/roster/roster.sock;": f"unix:{upstream};",
+                "server unix:/run/roster/roster.sock;": "".join(
+                    f"server unix:{upstream};" for upstream in upstreams
+                ),
                 "listen 80;": f"listen 127.0.0.1:{port};",
                 "proxy_cache_path /run/nginx-roster ": f"proxy_cache_path {tmp_path}/cache ",
                 "set $roster_micro_cache off;": f"set $roster_micro_cache {micro_cache};",

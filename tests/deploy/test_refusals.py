@@ -1,15 +1,12 @@
 """What the shipped site refuses by itself, in the words of the caller's dialect."""
 
 import json
-import os
-import signal
 import socket
 import ssl
 import subprocess
 import time
 from http.client import HTTPResponse, HTTPSConnection
 
-import openai
 import pytest
 
 PATIENCE = 30.0  # seconds
@@ -287,41 +284,3 @@ def test_tls_is_two_lines_away(nginx, gunicorn, tmp_path, site_at):
     assert 200 == site_at(port)("GET", "/v1/models", connection=connection).status
     connection.close()
     check(400, "openai", site_at(port)("GET", "/v1/models"))
-
-
-def asked_by_openai(site):
-    """Return what OpenAI's own client makes of the list."""
-    with (
-        openai.OpenAI(api_key="x", base_url=f"{site.url}/v1", max_retries=0) as client,
-        pytest.raises(openai.APIStatusError) as raised,
-    ):
-        client.models.list()
-    return raised.value
-
-
-def test_openai_knows_the_429_of_the_site(nginx, tmp_path):
-    """It is its RateLimitError with our sentence."""
-    site = nginx(tmp_path / "nobody", changes={"rate=300r/s": "rate=1r/m", "burst=600 ": ""})
-    site("GET", "/v1/models")
-    error = asked_by_openai(site)
-
-    assert isinstance(error, openai.RateLimitError)
-    assert (SENTENCES[429], "rate_limit_exceeded") == (error.body["message"], error.code)
-    assert "1" == error.response.headers["Retry-After"]
-
-
-def test_openai_knows_the_503_of_the_application(nginx, own_gunicorn, at_socket):
-    """A worker that never saw the database says so itself, through nginx as without it."""
-    site = nginx(own_gunicorn / "s")
-    (own_gunicorn / "roster.db").rename(own_gunicorn / "elsewhere")
-    os.kill(int((own_gunicorn / "pid").read_text()), signal.SIGHUP)
-    deadline = time.monotonic() + PATIENCE
-    while site("GET", "/v1/models").status == 200:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    error = asked_by_openai(site)
-    sentence = at_socket(own_gunicorn / "s")("GET", "/v1/models").json["error"]["message"]
-
-    assert (openai.InternalServerError, 503) == (type(error), error.status_code)
-    assert (sentence, "unavailable") == (error.body["message"], error.code)
-    assert "1" == error.response.headers["Retry-After"]

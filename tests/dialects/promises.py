@@ -138,8 +138,8 @@ class Promises(Walks):
             admin.add(model_id)
         admin.add("hidden", permission=[])
         admin.add("ours", permission=[{"organization": "acme"}])
-        admin.add("soon", available_from=NOW + 60)
-        admin.add("gone", shutdown_date="2027-01-15")
+        admin.add("soon", available_from=2**32 - 1)
+        admin.add("gone", shutdown_date="2020-01-01")
         listed = ["B", "a (1)", "a/b:c", "b"]
 
         assert listed == self.ids(ask(self.path).json)
@@ -273,7 +273,7 @@ class Promises(Walks):
     def test_a_retired_model_names_its_replacement(self, ask, admin):
         """Who asks for a retired model is told which to use."""
         admin.add("new")
-        admin.add("old", shutdown_date="2027-01-15", deprecation_replacement_model="new")
+        admin.add("old", shutdown_date="2020-01-01", deprecation_replacement_model="new")
 
         assert self.message(self.one(ask, "old").json).endswith(
             ": it was retired, use 'new' instead"

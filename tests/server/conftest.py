@@ -2,9 +2,7 @@
 
 import pytest
 
-pytest.register_assert_rewrite("tests.server.hostile", "tests.server.replay")
-
-from tests.server.hostile import Target, Wire, check_logs  # noqa: E402 - rewritten first
+from tests.server.hostile import Target, Wire, check_logs
 
 
 @pytest.fixture(scope="module")
