@@ -38,7 +38,7 @@ def restore(path: Path, source: Path, now: float) -> Restored:
     try:
         with new_file(draft) as unnamed:
             shutil.copyfile(source, unnamed)
-            revision, entries = _adopt(unnamed, source)
+            revision, entries = _adopt(unnamed, source, least=_revision(path))
             _own(unnamed, path)
         kept = _keep(path, now) if path.exists() else None
         draft.replace(path)
@@ -71,8 +71,23 @@ def check(path: Path) -> None:
         )
 
 
-def _adopt(draft: Path, source: Path) -> tuple[int, int]:
-    """Check a copy of `source` and make it a history of its own; return revision and entries."""
+def _revision(path: Path) -> int:
+    """Return the revision of the database that is to be replaced, 0 if it has none to tell."""
+    uri = f"{path.absolute().as_uri()}?mode=rw"
+    with (
+        suppress(sqlite.Error, UnicodeDecodeError),
+        closing(sqlite.connect(uri, uri=True)) as connection,
+    ):
+        row = connection.execute("SELECT revision FROM catalogue").fetchone()
+        return 0 if row is None else int(row[0])
+    return 0
+
+
+def _adopt(draft: Path, source: Path, *, least: int) -> tuple[int, int]:
+    """Check a copy of `source` and make it a history of its own; return revision and entries.
+
+    It goes on from revision `least` or its own: none is ever given to two states.
+    """
     with _no_backup(source), closing(sqlite.connect(draft)) as connection:
         found = connection.execute("PRAGMA quick_check").fetchall()
         if found != [("ok",)]:
@@ -92,8 +107,10 @@ def _adopt(draft: Path, source: Path) -> tuple[int, int]:
             upgrade(connection)
             for table in metadata.sorted_tables:
                 connection.execute(sa.select(table).limit(1))
-            connection.execute(sa.update(catalogue).values(lineage=new_lineage()))
-            revision: int = connection.execute(sa.select(catalogue.c.revision)).scalar_one()
+            own: int = connection.execute(sa.select(catalogue.c.revision)).scalar_one()
+            revision = max(own, least)
+            values = {"lineage": new_lineage(), "revision": revision}
+            connection.execute(sa.update(catalogue).values(values))
             count = sa.select(sa.func.count()).select_from(models)
             return revision, connection.execute(count).scalar_one()
     finally:

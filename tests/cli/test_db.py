@@ -245,10 +245,10 @@ def test_restore(run: Callable[..., Result], store: Store, tmp_path: Path) -> No
 
     kept = store._settings.instance_path / "roster.db.before-restore-20270115T080000Z"
     assert (
-        f"Restored {store.name} from {copy}: revision 2, 1 entries.\n"
+        f"Restored {store.name} from {copy}: revision 3, 1 entries.\n"
         f"What was there before is {kept}.\n"
     ) == done.stdout
-    assert {"database": store.name, "revision": 2, "entries": 1, "kept": f"{kept}.1"} == (
+    assert {"database": store.name, "revision": 3, "entries": 1, "kept": f"{kept}.1"} == (
         json.loads(again.stdout)
     )
     assert ["x"] == [model.id for model in store.load().models]

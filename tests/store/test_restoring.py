@@ -72,7 +72,7 @@ def test_a_backup_takes_the_place(store, settings, clock, backup):
     store.close()
     restored = store.restore(backup)
 
-    assert (2, 1) == (restored.revision, restored.entries)
+    assert (3, 1) == (restored.revision, restored.entries)
     assert "roster.db.before-restore-20270115T080000Z" == restored.kept.name
     assert ["x"] == ids(store)
     assert content == backup.read_bytes()
@@ -84,6 +84,17 @@ def test_a_backup_takes_the_place(store, settings, clock, backup):
     )
     assert ["x", "y"] == ids(before)
     before.close()
+
+
+def test_no_revision_is_given_twice(store, backup):
+    """What is written after a restore has a revision that no state of an entry had before it."""
+    put(store, "z")
+    before = store.position().revision
+    store.close()
+    store.restore(backup)
+    put(store, "y")
+
+    assert {model.id: model.revision for model in store.load().models} == {"x": 2, "y": before + 1}
 
 
 def test_what_a_killed_process_left_is_kept(store, settings, clock, backup):
@@ -194,7 +205,7 @@ def test_nobody_opens_what_is_being_restored(store, settings, clock, backup, mon
     store.restore(backup)
 
     assert ["The database is being restored just now."] == refused
-    assert 2 == store.position().revision
+    assert 3 == store.position().revision
 
 
 @pytest.mark.parametrize(
@@ -259,5 +270,5 @@ def test_a_backup_written_past_a_worker_is_loaded(store, backup, clock, monkeypa
     store.restore(backup)
     put(store, "z")
 
-    assert 3 == catalog.current().revision
+    assert 4 == catalog.current().revision
     assert ["x", "z"] == [model.id for model in catalog.current().models]
