@@ -11,7 +11,7 @@ from flask import Flask, current_app
 from app.administration import Administration
 from app.bodies import Bodies
 from app.catalog.following import Catalog
-from app.catalog.keys import digest
+from app.catalog.keys import ADMIN, digest
 from app.catalog.visibility import ANONYMOUS
 from app.dialects import Dialects
 from app.metrics.gathering import Metrics
@@ -63,10 +63,13 @@ class Services:
         snapshot = self.catalog.current()
         path = self.settings.admin_key_file or self.settings.first_key_path
         key = snapshot.keys_by_digest.get(_digest_in(path))
-        if key is not None and key.state(self.clock()) == "active":
+        now = self.clock()
+        if key is not None and key.state(now) == "active":
             shown_key = short_path(path)
-        else:
+        elif any(ADMIN in key.scopes and key.state(now) == "active" for key in snapshot.keys):
             shown_key = "kept by you; 'flask keys create NAME --admin' makes another"
+        else:
+            shown_key = "none is active; 'flask keys create NAME --admin' makes one"
         return {
             "version": VERSION,
             "database": f"{self.store.name}, schema {HEAD}, {len(snapshot.models)} entries",

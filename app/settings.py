@@ -254,10 +254,10 @@ def unknown_variables(environ: Mapping[str, str]) -> list[str]:
 
 def short_path(path: Path) -> str:
     """Return `path` as a person in the current folder would type it."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
+    here = Path.cwd()
+    if here == Path("/") or not path.is_relative_to(here):
         return str(path)
+    return str(path.relative_to(here))
 
 
 def _shown(value: object) -> str:
