@@ -224,7 +224,7 @@ def test_the_nginx_site_serves(server, tmp_path, site_at):
         assert 404 == through("GET", "/v1//models").status
         assert 401 == through("GET", "/v1/models", key="wrong").status
         assert 201 == through("POST", "/admin/models", {"id": "new"}, server.admin_key).status
-        assert len(site.splitlines()) <= 13
+        assert len(site.splitlines()) <= 14
     finally:
         nginx.terminate()
         nginx.wait(30)

@@ -130,7 +130,7 @@ def test_every_command_does_what_it_should(host):
     shell = [block for language, block in BLOCKS if language == "sh"]
     words, outputs = {}, {}
     for block in shell:
-        if "postgres" in block:  # there is no server of that name
+        if "10.0.0.5" in block:  # there is no such server
             continue
         outputs[block] = output = host.run(block, **words)
         if created := re.search(r"ro_\w{8}_\w{38}", output):
