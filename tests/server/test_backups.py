@@ -6,7 +6,7 @@ from pathlib import Path
 
 from app.settings import Settings
 from app.store.store import Store
-from tests.server.writing import Writers, log_of
+from tests.server.writing import Writers, check_log
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,13 +30,13 @@ def test_twenty_backups_under_load_are_prefixes(serve, tmp_path, clock):
             )
             backups.append((file, before))
     served = Store(Settings(instance_path=server.instance), clock)
-    log = log_of(served)
+    log, _ = check_log(served)
     served.close()
     lengths = []
     for file, before in backups:
         restored = Store(Settings(instance_path=tmp_path / file.stem), clock)
         restored.restore(file)
-        prefix = log_of(restored)
+        prefix, _ = check_log(restored)
         lengths.append(len(prefix))
 
         assert log[: len(prefix)] == prefix

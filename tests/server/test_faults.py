@@ -25,7 +25,7 @@ import pytest
 from app.settings import Settings
 from app.store.engine import sqlite
 from app.store.store import Store
-from tests.server.replay import check_log
+from tests.server.writing import check_log
 
 #: Seconds within which a write is refused, and within which everything is well again.
 REFUSED, RECOVERED = 15, 12

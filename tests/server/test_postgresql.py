@@ -8,7 +8,7 @@ import pytest
 from app.settings import Settings
 from app.store.store import Store
 from tests.postgresql import Cluster
-from tests.server.writing import Writers, log_of
+from tests.server.writing import Writers, check_log
 
 pytestmark = pytest.mark.needs("initdb", "postgresql")
 
@@ -63,7 +63,7 @@ def test_fifty_restarts_lose_nothing(serve, fragile, clock, tmp_path):
             reads.append(servers[1]("GET", "/v1/models", connection=connection).status)
             fragile.start()
     store = Store(Settings(instance_path=tmp_path / "here", database_url=url), clock)
-    log_of(store)
+    check_log(store)
     writers.check({model.id: model for model in store.load().models}, writers.acknowledged)
     store.close()
 

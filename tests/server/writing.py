@@ -14,12 +14,18 @@ class Writers:
 
     def __init__(self, key):
         self._key = key
+        #: How often each client has written.
+        self.steps = [0] * 4
         #: By id, each step that was sent, and the last that was answered with success.
         self.sent = {}
         self.acknowledged = {}
-        #: How many were.
-        self.count = 0
+        #: Id and step of each that was.
+        self.answered = set()
         self.refused = 0
+
+    @property
+    def count(self):
+        return len(self.answered)
 
     @contextmanager
     def writing_to(self, *servers):
@@ -39,9 +45,8 @@ class Writers:
                 thread.join()
 
     def _write(self, server, number, stop):
-        step = 0
         while not stop.is_set():
-            step += 1
+            self.steps[number] = step = self.steps[number] + 1
             model_id = f"{number}-{step % 20}"
             self.sent.setdefault(model_id, set()).add(step)
             with suppress(OSError, http.client.HTTPException):
@@ -50,7 +55,7 @@ class Writers:
                 )
                 if answer.status in (200, 201):
                     self.acknowledged[model_id] = step
-                    self.count += 1
+                    self.answered.add((model_id, step))
                 else:
                     assert 503 == answer.status, answer.body
                     self.refused += 1
@@ -63,17 +68,25 @@ class Writers:
             assert stored[model_id].context_length in later
 
 
-def log_of(store):
-    """Return the log, once it is found to have each revision and to end in what is stored."""
+def check_log(store):
+    """Fail unless the log has each revision once and its replay gives what is stored.
+
+    Returns the log, and by id each state in which it has an entry.
+    """
     with store._engine.connect() as connection:
         log = connection.execute(sa.text("SELECT * FROM changes ORDER BY revision")).all()
     assert list(range(1, len(log) + 1)) == [line.revision for line in log]
     assert store.position().revision == len(log)
-    replayed = {}
+    replayed, states = {}, {}
     for line in log:
         if line.model_id is not None:
             before = None if line.before is None else read_model(line.before, 0)
             assert before == replayed.get(line.model_id)
             replayed[line.model_id] = read_model(line.after, line.revision)
-    assert replayed == {model.id: model for model in store.load().models}
-    return log
+            states.setdefault(line.model_id, []).append(replayed[line.model_id])
+    stored = {model.id: model for model in store.load().models}
+    assert replayed == stored
+    assert {i: m.revision for i, m in replayed.items()} == {
+        i: m.revision for i, m in stored.items()
+    }
+    return log, states
