@@ -66,7 +66,7 @@ def document(findings: Sequence[Findings], plan: Plan, facts: Mapping[str, str])
 
 
 def short(kept: Mapping[str, Any]) -> str:
-    """Return what the README shows of what was kept as JSON: CPU, and what others take."""
+    """Return what the README shows of what was kept as JSON."""
     figures: Mapping[str, Mapping[str, float]] = kept["figures"]
     table = Table(
         "",
@@ -76,7 +76,6 @@ def short(kept: Mapping[str, Any]) -> str:
             "over a bare Flask view",
             "the same with a key",
             "naive Flask over ours",
-            "LiteLLM over ours",
         ),
     )
     for size in (1, 300, 2_500):
@@ -85,7 +84,6 @@ def short(kept: Mapping[str, Any]) -> str:
             "200.service.cpu_ratio",
             "200 key.service.cpu_ratio",
             "200.naive Flask.cpu_ratio",
-            "200.LiteLLM.cpu_ratio",
         )
         found = [figures.get(f"reads.{size}.{name}") for name in names]
         cells = ["-" if one is None else number(one["median"]) for one in found]
