@@ -37,7 +37,7 @@ NUMBERS = {
     keys_.writes_without_right: 210,
     parser.malformed: 1200,
     urls.strange_paths: 810,
-    urls.strange_creations: 60,
+    urls.strange_creations: 20,
     urls.bad_queries: 540,
     urls.idle_queries: 390,
     urls.bad_methods: 390,
