@@ -1,13 +1,12 @@
 """What the shipped site refuses by itself, in the words of the caller's dialect."""
 
 import json
-import select
 import socket
 import ssl
 import subprocess
 import time
+from contextlib import ExitStack, closing
 from http.client import HTTPResponse, HTTPSConnection
-from types import SimpleNamespace
 
 import pytest
 
@@ -92,11 +91,11 @@ def check(status, dialect, answer):
 
 @pytest.fixture
 def silent(tmp_path):
-    """Return the socket of an application that takes connections and never answers."""
+    """Listen as an application that takes connections and never answers."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "s"))
         listener.listen()
-        yield tmp_path / "s"
+        yield listener
 
 
 @every_dialect
@@ -135,7 +134,7 @@ def test_a_body_that_is_announced_and_never_comes_is_a_413(nginx, tmp_path):
 @every_dialect
 def test_a_silent_application_is_a_504(nginx, silent, dialect):
     """After the time that the site gives it."""
-    site = nginx(silent, changes={"proxy_read_timeout 35s": "proxy_read_timeout 1s"})
+    site = nginx(silent.getsockname(), changes={"proxy_read_timeout 35s": "proxy_read_timeout 1s"})
     path, headers = DIALECTS[dialect]
 
     check(504, dialect, site("GET", path, **headers))
@@ -156,30 +155,17 @@ def test_too_many_requests_of_one_address_are_429(nginx, tmp_path, dialect):
 def test_too_many_open_requests_of_one_address_are_429(nginx, silent):
     """Slow ones that are under way count, and idle connections do not."""
     changes = {"limit_conn roster_open 256": "limit_conn roster_open 2"}
-    site = nginx(silent, changes=changes)
-    idle = [site.connect() for _ in range(3)]
-    for connection in idle:
-        connection.connect()
-    for connection in idle[:2]:
-        connection.request("GET", "/v1/models")
+    site = nginx(silent.getsockname(), changes=changes)
+    silent.settimeout(PATIENCE)
+    with ExitStack() as stack:
+        idle = [stack.enter_context(closing(site.connect())) for _ in range(3)]
+        for connection in idle:
+            connection.connect()
+        for connection in idle[:2]:
+            connection.request("GET", "/v1/models")
+            stack.enter_context(silent.accept()[0])  # now it is under way
 
-    deadline = time.monotonic() + PATIENCE
-    while not _is_answered(idle[2]):
-        assert time.monotonic() < deadline
-    response = idle[2].getresponse()
-    body = json.loads(response.read())
-    check(
-        429, "openai", SimpleNamespace(status=response.status, headers=response.headers, json=body)
-    )
-    for connection in idle:
-        connection.close()
-
-
-def _is_answered(connection):
-    """Ask, and tell whether an answer comes, or the request was let through to the silent one."""
-    connection.close()
-    connection.request("GET", "/v1/models")
-    return bool(select.select([connection.sock], [], [], 0.1)[0])
+        check(429, "openai", site("GET", "/v1/models", connection=idle[2]))
 
 
 def test_a_whole_office_may_start_at_once(nginx, gunicorn):
