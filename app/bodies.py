@@ -14,7 +14,8 @@ from hashlib import sha256
 from typing import Any
 
 from app.catalog.model import Model
-from app.catalog.snapshot import Audience, Snapshot, Window, cut
+from app.catalog.paging import Window, cut
+from app.catalog.snapshot import Audience, Snapshot
 from app.catalog.visibility import Viewer
 from app.dialects import Dialect
 

@@ -10,8 +10,9 @@ import pytest
 from app.bodies import GZIP_PAUSE, OVERHEAD, Bodies
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model
+from app.catalog.paging import EVERYTHING, Window
 from app.catalog.ports import Changes, Image
-from app.catalog.snapshot import EVERYTHING, Snapshot, Window
+from app.catalog.snapshot import Snapshot
 from app.catalog.visibility import ANONYMOUS, Viewer
 from app.dialects.openai import OpenAI
 

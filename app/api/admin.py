@@ -11,7 +11,7 @@ from app.api.replies import empty_reply, json_reply
 from app.catalog.errors import ModelNotFound
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model
-from app.catalog.snapshot import cut
+from app.catalog.paging import cut
 from app.schemas import AdminModelSchema, KeySchema
 from app.services import services
 

@@ -5,7 +5,7 @@ from typing import Any, BinaryIO
 import click
 
 from app.catalog.errors import InvalidJson, ModelNotFound, ValidationFailed
-from app.catalog.snapshot import Window, cut
+from app.catalog.paging import Window, cut
 from app.cli.terminal import Commands, actor, as_json, day, echo_json, echo_table
 from app.fields import Text
 from app.schemas import AdminModelSchema

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from app.catalog.errors import InvalidValue, quote
 from app.catalog.ids import problem_with_id
 from app.catalog.model import Model
-from app.catalog.snapshot import Page, Window
+from app.catalog.paging import Page, Window
 
 #: The largest page that may be asked for, in entries.
 MAX_LIMIT = 1000

@@ -10,7 +10,7 @@ from marshmallow import Schema, fields
 
 from app.catalog.errors import InvalidValue, quote
 from app.catalog.model import Model
-from app.catalog.snapshot import Page, Window
+from app.catalog.paging import Page, Window
 from app.dialects import (
     MAX_LIMIT,
     Dialect,

@@ -15,7 +15,7 @@ from marshmallow import Schema, fields, post_dump
 from app.catalog.errors import InvalidValue, quote
 from app.catalog.ids import problem_with_id
 from app.catalog.model import Model
-from app.catalog.snapshot import Page, Window
+from app.catalog.paging import Page, Window
 from app.dialects import MAX_LIMIT, Dialect, Problem, Routes, enclose
 from app.strict_json import dump
 

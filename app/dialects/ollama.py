@@ -12,7 +12,7 @@ from marshmallow import Schema, fields
 
 from app.catalog.errors import quote
 from app.catalog.model import Model
-from app.catalog.snapshot import EVERYTHING, Page, Window
+from app.catalog.paging import EVERYTHING, Page, Window
 from app.dialects import Dialect, Problem, Routes, enclose, rfc3339
 from app.strict_json import dump
 

@@ -8,7 +8,7 @@ unless ``limit`` or ``after`` is given.
 from collections.abc import Mapping, Sequence
 
 from app.catalog.model import Model
-from app.catalog.snapshot import EVERYTHING, Page, Window
+from app.catalog.paging import EVERYTHING, Page, Window
 from app.dialects import Dialect, Problem, enclose, id_parameter, whole_parameter
 from app.schemas import REFERENCE_FIELDS, ModelSchema
 from app.strict_json import dump

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from app.catalog.errors import ModelNotFound
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model, Permission
+from app.catalog.paging import EVERYTHING, Page, Window, cut
 from app.catalog.ports import Changes, Image
-from app.catalog.snapshot import EVERYTHING, Page, Snapshot, Window, cut
+from app.catalog.snapshot import Snapshot
 from app.catalog.visibility import ANONYMOUS, Viewer, is_visible
 
 #: 2027-01-15T00:00:00Z

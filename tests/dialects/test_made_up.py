@@ -10,7 +10,7 @@ import pytest
 
 import app as factory
 from app.api import exchange
-from app.catalog.snapshot import Window
+from app.catalog.paging import Window
 from app.dialects import Dialect, Dialects, Routes, enclose, id_parameter, whole_parameter
 from tests.dialects.promises import Promises
 
