@@ -1,28 +1,31 @@
 """Replies that stand ready: bytes, their entity tag, and their gzip-encoded form.
 
 An entry is encoded once for each dialect and change; a list is a join of such fragments, made
-once for each audience and window; gzip is made once, when somebody first asks for it. What was
-made is kept until the entry or the audience changes, in a cache bounded by bytes.
+once for each audience and place; gzip is made once, when somebody first asks for it. All of it,
+the fragments too, is in one cache that is bounded by bytes.
 """
 
 import gzip
 import threading
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
 from app.catalog.model import Model
-from app.catalog.paging import Window, cut
-from app.catalog.snapshot import Audience, Snapshot
+from app.catalog.paging import Window, cut, locate
+from app.catalog.snapshot import Snapshot
 from app.catalog.visibility import Viewer
 from app.dialects import Dialect
 
 #: Bodies of these sizes are worth compressing, and short enough to be, in bytes.
 GZIP_SIZES = range(1024, 8 * 1024 * 1024 + 1)  # 1 KiB to 8 MiB
-#: What a kept body takes beside its content, in bytes: objects, headers, its place in the cache.
-OVERHEAD = 2300
+#: What a kept body takes beside its content, in bytes: objects, its slot, and the responses that
+#: HTTP makes of it, which are four at most: 200 and 304, with a key and without.
+OVERHEAD = 6300
+#: What an encoded entry takes beside its bytes, likewise.
+FRAGMENT_OVERHEAD = 200
 #: Above this many bytes gzip's level 6 costs more than it saves: 12 ms against 5 for 1.5 MB.
 GZIP_FAST_ABOVE = 2 * 1024 * 1024  # 2 MiB
 #: How often the same list is compressed while it changes all the time, in seconds.
@@ -53,31 +56,40 @@ class Body:
         return own if self.gzipped is None else own + self.gzipped.size
 
 
-#: What a body is made of: the list of an audience, an entry, or what a dialect always says.
-_Source = Audience | Model | Dialect
+#: The identity of an entry, and its bytes.
+_Fragment = tuple[int, bytes]
 
 
 @dataclass(slots=True, eq=False)
-class _Kept:
-    """A body, and what it was made of: it is stale for anything else, though it be equal."""
+class _Slot:
+    """What the cache has under one key: a body, or all fragments of a dialect by id."""
 
-    source: _Source
-    body: Body
+    value: Any
+    #: The state of an entry or an audience that it was made of. It is only compared: the cache
+    #: keeps no entry and no list of entries alive.
+    token: Hashable = None
+    #: Bytes.
+    size: int = 0
+    #: How often it may still be passed over when room is made.
+    chances: int = 0
     #: Moments on the monotonic clock: not to be compressed before, compressed at.
-    gzip_from: float
+    gzip_from: float = float("-inf")
     gzipped_at: float = float("-inf")
-    #: Whether somebody asked for it since it was last looked at for dropping.
-    used: bool = False
 
 
 class Bodies:
-    """All ready replies of a process, shared by its threads and holding at most `limit` bytes."""
+    """All ready replies of a process, shared by its threads.
+
+    They take at most `limit` bytes, fragments included; the newest reply stays even if it takes
+    more than that by itself.
+    """
 
     def __init__(self, limit: int, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._limit = limit
         self._monotonic = monotonic
-        self._kept: dict[Hashable, _Kept] = {}
-        #: Bytes that are kept.
+        #: The oldest first.
+        self._slots: dict[Hashable, _Slot] = {}
+        #: Bytes of all slots.
         self.size = 0
         #: Replies that stood ready so far, and those that had to be made. CPython lets no other
         #: thread come between the two steps of ``+= 1``.
@@ -85,10 +97,10 @@ class Bodies:
         self.misses = 0
         # Held while the cache changes.
         self._lock = threading.Lock()
-        # Held while something is made: a miss is made once, and not once for each thread. One
-        # for each dialect: the first list of 100,000 takes seconds, and nobody else waits for it.
+        # Held while a list is made: one at a time, so that those who ask for many lists leave the
+        # processor to others, and each list is made once and not once for each thread. One for
+        # each dialect: the first list of 100,000 takes seconds, and no other dialect waits for it.
         self._making: dict[str, threading.Lock] = {}
-        self._fragments: dict[str, dict[str, tuple[Model, bytes]]] = {}
 
     def listing(
         self,
@@ -101,112 +113,127 @@ class Bodies:
     ) -> Body:
         """Return the list that `viewer` gets; a filtered one is made anew each time."""
         audience = snapshot.audience(viewer)
+        making = self._making.setdefault(dialect.name, threading.Lock())
 
         def make() -> Body:
-            page = cut(audience.models, window)
-            items = self._fragments_of(snapshot, dialect, page.models)
+            page = cut(audience.lists, window)
+            items = self._encode(snapshot, dialect, page.models)
             return Body(dialect.listing(items, page, window))
 
         if window.is_filtered:
             self.misses += 1
-            body = make()
+            with making:
+                body = make()
             return _gzip(body, 1) if gzipped and _is_worth_gzip(body) else body
-        key = (dialect.name, audience.viewer, window)
-        return self._get(dialect, key, audience, make, gzipped=gzipped)
+        # The place and not the window: anybody can make up cursors without end, and most of them
+        # lead to the same place.
+        key = (dialect.name, audience.name, locate(audience.lists, window), window.is_page)
+        slot = self._look_up(key, audience.content)
+        if slot is None:
+            with making:
+                slot = self._look_up(key, audience.content)
+                slot = slot or self._keep(key, audience.content, make())
+        return self._form(key, slot, gzipped=gzipped)
 
     def entry(self, dialect: Dialect, model: Model, *, gzipped: bool) -> Body:
-        """Return the reply to the retrieval of `model`."""
+        """Return the reply to the retrieval of `model`; it waits for no list."""
         key = (dialect.name, model.id)
-        return self._get(dialect, key, model, lambda: Body(dialect.entry(model)), gzipped=gzipped)
+        slot = self._look_up(key, model.identity)
+        slot = slot or self._keep(key, model.identity, Body(dialect.entry(model)))
+        return self._form(key, slot, gzipped=gzipped)
 
     def constant(self, dialect: Dialect, path: str, *, gzipped: bool) -> Body:
         """Return the reply at one of the paths where a dialect always says the same."""
         assert dialect.routes is not None, "it has the path"  # noqa: S101
-        content = dialect.routes.constants[path]
         key = (dialect.name, "constant", path)
-        return self._get(dialect, key, dialect, lambda: Body(content), gzipped=gzipped)
+        slot = self._look_up(key, None)
+        slot = slot or self._keep(key, None, Body(dialect.routes.constants[path]))
+        return self._form(key, slot, gzipped=gzipped)
 
-    def _get(
-        self,
-        dialect: Dialect,
-        key: Hashable,
-        source: _Source,
-        make: Callable[[], Body],
-        *,
-        gzipped: bool,
-    ) -> Body:
-        kept = self._look_up(key, source)
-        if kept is None:
-            with self._making.setdefault(dialect.name, threading.Lock()):
-                kept = self._look_up(key, source) or self._keep(key, source, make())
-        if not gzipped or not _is_worth_gzip(kept.body):
-            return kept.body
-        return kept.body.gzipped or self._gzipped(key, kept)
-
-    def _gzipped(self, key: Hashable, kept: _Kept) -> Body:
-        """Return the gzip-encoded form; the first caller makes it, the others wait for it."""
+    def _form(self, key: Hashable, slot: _Slot, *, gzipped: bool) -> Body:
+        """Return the body as the caller takes it; the first to take gzip has it compressed."""
+        body: Body = slot.value
+        if not gzipped or not _is_worth_gzip(body):
+            return body
+        if body.gzipped is not None:
+            return body.gzipped
         now = self._monotonic()
-        if now < kept.gzip_from:
-            return kept.body  # it changes faster than it is worth compressing
-        body = kept.body
-        with body.lock:
+        if now < slot.gzip_from:
+            return body  # it changes faster than it is worth compressing
+        with body.lock:  # others wait for the first
             if body.gzipped is None:
                 level = 1 if len(body.content) > GZIP_FAST_ABOVE else 6
-                kept.gzipped_at = now
-                gzipped = _gzip(body, level)
-                with self._lock:
-                    body.gzipped = gzipped
-                    if self._kept.get(key) is kept:
-                        self._grow(gzipped.size)
-            return body.gzipped
+                slot.gzipped_at = now
+                body.gzipped = _gzip(body, level)
+                self._grow(key, slot, body.gzipped.size)
+        return body.gzipped
 
-    def _look_up(self, key: Hashable, source: _Source) -> _Kept | None:
+    def _look_up(self, key: Hashable, token: Hashable) -> _Slot | None:
         # Without the lock: a thread that waits for one hands over the interpreter.
-        kept = self._kept.get(key)
-        if kept is None or kept.source is not source:
+        slot = self._slots.get(key)
+        if slot is None or slot.token != token:
             return None
-        kept.used = True
+        slot.chances = 1
         self.hits += 1
-        return kept
+        return slot
 
-    def _keep(self, key: Hashable, source: _Source, body: Body) -> _Kept:
+    def _keep(self, key: Hashable, token: Hashable, body: Body) -> _Slot:
+        slot = _Slot(body, token)
         with self._lock:
-            kept = _Kept(source, body, float("-inf"))
-            if (stale := self._kept.pop(key, None)) is not None:
-                self.size -= stale.body.size
-                kept.gzip_from = max(stale.gzipped_at + GZIP_PAUSE, stale.gzip_from)
-            self._kept[key] = kept
-            self._grow(body.size)
+            stale = self._slots.pop(key, None)
+            if stale is not None:
+                self.size -= stale.size
+                slot.gzip_from = max(stale.gzipped_at + GZIP_PAUSE, stale.gzip_from)
+            self._slots[key] = slot
             self.misses += 1
-            return kept
+        self._grow(key, slot, body.size)
+        return slot
 
-    def _grow(self, by: int) -> None:
-        """Count `by` bytes more, and drop the oldest that nobody uses; the lock is held."""
-        self.size += by
-        while self.size > self._limit and len(self._kept) > 1:
-            key, oldest = next(iter(self._kept.items()))
-            del self._kept[key]
-            if oldest.used:  # a second chance, behind all the others
-                oldest.used = False
-                self._kept[key] = oldest
-            else:
-                self.size -= oldest.body.size
+    def _grow(self, key: Hashable, grown: _Slot, by: int) -> None:
+        """Count `by` bytes more for a slot, and make room: the oldest that nobody uses go."""
+        with self._lock:
+            if self._slots.get(key) is not grown:
+                return
+            grown.size += by
+            self.size += by
+            while self.size > self._limit and len(self._slots) > 1:
+                oldest, slot = next(iter(self._slots.items()))
+                del self._slots[oldest]
+                if slot.chances or slot is grown:  # once more, behind all the others
+                    slot.chances = max(0, slot.chances - 1)
+                    self._slots[oldest] = slot
+                else:
+                    self.size -= slot.size
 
-    def _fragments_of(
+    def _encode(
         self, snapshot: Snapshot, dialect: Dialect, models: Sequence[Model]
     ) -> list[bytes]:
-        """Return each of `models` encoded; only what changed is encoded anew."""
-        known = self._fragments.setdefault(dialect.name, {})
-        if len(known) > 2 * len(snapshot.models) + 1000:  # most are of entries long gone
-            for model_id in known.keys() - snapshot.by_id.keys():
-                known.pop(model_id, None)  # another thread may be here as well
-        fragments = []
-        for model in models:
-            pair = known.get(model.id)
-            if pair is None or pair[0] is not model:
-                pair = known[model.id] = (model, dialect.item(model))
-            fragments.append(pair[1])
-        return fragments
+        """Return each of `models` encoded; only what changed is encoded anew.
+
+        One thread of each dialect is here at a time.
+        """
+        key = dialect.name
+        with self._lock:
+            slot = self._slots.setdefault(key, _Slot({}))
+        slot.chances = 2  # a body that all others use goes before them: it is only joined again
+        known: dict[str, _Fragment] = slot.value
+        gone: Iterable[str] = ()
+        if len(known) > 2 * len(snapshot.models) + 1000:
+            gone = known.keys() - {model.id for model in snapshot.models}
+        fresh = {
+            model.id: (model.identity, dialect.item(model))
+            for model in models
+            if (fragment := known.get(model.id)) is None or fragment[0] != model.identity
+        }
+        if fresh or gone:
+            dropped = [known.pop(model_id) for model_id in (*fresh, *gone) if model_id in known]
+            known.update(fresh)
+            self._grow(key, slot, _weight(fresh.values()) - _weight(dropped))
+        return [known[model.id][1] for model in models]
+
+
+def _weight(fragments: Iterable[_Fragment]) -> int:
+    return sum(FRAGMENT_OVERHEAD + len(encoded) for _, encoded in fragments)
 
 
 def _is_worth_gzip(body: Body) -> bool:

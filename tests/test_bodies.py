@@ -1,20 +1,28 @@
 """Ready replies: what is made how often, what is kept, and how much of it."""
 
+import gc
 import gzip
+import json
 import sys
 import threading
+import time
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from app.bodies import GZIP_PAUSE, OVERHEAD, Bodies
+from app import dialects_of
+from app.bodies import FRAGMENT_OVERHEAD, GZIP_PAUSE, OVERHEAD, Bodies
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model
-from app.catalog.paging import EVERYTHING, Window
+from app.catalog.paging import EVERYTHING, Window, cut
 from app.catalog.ports import Changes, Image
 from app.catalog.snapshot import Snapshot
 from app.catalog.visibility import ANONYMOUS, Viewer
+from app.dialects.anthropic import Anthropic
+from app.dialects.gemini import Gemini
 from app.dialects.openai import OpenAI
+from app.settings import Settings
 
 ACME = Viewer("acme")
 NOW = 1_800_000_000
@@ -198,48 +206,166 @@ def test_the_cache_is_bounded_by_bytes(clock, dialect):
     assert body is tiny.listing(taken, dialect, ANONYMOUS, EVERYTHING, gzipped=False)
 
 
-def test_small_bodies_count_for_what_they_take(dialect):
-    """Pages without an entry, which anyone can ask for without end, fill the cache, too."""
+@pytest.mark.parametrize("dialect_of", [OpenAI, Anthropic, Gemini])
+def test_cursors_without_end_lead_to_one_reply(dialect_of):
+    """Made-up cursors that lead to the same place get the same body, and fill no cache."""
+    dialect = dialect_of(reference_only=False) if dialect_of is OpenAI else dialect_of()
     bodies = Bodies(1024 * 1024)
-    taken = snapshot(model("a"))
-    for number in range(2000):
-        window = Window(limit=1, after=f"x{number}")
-        bodies.listing(taken, dialect, ANONYMOUS, window, gzipped=False)
+    taken = snapshot(model("a"), model("b"))
+    for place in ("a0", "zz"):
+        windows = [Window(limit=1, after=f"{place}{number}") for number in range(500)]
+        got = {
+            bodies.listing(taken, dialect, ANONYMOUS, window, gzipped=False) for window in windows
+        }
 
-    assert 100 < len(bodies._kept) < 600
+        assert 1 == len(got)
+    assert bodies.size < 3 * (OVERHEAD + FRAGMENT_OVERHEAD + 1000)
 
 
-def test_threads_that_drop_fragments_do_not_meet(bodies, dialect, ask):
-    """Filtered lists are made without a lock: what one of them drops, another may drop as well."""
-    old, new = snapshot(*(model(f"m{n}") for n in range(3000))), snapshot(model("a"))
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        for _ in range(10):
-            ask(old)
-            bodies._kept.clear()
-            together = threading.Barrier(4)
+def test_pages_that_say_other_things_are_not_one(ask):
+    """Pages of the same entries differ by what is before and behind them."""
+    taken = snapshot(model("a"), model("b"))
+    windows = [
+        EVERYTHING,
+        Window(limit=2),
+        Window(limit=1),
+        Window(limit=1, before="b"),
+        Window(limit=1, after="a"),
+    ]
+    bodies = {ask(taken, window=window).content for window in windows}
 
-            def search(together=together):
-                together.wait()
-                return ask(new, window=Window(q="a"))
+    assert len(windows) == len(bodies)
+    for window in windows:
+        page = cut([taken.models], window)
+        listed = json.loads(ask(taken, window=window).content)
+        assert [m.id for m in page.models] == [item["id"] for item in listed["data"]]
+        assert page.has_more == listed.get("has_more", False)
 
-            with ThreadPoolExecutor(4) as pool:
-                for done in [pool.submit(search) for _ in range(4)]:
-                    assert b'"id":"a"' in done.result().content
-    finally:
-        sys.setswitchinterval(interval)
+
+def test_no_reply_keeps_an_old_state_alive(bodies, ask):
+    """After each write somebody asks for another page: what is gone stays in no cache."""
+    taken = snapshot(*(model(f"m{number:04}") for number in range(2000)))
+    for number in range(100):
+        fresh = model("m0000", name=str(number))
+        taken = taken.apply(Changes(number, {"m0000": fresh}, {}), NOW)
+        ask(taken, window=Window(limit=1, after=f"m{number:04}"))
+        bodies.entry(OpenAI(reference_only=False), fresh, gzipped=False)
+    gc.collect()
+    alive = [o for o in gc.get_objects() if isinstance(o, Model) and o.id == "m0000"]
+    lists = [o for o in gc.get_objects() if isinstance(o, list) and taken.models[-1] in o]
+
+    assert [taken.models[0]] == alive
+    assert {id(taken.models), id(taken.audience(ANONYMOUS).lists[0])} == {*map(id, lists)}
+
+
+def test_the_limit_holds_for_fragments_too(clock):
+    """Four dialects' encoded entries count, and what nobody uses makes room."""
+    dialects = list(dialects_of(Settings()))
+    taken = snapshot(*(model(f"m{number:04}") for number in range(1000)))
+    bodies = Bodies(1024 * 1024, clock)
+    for _ in range(3):
+        for dialect in dialects:
+            bodies.listing(taken, dialect, ANONYMOUS, EVERYTHING, gzipped=True)
+            assert bodies.size <= 1024 * 1024
+            assert bodies.size == sum(slot.size for slot in bodies._slots.values())
+
+
+def test_fragments_count_for_what_they_take(bodies, ask):
+    """The bytes that encoded entries are counted for are those that they take."""
+    taken = snapshot(*(model(f"m{number:04}") for number in range(1000)))
+    gc.collect()
+    tracemalloc.start()
+    body = ask(taken)
+    measured, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert body.size > 300_000
+    assert abs(bodies.size - OVERHEAD - measured) < 0.1 * measured
+
+
+def test_fragments_stay_while_there_is_something_else_to_drop(clock, dialect):
+    """Where every reply is used, replies go: to join one again costs less than to encode it."""
+    taken = snapshot(*(model(f"m{number:03}") for number in range(100)))
+    bodies = Bodies(1024 * 1024, clock)
+    for number in range(100):
+        for _ in range(2):
+            window = Window(limit=99, after=f"m{number:03}")
+            bodies.listing(taken, dialect, ANONYMOUS, window, gzipped=False)
+
+    assert 99 == len(dialect.entries)
 
 
 def test_fragments_of_removed_entries_go(bodies, dialect, ask):
     """Entries that are long gone do not stay in memory for ever."""
     taken = snapshot()
     for number in range(2500):
-        taken = taken.apply(Changes(number, {f"m{number}": model(f"m{number}")}, {}), NOW)
-        ask(taken)
+        for fields in ({}, {"name": "new"}):
+            changed = {f"m{number}": model(f"m{number}", **fields)}
+            taken = taken.apply(Changes(number, changed, {}), NOW)
+            ask(taken)
         taken = taken.apply(Changes(number, {f"m{number}": None}, {}), NOW)
+    fragments = bodies._slots["openai"]
 
-    assert len(bodies._fragments["openai"]) <= 1001
+    assert len(fragments.value) <= 1002
+    weights = [FRAGMENT_OVERHEAD + len(encoded) for _, encoded in fragments.value.values()]
+    assert sum(weights) == fragments.size
+    assert bodies.size == sum(slot.size for slot in bodies._slots.values())
+
+
+def test_one_model_waits_for_no_list(bodies):
+    """While a list is made, a retrieval in the same dialect is answered."""
+    begun, made = threading.Event(), threading.Event()
+    waited = []
+
+    class Slow(Counting):
+        def item(self, model):
+            begun.set()
+            waited.append(made.wait(10))
+            return super().item(model)
+
+    dialect, taken = Slow(), snapshot(model("a"))
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(bodies.listing, taken, dialect, ANONYMOUS, EVERYTHING, gzipped=False)
+        begun.wait(10)
+        body = bodies.entry(dialect, taken.models[0], gzipped=False)
+        made.set()
+
+    assert b'"id":"a"' in body.content
+    assert [True] == waited
+
+
+@pytest.mark.parametrize("windows", [[Window(q="m")], [Window(limit=1), Window(limit=2)]])
+def test_one_list_is_made_at_a_time(bodies, windows):
+    """Whoever asks for many lists at once, filtered ones or pages, leaves room for others."""
+    together = threading.Barrier(4)
+    making, most = [], []
+
+    class Watched(Counting):
+        def listing(self, items, page, window):
+            making.append(1)
+            most.append(len(making))
+            time.sleep(0)  # whoever may, comes in between
+            body = super().listing(items, page, window)
+            making.pop()
+            return body
+
+    dialect, taken = Watched(), snapshot(*(model(f"m{number}") for number in range(50)))
+
+    def many(_):
+        together.wait()
+        for window in windows * 20:
+            bodies.listing(taken, dialect, ANONYMOUS, window, gzipped=False)
+            bodies._slots.clear()
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(many, range(4)))
+    finally:
+        sys.setswitchinterval(interval)
+
+    assert {1} == {*most}
 
 
 def long(model_id, **fields):

@@ -26,7 +26,7 @@ def list_models() -> Response:
     """Answer all entries, hidden ones too; ``limit`` and ``after`` page, as in public."""
     check_parameters("limit", "after", "owned_by", "q")
     window = exchange().dialect.window(request.args)
-    page = cut(exchange().snapshot.models, window)
+    page = cut([exchange().snapshot.models], window)
     listing: dict[str, object] = {"object": "list", "data": _MODEL.dump(page.models, many=True)}
     if window.is_page:
         listing |= {
@@ -51,7 +51,7 @@ def create_model() -> Response:
 def show_model(model_id: str) -> Response:
     """Answer one entry, hidden or not."""
     check_parameters()
-    model = exchange().snapshot.by_id.get(model_id)
+    model = exchange().snapshot.get(model_id)
     if model is None:
         raise ModelNotFound(model_id)
     if is_known(request.headers.get("If-None-Match"), _etag(model)):

@@ -4,6 +4,7 @@ Field names are those of the reference reply, so that one name runs from the dat
 wire. Which viewer sees an entry is in ``visibility``, when it is live in ``lifecycle``.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
@@ -80,6 +81,19 @@ class Model:
     revision: int = field(default=0, compare=False)
     #: Whether the moment of `deprecation` has come; the snapshot sets it.
     is_deprecated: bool = field(default=False, compare=False)
+
+    #: What ``q`` is looked for in: id and name in one case, and between them a line break, which
+    #: neither has.
+    search_text: str = field(init=False, compare=False, repr=False)
+    #: The number of this object, which no other one in this process has or had: what was made of
+    #: an entry keeps it to compare, and so keeps no entry alive.
+    identity: int = field(
+        init=False, compare=False, repr=False, default_factory=itertools.count().__next__
+    )
+
+    def __post_init__(self) -> None:
+        text = self.id if self.name is None else f"{self.id}\n{self.name}"
+        object.__setattr__(self, "search_text", text.casefold())
 
     @classmethod
     def compose(cls, fields: Mapping[str, Any], *, now: int, stored: "Self | None" = None) -> Self:

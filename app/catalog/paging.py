@@ -1,8 +1,13 @@
-"""Which part of an ordered list is asked for, and that part."""
+"""Which part of an ordered list is asked for, and that part.
+
+A list comes as one or several sequences of entries, each in order of id: what a viewer sees is
+several such sequences, and nobody merges all of them to answer with a few.
+"""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -39,6 +44,18 @@ class Window(NamedTuple):
 EVERYTHING = Window()
 
 
+class Place(NamedTuple):
+    """Where a page lies in a list; a cache names it by this, and not by the cursor it came from.
+
+    There are as many cursors as texts, but only as many places as pairs of entries.
+    """
+
+    #: Index of the first entry, and the index behind the last one; both 0 for an empty page.
+    start: int
+    stop: int
+    has_more: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """A part of a list, in order, and whether there is more in the direction of the walk."""
@@ -57,24 +74,67 @@ class Page:
         return self.models[-1].id if self.models else None
 
 
-def cut(models: Sequence[Model], window: Window) -> Page:
-    """Return the part of `models`, ordered by id, that `window` asks for.
+def locate(lists: Sequence[Sequence[Model]], window: Window) -> Place:
+    """Return where the page lies that `window`, which does not filter, cuts from `lists`."""
+    bounds = [_bounds(models, window) for models in lists]
+    start, stop = (sum(ends) for ends in zip(*bounds, strict=True)) if bounds else (0, 0)
+    has_more = window.limit is not None and stop - start > window.limit
+    if has_more and window.limit is not None:
+        if window.before is None:
+            stop = start + window.limit
+        else:
+            start = stop - window.limit
+    return Place(start, stop, has_more) if start < stop else Place(0, 0, has_more=False)
+
+
+def cut(lists: Sequence[Sequence[Model]], window: Window) -> Page:
+    """Return the part of `lists` that `window` asks for.
 
     A cursor that names no entry goes on from its place: an entry removed between two pages
     costs nobody a neighbour.
     """
-    if window.owned_by is not None:
-        models = [model for model in models if model.owned_by == window.owned_by]
-    if window.q is not None:
-        q = window.q.casefold()
-        models = [m for m in models if q in m.id.casefold() or q in (m.name or "").casefold()]
+    parts = [_part(models, window) for models in lists]
+    models = parts[0] if len(parts) == 1 else sorted(chain.from_iterable(parts), key=_ID)
+    if window.limit is None or len(models) <= window.limit:
+        return Page(models, has_more=False)
+    if window.before is not None:
+        return Page(models[-window.limit :], has_more=True)
+    return Page(models[: window.limit], has_more=True)
+
+
+def _part(models: Sequence[Model], window: Window) -> Sequence[Model]:
+    """Return the entries of one list that may be on the page, one more than its limit at most."""
+    start, stop = _bounds(models, window)
+    most = None if window.limit is None else window.limit + 1
+    if not window.is_filtered:
+        if most is not None and window.before is not None:
+            start = max(start, stop - most)
+        elif most is not None:
+            stop = min(stop, start + most)
+        return models[start:stop]
+    candidates = models[start:stop]
+    if window.before is None:
+        return list(islice(_matching(candidates, window), most))
+    return list(islice(_matching(candidates[::-1], window), most))[::-1]
+
+
+def _bounds(models: Sequence[Model], window: Window) -> tuple[int, int]:
+    """Return the indexes of one list between which the cursors let entries be on the page."""
     start, stop = 0, len(models)
     if window.after is not None:
         start = bisect_right(models, window.after, key=_ID)
     if window.before is not None:
-        stop = bisect_left(models, window.before, key=_ID)
-    if window.limit is None or stop - start <= window.limit:
-        return Page(models[start:stop], has_more=False)
-    if window.before is not None:
-        return Page(models[stop - window.limit : stop], has_more=True)
-    return Page(models[start : start + window.limit], has_more=True)
+        stop = max(start, bisect_left(models, window.before, key=_ID))
+    return start, stop
+
+
+def _matching(models: Iterable[Model], window: Window) -> Iterable[Model]:
+    if window.owned_by is not None:
+        owner = window.owned_by
+        models = (model for model in models if model.owned_by == owner)
+    if window.q is not None:
+        q = window.q.casefold()
+        if "\n" in q:  # it separates id and name in the text, and is in neither
+            return ()
+        models = (model for model in models if q in model.search_text)
+    return models

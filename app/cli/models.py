@@ -32,7 +32,7 @@ def list_models(owned_by: str | None, q: str | None, *, as_json: bool) -> None:
     Example: flask models list --owned-by openai
     """
     window = Window(owned_by=owned_by, q=q)
-    models = cut(services().catalog.current().models, window).models
+    models = cut([services().catalog.current().models], window).models
     if as_json:
         echo_json({"object": "list", "data": _MODEL.dump(models, many=True)})
         return
@@ -50,7 +50,7 @@ def show(model_id: str, *, as_json: bool) -> None:
 
     Example: flask models show chatgpt-4o-latest
     """
-    model = services().catalog.current().by_id.get(model_id)
+    model = services().catalog.current().get(model_id)
     if model is None:
         raise ModelNotFound(model_id)
     shown = _MODEL.dump(model)

@@ -1,6 +1,8 @@
 """The short way through Flask leads to the same answers, and keeps nothing of a request."""
 
+import gc
 import gzip
+import tracemalloc
 
 import pytest
 from flask import Response, session, url_for
@@ -146,3 +148,25 @@ def test_hooks_that_somebody_adds_run_inside(app):
     assert ["openai"] == seen
     assert "yes" == answer.headers["x-marked"]
     assert answer.headers["x-request-id"] == answer.headers["request-id"]
+
+
+def test_the_cache_counts_what_responses_take(app, client, admin):
+    """Bodies with every response that may be made of them take what is counted, and no more."""
+    bodies = app.extensions["roster"].bodies
+    for number in range(100):
+        admin.add(f"m{number:02}")
+    key = {"Authorization": f"Bearer {admin.new_key()}"}
+    variants = [{}, {"If-None-Match": "*"}, key, {**key, "If-None-Match": "*"}]
+    for headers in variants:
+        client.get("/v1/models", headers=headers)
+    before = bodies.size
+    gc.collect()
+    tracemalloc.start()
+    for number in range(99):
+        for headers in variants:
+            client.get(f"/v1/models?limit=1&after=m{number:02}", headers=headers)
+    gc.collect()
+    measured, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert 0.7 * (bodies.size - before) < measured < 1.1 * (bodies.size - before)

@@ -143,7 +143,7 @@ class TestFollowing:
         feed.put(entry("b"))
         states.append(seen(catalog))
         feed.put(entry("b", name="B"))
-        states.append(catalog.current().by_id["b"].name)
+        states.append(catalog.current().get("b").name)
         feed.remove("a")
         states.append(seen(catalog))
 

@@ -1,0 +1,212 @@
+"""Which part of a list is asked for: limits, cursors and filters, over one list or several."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.catalog.paging import EVERYTHING, Page, Place, Window, cut, locate
+from tests.catalog.samples import catalogs, entries, entry, ids, model_ids, snapshot
+
+
+def test_everything_is_everything():
+    """Without a window the page is the whole list and nothing is behind it."""
+    models = entries("a", "b", "c")
+    page = cut([models], EVERYTHING)
+
+    assert ["a", "b", "c"] == ids(page.models)
+    assert (False, "a", "c") == (page.has_more, page.first_id, page.last_id)
+
+
+def test_an_empty_page_has_no_ends():
+    """A page without entries has neither first nor last id, and nothing behind it."""
+    page = cut([entries("a")], Window(limit=1, after="a"))
+
+    assert (Page([], has_more=False), None, None) == (page, page.first_id, page.last_id)
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"), [(1, (["a"], True)), (3, (["a", "b", "c"], False)), (4, None)]
+)
+def test_a_limit_is_kept(limit, expected):
+    """A page has at most limit entries and says whether there are more."""
+    page = cut([entries("a", "b", "c")], Window(limit=limit))
+
+    assert (expected or (["a", "b", "c"], False)) == (ids(page.models), page.has_more)
+
+
+def test_a_cursor_alone_gives_the_rest():
+    """With a cursor and no limit the page is everything behind the cursor."""
+    page = cut([entries("a", "b", "c")], Window(after="a"))
+
+    assert (["b", "c"], False) == (ids(page.models), page.has_more)
+
+
+@pytest.mark.parametrize(
+    ("after", "expected"), [("", "abd"), ("a", "bd"), ("c", "d"), ("b~", "d"), ("e", "")]
+)
+def test_a_cursor_that_names_no_entry_goes_on_from_its_place(after, expected):
+    """A removed entry's id still marks a place in the list."""
+    page = cut([entries("a", "b", "d")], Window(limit=9, after=after))
+
+    assert list(expected) == ids(page.models)
+
+
+@given(catalogs, st.none() | st.integers(1, 5), st.none() | model_ids, model_ids)
+def test_before_is_the_part_just_before(models, limit, after, before):
+    """A window before an id ends there, and has more when entries before it are left out."""
+    listed = snapshot(models).models
+    within = [i for i in ids(listed) if (after is None or i > after) and i < before]
+    page = cut([listed], Window(limit=limit, after=after, before=before))
+
+    assert within[-limit if limit else 0 :] == ids(page.models)
+    assert (len(within) > len(page.models)) == page.has_more
+
+
+def test_only_limits_and_cursors_make_a_page():
+    """A filter alone is not paging."""
+    windows = [
+        Window(),
+        Window(owned_by="x"),
+        Window(q="x"),
+        Window(limit=1),
+        Window(after="x"),
+        Window(before="x"),
+    ]
+
+    assert [False, False, False, True, True, True] == [window.is_page for window in windows]
+
+
+def test_an_owner_is_exact():
+    """The filter owned_by takes the whole name, in its case."""
+    models = [entry("a", owned_by="meta"), entry("b", owned_by="Meta"), entry("c")]
+
+    assert ["a"] == ids(cut([models], Window(owned_by="meta")).models)
+    assert [] == ids(cut([models], Window(owned_by="met")).models)
+
+
+def test_q_looks_into_id_and_name_in_any_case():
+    """The filter q is a substring of id or name; case is of no matter."""
+    models = [entry("GPT-4"), entry("b", name="My gpt"), entry("c", name="other"), entry("d")]
+
+    assert ["GPT-4", "b"] == ids(cut([models], Window(q="gPt")).models)
+    assert ["GPT-4"] == ids(cut([models], Window(q="-4")).models)
+
+
+def test_an_empty_filter_differs_from_none():
+    """An empty q matches everything, an empty owned_by nothing."""
+    models = entries("a", "b")
+
+    assert ["a", "b"] == ids(cut([models], Window(q="")).models)
+    assert [] == ids(cut([models], Window(owned_by="")).models)
+
+
+@given(
+    catalogs,
+    st.integers(1, 5),
+    st.none() | st.sampled_from(["custom", "openai", "nobody"]),
+    st.none() | st.text("aAbB-ß", max_size=2),
+)
+def test_a_walk_meets_every_entry_once(models, limit, owned_by, q):
+    """Page after page gives each matching entry once, in order, in pages as full as can be."""
+    listed = snapshot(models).models
+    expected = [
+        model.id
+        for model in listed
+        if owned_by in (None, model.owned_by)
+        and (
+            q is None
+            or q.casefold() in model.id.casefold()
+            or q.casefold() in (model.name or "").casefold()
+        )
+    ]
+    walked = []
+    after = None
+    while True:
+        page = cut([listed], Window(limit=limit, after=after, owned_by=owned_by, q=q))
+        walked.append(ids(page.models))
+        if not page.has_more:
+            break
+        after = page.last_id
+
+    assert expected == [model_id for page in walked for model_id in page]
+    assert all(len(page) == limit for page in walked[:-1])
+    assert walked[-1] or not expected
+
+
+@given(catalogs, st.integers(1, 5), st.data())
+def test_a_walk_survives_removals(models, limit, data):
+    """While entries vanish, the cursor's too, a walk meets each of the others once."""
+    listed = snapshot(models).models
+    walked = []
+    removed = set()
+    page = cut([listed], Window(limit=limit))
+    while page.has_more:
+        walked += ids(page.models)
+        gone = data.draw(st.sets(st.sampled_from(ids(listed)), max_size=3)) | {page.last_id}
+        removed |= gone - set(walked)
+        listed = [model for model in listed if model.id not in gone]
+        page = cut([listed], Window(limit=limit, after=page.last_id))
+    walked += ids(page.models)
+
+    assert [i for i in ids(snapshot(models).models) if i not in removed] == walked
+
+
+@given(catalogs, model_ids)
+def test_a_cursor_splits_the_list_at_its_place(models, after):
+    """Behind any cursor, an entry's id or not, are exactly the entries of greater id."""
+    listed = snapshot(models).models
+
+    assert [i for i in ids(listed) if i > after] == ids(cut([listed], Window(after=after)).models)
+
+
+windows = st.builds(
+    Window,
+    limit=st.none() | st.integers(1, 5),
+    after=st.none() | model_ids,
+    before=st.none() | model_ids,
+    owned_by=st.none() | st.sampled_from(["custom", "openai"]),
+    q=st.none() | st.text("aAbB-ß", max_size=2),
+)
+
+
+@given(catalogs, st.lists(st.integers(0, 3), min_size=12, max_size=12), windows)
+def test_several_lists_are_as_good_as_one(models, parts, window):
+    """However a list is split up, the page is the same."""
+    whole = snapshot(models).models
+    split = [[m for m, own in zip(whole, parts, strict=False) if own == n] for n in range(4)]
+
+    assert cut([whole], window) == cut(split, window)
+    assert cut([], window) == Page([], has_more=False)
+
+
+@given(catalogs, st.lists(st.integers(0, 3), min_size=12, max_size=12), windows)
+def test_a_place_names_a_page(models, parts, window):
+    """The place of a page is found without the page, and one place is one page."""
+    window = window._replace(owned_by=None, q=None)
+    whole = snapshot(models).models
+    split = [[m for m, own in zip(whole, parts, strict=False) if own == n] for n in range(4)]
+    place, page = locate(split, window), cut(split, window)
+
+    assert whole[place.start : place.stop] == page.models
+    assert place.has_more == page.has_more
+
+
+def test_cursors_that_lead_to_one_page_have_one_place():
+    """Made-up cursors, of which there is no end, lead to places that are few."""
+    lists = [entries("a", "m"), entries("b")]
+    cursors = ["!1", "!2", "0"], ["a0", "a1"], ["z1", "z2", "m"]
+    places = [
+        {locate(lists, Window(limit=1, after=cursor)) for cursor in same} for same in cursors
+    ]
+
+    assert [
+        {Place(0, 1, has_more=True)},
+        {Place(1, 2, has_more=True)},
+        {Place(0, 0, has_more=False)},
+    ] == places
+
+
+@pytest.mark.parametrize("q", ["\n", "a\nb", "\0"])
+def test_a_control_character_is_found_nowhere(q):
+    """No id and no name has one; what stands between the two in the text is not found either."""
+    assert [] == cut([[entry("a", name="b")]], Window(q=q)).models
