@@ -21,6 +21,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from app import create_app
+from app.catalog.model import Model
 from app.settings import Settings
 from app.store.schema import upgrade
 from app.store.store import Store
@@ -168,6 +169,16 @@ def sign_in() -> "Callable[[Flask], Admin]":
 def admin(app: Flask, sign_in: "Callable[[Flask], Admin]") -> "Admin":
     """A client with the first admin key."""
     return sign_in(app)
+
+
+@pytest.fixture
+def stocked(app: Flask, client: FlaskClient) -> list[str]:
+    """1,002 public entries, stored at once: their ids, in order."""
+    ids = [f"m{number:04}" for number in range(1002)]
+    with app.extensions["roster"].store.transaction(actor="test", now=0) as transaction:
+        for model_id in ids:
+            transaction.put_model(Model.compose({"id": model_id}, now=0), None)
+    return ids
 
 
 class Admin:

@@ -1,17 +1,20 @@
 """The admin routes: entries and keys, one at a time. The guard asks for an admin key."""
 
+from collections.abc import Sequence
 from urllib.parse import quote
 
 from flask import Blueprint, Response, request
+from marshmallow import Schema
 
 from app.api.body import check_parameters, read_object
 from app.api.conditional import is_known, read_precondition
 from app.api.exchange import exchange
 from app.api.replies import empty_reply, json_reply
-from app.catalog.errors import ModelNotFound
+from app.catalog.errors import InvalidValue, ModelNotFound
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model
-from app.catalog.paging import cut
+from app.catalog.paging import Window, cut
+from app.dialects import MAX_LIMIT
 from app.schemas import AdminModelSchema, KeySchema
 from app.services import services
 
@@ -23,18 +26,10 @@ _KEY = KeySchema()
 
 @blueprint.get("/models")
 def list_models() -> Response:
-    """Answer all entries, hidden ones too; ``limit`` and ``after`` page, as in public."""
+    """Answer a page of all entries, hidden ones too; ``after`` and filters as in public."""
     check_parameters("limit", "after", "owned_by", "q")
-    window = exchange().dialect.window(request.args)
-    page = cut([exchange().snapshot.models], window)
-    listing: dict[str, object] = {"object": "list", "data": _MODEL.dump(page.models, many=True)}
-    if window.is_page:
-        listing |= {
-            "has_more": page.has_more,
-            "first_id": page.first_id,
-            "last_id": page.last_id,
-        }
-    return json_reply(listing)
+    page = cut([exchange().snapshot.models], _window())
+    return _page(_MODEL, page.models, has_more=page.has_more)
 
 
 @blueprint.post("/models")
@@ -93,9 +88,16 @@ def remove_model(model_id: str) -> Response:
 
 @blueprint.get("/keys")
 def list_keys() -> Response:
-    """Answer all keys, oldest first, without what is secret."""
-    check_parameters()
-    return json_reply({"object": "list", "data": _KEY.dump(exchange().snapshot.keys, many=True)})
+    """Answer a page of all keys, oldest first, without what is secret."""
+    check_parameters("limit", "after")
+    window = _window()
+    keys = exchange().snapshot.keys
+    if window.after is not None:
+        ids = [key.kid for key in keys]
+        if window.after not in ids:
+            raise InvalidValue("after", "'after' must be the id of a key.")
+        keys = keys[ids.index(window.after) + 1 :]
+    return _page(_KEY, keys[: window.limit], has_more=len(keys) > (window.limit or 0))
 
 
 @blueprint.post("/keys")
@@ -118,6 +120,19 @@ def rotate_key(kid: str) -> Response:
     """Make a new key like this one, and let this one live for the grace."""
     key, secret = services().administration.rotate_key(kid, read_object(), actor=exchange().actor)
     return _new_key(key, secret)
+
+
+def _window() -> Window:
+    """Return the page that is asked for; whole lists would be encoded at each request."""
+    window = exchange().dialect.window(request.args)
+    return window if window.limit else window._replace(limit=MAX_LIMIT)
+
+
+def _page(schema: Schema, items: Sequence[object], *, has_more: bool) -> Response:
+    data = schema.dump(items, many=True)
+    first, last = (data[0]["id"], data[-1]["id"]) if data else (None, None)
+    ends = {"has_more": has_more, "first_id": first, "last_id": last}
+    return json_reply({"object": "list", "data": data, **ends})
 
 
 def _entry(model: Model, *, created: bool = False) -> Response:

@@ -36,8 +36,8 @@ class Window(NamedTuple):
 
     @property
     def is_page(self) -> bool:
-        """Tell whether the caller pages, and so wants to know if there is more."""
-        return (self.limit, self.after, self.before) != (None, None, None)
+        """Tell whether a part is asked for, so that the caller wants to know if there is more."""
+        return self != EVERYTHING
 
 
 #: The whole list.

@@ -2,14 +2,14 @@
 
 The list is the reference's ``data`` and ``success``, and OpenAI's own ``object``, without which
 strict clients fail. OpenAI's clients never ask for a second page: all of it comes in one reply,
-unless ``limit`` or ``after`` is given.
+unless a part is asked for; that is a page, of 1,000 entries where no limit is given.
 """
 
 from collections.abc import Mapping, Sequence
 
 from app.catalog.model import Model
 from app.catalog.paging import EVERYTHING, Page, Window
-from app.dialects import Dialect, Problem, enclose, id_parameter, whole_parameter
+from app.dialects import MAX_LIMIT, Dialect, Problem, enclose, id_parameter, whole_parameter
 from app.schemas import REFERENCE_FIELDS, ModelSchema
 from app.strict_json import dump
 
@@ -28,12 +28,15 @@ class OpenAI(Dialect):
         if not query:
             return EVERYTHING
         limit = query.get("limit")
-        return Window(
+        window = Window(
             limit=None if limit is None else whole_parameter("limit", limit),
             after=id_parameter("after", query.get("after")),
             owned_by=query.get("owned_by"),
             q=query.get("q"),
         )
+        if window.is_page and window.limit is None:
+            return window._replace(limit=MAX_LIMIT)
+        return window
 
     def entry(self, model: Model) -> bytes:
         """Return the bare item."""

@@ -5,6 +5,8 @@ import json
 import pytest
 import sqlalchemy as sa
 
+from app.catalog.keys import ApiKey
+
 pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
 DEFAULT_PERMISSION = {
@@ -78,7 +80,7 @@ def test_hidden_entries_are_listed_for_administrators(admin, client):
     admin.add("later", available_from=4_000_000_000)
     listed = admin("GET", "/admin/models").json
 
-    assert ["object", "data"] == list(listed)
+    assert ["object", "data", "has_more", "first_id", "last_id"] == list(listed)
     assert ["hidden", "later"] == [entry["id"] for entry in listed["data"]]
     assert 4_000_000_000 == listed["data"][1]["available_from"]
     assert 2 == listed["data"][0]["revision"]
@@ -103,13 +105,45 @@ def test_the_admin_list_pages_and_filters(admin):
     assert ["b"] == [entry["id"] for entry in owned["data"]]
 
 
+def test_the_admin_list_is_a_page_in_any_case(admin, stocked):
+    """Without a limit it has 1,000 entries and says that there are more."""
+    first = admin("GET", "/admin/models").json
+    second = admin("GET", f"/admin/models?after={first['last_id']}").json
+
+    assert ["object", "data", "has_more", "first_id", "last_id"] == list(first)
+    assert (1000, True) == (len(first["data"]), first["has_more"])
+    assert stocked == [entry["id"] for entry in first["data"] + second["data"]]
+    assert (stocked[-1], False) == (second["last_id"], second["has_more"])
+    empty = admin("GET", "/admin/models?q=nothing").json
+    assert ([], False, None, None) == tuple(empty.values())[1:]
+
+
+def test_the_list_of_keys_is_a_page_in_any_case(app, admin):
+    """Without a limit it has 1,000 keys; a walk meets each of them once, oldest first."""
+    services = app.extensions["roster"]
+    with services.store.transaction(actor="test", now=0) as transaction:
+        for number in range(1001):
+            key = ApiKey(kid=f"{number:08}", digest=str(number), name="x", created=number)
+            transaction.put_key(key, None, "key.create")
+    first = admin("GET", "/admin/keys").json
+    second = admin("GET", f"/admin/keys?after={first['last_id']}&limit=1").json
+    third = admin("GET", f"/admin/keys?after={second['last_id']}").json
+    listed = [key["id"] for page in (first, second, third) for key in page["data"]]
+
+    assert [1000, 1, 1] == [len(page["data"]) for page in (first, second, third)]
+    assert [True, True, False] == [page["has_more"] for page in (first, second, third)]
+    assert [f"{number:08}" for number in range(1001)] == listed[:-1]
+    unknown = admin("GET", "/admin/keys?after=absent")
+    assert (400, "invalid_value", "after") == error(unknown)
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [
         ("GET", "/admin/models?limt=1"),
         ("POST", "/admin/models?limit=1"),
         ("DELETE", "/admin/models/x?force=1"),
-        ("GET", "/admin/keys?limit=1"),
+        ("GET", "/admin/keys?owned_by=x"),
     ],
 )
 def test_unknown_parameters_are_refused_here(admin, method, path):

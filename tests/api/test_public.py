@@ -192,7 +192,20 @@ def test_filters_narrow_the_list(client, admin):
     assert ["alpha", "beta"] == ids(client.get("/v1/models?owned_by=acme"))
     assert ["alpha", "beta"] == ids(client.get("/v1/models?q=AlPha"))
     assert ["beta"] == ids(client.get("/v1/models?q=alpha&owned_by=acme&after=alpha"))
-    assert ["object", "data", "success"] == list(client.get("/v1/models?q=a").json)
+    keys = ["object", "data", "success", "has_more", "first_id", "last_id"]
+    assert keys == list(client.get("/v1/models?q=a").json)
+
+
+@pytest.mark.parametrize("query", ["q=m", "owned_by=custom", "after=!", "q=m&owned_by=custom"])
+def test_a_part_without_a_limit_is_a_page_of_1000(client, stocked, query):
+    """Whoever asks for a part gets a page and walks on; the whole list stays whole."""
+    first = client.get(f"/v1/models?{query}").json
+    rest = client.get(f"/v1/models?{query.replace('after=!', '')}&after={first['last_id']}").json
+
+    assert (1000, True) == (len(first["data"]), first["has_more"])
+    assert (2, False) == (len(rest["data"]), rest["has_more"])
+    assert stocked == [item["id"] for item in first["data"] + rest["data"]]
+    assert stocked == ids(client.get("/v1/models"))
 
 
 def test_unknown_parameters_are_ignored(client, admin):
