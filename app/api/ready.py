@@ -12,7 +12,8 @@ each of these steps left out makes it so much more:
 - nothing is asked whether it is a coroutine: 2 µs;
 - no session is opened: less than 1 µs.
 
-Each is a class or a method that Flask documents for replacing.
+Each is a class or a method that Flask documents for replacing, but for what `FrozenHeaders` takes
+from Werkzeug. ``tests/test_versions.py`` lists what of them may change with a new version.
 """
 
 from collections.abc import Callable, Iterable

@@ -1,0 +1,371 @@
+"""What Roster overrides or uses of its libraries beyond what they promise, and in which versions.
+
+`USES` is the list. An entry fails when a library is no longer what our code relies on, and the
+message names the lines of ours to look at. `setup.cfg` excludes the versions of
+`FIRST_UNSUPPORTED`, which nobody has tried yet. To allow one: install it, run this file with
+``-W ignore::DeprecationWarning``, adapt the lines that are named, run all tests without that
+option, and raise both bounds.
+"""
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import runpy
+import textwrap
+import warnings
+from collections.abc import Callable
+from configparser import ConfigParser
+from importlib.metadata import version
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import NamedTuple
+
+import gunicorn.util
+import pytest
+from flask import Flask
+from flask.cli import run_command
+from flask.globals import request_ctx
+from marshmallow import ValidationError, fields
+from packaging.requirements import Requirement
+from werkzeug.datastructures import Accept
+from werkzeug.exceptions import NotFound
+from werkzeug.routing import Map, Rule
+
+import app
+from app.api.ready import Application
+
+ROOT = Path(__file__).parent.parent
+#: By library, the first version that `setup.cfg` must exclude.
+FIRST_UNSUPPORTED = {
+    "click": "9",
+    "flask": "3.2",
+    "gunicorn": "28",
+    "marshmallow": "5",
+    "prometheus-client": "0.27",
+    "psycopg": "3.4",
+    "werkzeug": "3.2",
+}
+
+
+def signature(name):
+    """Return the parameters of a function, without their types."""
+    found = inspect.signature(resolve_name(name))
+    untyped = [p.replace(annotation=p.empty) for p in found.parameters.values()]
+    return str(found.replace(parameters=untyped, return_annotation=found.empty))
+
+
+def first_two_parameters(name):
+    """Return the names of two parameters of a function; our code passes others on, or none."""
+    return ", ".join([*inspect.signature(resolve_name(name)).parameters][:2])
+
+
+def assigned(attribute):
+    """Return a look at whether a method gives its object this attribute."""
+
+    def look(name):
+        tree = ast.parse(textwrap.dedent(inspect.getsource(resolve_name(name))))
+        stored = {
+            node.attr
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+        }
+        return attribute if attribute in stored else f"only {sorted(stored)}"
+
+    return look
+
+
+def value(name):
+    """Return an attribute itself."""
+    return resolve_name(name)
+
+
+def ancestors(name):
+    """Return the names of a class and of those that it inherits from."""
+    return [cls.__name__ for cls in resolve_name(name).__mro__]
+
+
+def class_of_context(_):
+    """Return what kind of object Flask holds a request in."""
+    with Flask("x").test_request_context():
+        return type(request_ctx._get_current_object()).__name__
+
+
+def call_of_match(_):
+    """Return how Flask calls the `match` of a URL adapter when a request begins."""
+    calls = []
+
+    class Recording(Flask):
+        def create_url_adapter(self, request):
+            return self
+
+        def match(self, *args, **kwargs):
+            calls.append((args, kwargs))
+            raise NotFound
+
+    with Recording("x").test_request_context():
+        return calls
+
+
+def truth_of_hooks(name):
+    """Return whether a table of hooks is true before somebody adds one, and whether after."""
+    flask, kind = Flask("x"), name.rpartition(".")[2]
+    table = getattr(flask, f"{kind}_funcs")
+    before = bool(table)
+    getattr(flask, kind)(lambda *_: None)
+    return [before, bool(table)]
+
+
+def arguments_of_rule(_):
+    """Return the `arguments` of a rule for URLs that has one."""
+    [rule] = Map([Rule("/<x>", endpoint="x")]).iter_rules()
+    return rule.arguments
+
+
+def quality_of_gzip(name):
+    """Return the weight of a coding in a header; a warning of deprecation counts as an error."""
+    with warnings.catch_warnings(action="error"):
+        return resolve_name(name)("br, gzip;q=0.5", Accept).quality("gzip")
+
+
+def options_of_run(_):
+    """Return those of the options of ``flask run`` that we read."""
+    return sorted({"host", "port", "reload"} & {option.name for option in run_command.params})
+
+
+def errors_of_pairs(_):
+    """Return how marshmallow reports what is wrong with a name and with a value of an object."""
+    pairs = fields.Dict(keys=fields.Integer(), values=fields.Integer())
+    try:
+        return pairs.deserialize({"x": 1, "2": "y"})
+    except ValidationError as error:
+        return {name: [*inner] for name, inner in error.messages.items()}
+
+
+class Use(NamedTuple):
+    """Something of a library that must be as it is, and the code of ours that needs it."""
+
+    #: Where the library has it.
+    name: str
+    #: What `look` must find there.
+    expected: object
+    #: Our file, and a piece of each line in it that relies on this.
+    file: str
+    code: str
+    look: Callable[[str], object] = signature
+
+    @property
+    def library(self):
+        return self.name.partition(".")[0].replace("_", "-")
+
+
+READY, EXCHANGE, CONF = "app/api/ready.py", "app/api/exchange.py", "gunicorn.conf.py"
+POSTGRESQL, FIELDS, SCHEMAS = "app/store/postgresql.py", "app/fields.py", "app/schemas.py"
+EXPOSITION, TERMINAL = "app/metrics/exposition.py", "app/cli/terminal.py"
+
+MATCH = "(self, path_info=None, method=None, return_rule=False, query_args=None, websocket=None)"
+CONTEXT, FIELD = "flask.ctx.RequestContext", "(self, value, attr, data, **kwargs)"
+USES = [
+    # Flask 3.2 passes the context to the methods that take part in a request.
+    Use("flask.app.Flask.create_url_adapter", "(self, request)", READY, "def create_url_adapter("),
+    Use("flask.app.Flask.preprocess_request", "(self)", READY, "def preprocess_request("),
+    Use("flask.app.Flask.process_response", "(self, response)", READY, "def process_response("),
+    Use("flask.app.Flask.ensure_sync", "(self, func)", READY, "def ensure_sync("),
+    Use("flask.app.Flask.before_request", [False, True], READY, "self.before_request_funcs",
+        truth_of_hooks),
+    Use("flask.app.Flask.after_request", [False, True], READY, "self.after_request_funcs",
+        truth_of_hooks),
+    Use(f"{CONTEXT}.match_request", [((), {"return_rule": True})], READY,
+        'kwargs == {"return_rule": True}', call_of_match),
+    Use("flask.sessions.SessionInterface.open_session", "(self, app, request)", READY,
+        "def open_session("),
+    Use("flask.globals.request_ctx", "RequestContext", EXCHANGE,
+        "request_ctx._get_current_object()", class_of_context),
+    Use(f"{CONTEXT}.__init__", "app", EXCHANGE, "context.app", assigned("app")),
+    Use(f"{CONTEXT}.__init__", "request", EXCHANGE, "context.request", assigned("request")),
+    Use(f"{CONTEXT}.__init__", "url_adapter", EXCHANGE, "request_ctx.url_adapter",
+        assigned("url_adapter")),
+    Use("flask.cli.run_command", ["host", "port", "reload"], "app/cli/server.py",
+        "context.params[", options_of_run),
+    # Werkzeug documents the mixin as private; 3.2 deprecates parse_accept_header.
+    Use("werkzeug.datastructures.mixins.ImmutableHeadersMixin",
+        ["ImmutableHeadersMixin", "object"], READY, "class FrozenHeaders(", ancestors),
+    Use("werkzeug.datastructures.Headers.__init__", "_list", READY, "self._list =",
+        assigned("_list")),
+    Use("werkzeug.wrappers.response.Response.__call__", "(self, environ, start_response)", READY,
+        "def __call__("),
+    Use("werkzeug.routing.MapAdapter.match", MATCH, READY, "def match("),
+    Use("werkzeug.routing.Rule.arguments", {"x"}, READY, "found[0].arguments", arguments_of_rule),
+    Use("werkzeug.http.parse_accept_header", 0.5, "app/api/encoding.py",
+        "parse_accept_header(accept_encoding", quality_of_gzip),
+    # Of its workers and loggers, gunicorn documents only the settings that name another class.
+    Use("gunicorn.workers.gthread.ThreadWorker.accept", "(self, listener)", CONF, "def accept("),
+    Use("gunicorn.workers.base.Worker.__init__", "log", CONF, "self.log.", assigned("log")),
+    Use("gunicorn.workers.base.Worker.load_wsgi", "wsgi", CONF, "worker.wsgi.", assigned("wsgi")),
+    Use("gunicorn.glogging.Logger.setup", "(self, cfg)", CONF, "def setup("),
+    Use("gunicorn.glogging.Logger.__init__", "error_log", CONF, "self.error_log.",
+        assigned("error_log")),
+    Use("gunicorn.util.write_error", "(sock, status_int, reason, mesg)", CONF, "def _refuse("),
+    Use("gunicorn.util.write_nonblock", "sock, data", CONF, "util.write_nonblock(",
+        first_two_parameters),
+    Use("gunicorn.arbiter.Arbiter.LISTENERS", [], CONF, "server.LISTENERS", value),
+    Use("gunicorn.http.errors.ParseException",
+        ["ParseException", "Exception", "BaseException", "object"], "app/api/body.py",
+        "except (ParseException", ancestors),
+    # psycopg does not document that a connection waits for a generator, nor what it sends to it.
+    Use("psycopg.Connection.wait", "self, gen", POSTGRESQL, "def wait(", first_two_parameters),
+    Use("psycopg.waiting.READY_NONE", 0, POSTGRESQL, "if ready:", value),
+    # prometheus_client does not export choose_encoder.
+    Use("prometheus_client.exposition.choose_encoder", "(accept_header)", EXPOSITION,
+        "choose_encoder(accept)"),
+    Use("prometheus_client.registry.Collector.collect", "(self)", EXPOSITION, "def collect("),
+    # These are documented for overriding: a new major version may change them.
+    Use("marshmallow.fields.Field._deserialize", FIELD, FIELDS, "def _deserialize(self, value"),
+    Use("marshmallow.fields.Constant._deserialize", "(self, value, *args, **kwargs)", FIELDS,
+        "def _deserialize(self, value"),
+    Use("marshmallow.fields.Constant.__init__", "constant", FIELDS, "self.constant",
+        assigned("constant")),
+    Use("marshmallow.fields.Mapping._deserialize", FIELD, FIELDS, "super()._deserialize("),
+    Use("marshmallow.fields.Dict", {"x": ["key"], "2": ["value"]}, FIELDS, "inner.values()",
+        errors_of_pairs),
+    Use("marshmallow.schema.Schema.get_attribute", "(self, obj, attr, default)", SCHEMAS,
+        "def get_attribute("),
+    Use("marshmallow.schema.Schema.handle_error", "(self, error, data, *, many, **kwargs)",
+        SCHEMAS, "def handle_error("),
+    Use("click.core.Group.invoke", "(self, ctx)", TERMINAL, "def invoke("),
+    Use("click.types.ParamType.convert", "(self, value, param, ctx)", TERMINAL, "def convert("),
+]  # fmt: skip
+
+
+def problem(use):
+    """Return how a library differs from `use`, and which lines to look at; None if it does not."""
+    try:
+        found = use.look(use.name)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the message names our lines
+        found = error
+    if found == use.expected:
+        return None
+    return (
+        f"{use.library} {version(use.library)}: {use.name} is {found!r}, and Roster needs "
+        f"{use.expected!r}: look at {', '.join(lines(use))}"
+    )
+
+
+def lines(use):
+    """Return where our code relies on `use`, as ``file:line``."""
+    text = (ROOT / use.file).read_text().splitlines()
+    return [f"{use.file}:{number}" for number, line in enumerate(text, 1) if use.code in line]
+
+
+@pytest.mark.parametrize("use", USES, ids=lambda use: f"{use.name}-{use.code}")
+def test_a_library_is_what_our_code_relies_on(use):
+    """Each is found as the list says, and our file has the line that needs it."""
+    assert None is problem(use)
+    assert [] != lines(use)
+
+
+def preprocess_request(self, ctx):
+    """Stand for a method of Flask that takes another parameter, as it does from 3.2 on."""
+
+
+@pytest.mark.parametrize("changed", [preprocess_request, None], ids=["changed", "removed"])
+def test_a_change_is_reported_with_our_line(monkeypatch, changed):
+    """The message has the version, what is found there, what we need, and where we need it."""
+    [use] = [use for use in USES if use.name.endswith(".preprocess_request")]
+    if changed is None:
+        monkeypatch.delattr(Flask, "preprocess_request")
+    else:
+        monkeypatch.setattr(Flask, "preprocess_request", changed)
+    found = "AttributeError(" if changed is None else "'(self, ctx)'"
+    line = inspect.getsourcelines(Application.preprocess_request)[1]
+    message = problem(use)
+
+    assert message.startswith(f"flask {version('flask')}: {use.name} is {found}")
+    assert message.endswith(f", and Roster needs '(self)': look at app/api/ready.py:{line}")
+
+
+def test_an_attribute_that_is_not_assigned_is_reported():
+    """The message has those that are."""
+    name = "werkzeug.datastructures.Headers.__init__"
+    message = problem(Use(name, "_rows", READY, "self._list =", assigned("_rows")))
+
+    assert f"{name} is \"only ['_list']\", and Roster needs '_rows': look at {READY}" in message
+
+
+def overrides(classes):
+    """Yield the methods of libraries that `classes` override; of special methods, calls alone."""
+    libraries = {"alembic", "sqlalchemy", *(use.name.partition(".")[0] for use in USES)}
+    for cls in classes:
+        for name, member in vars(cls).items():
+            if not inspect.isfunction(member) or (name[:2] == "__" and name != "__call__"):
+                continue
+            base = next((base for base in cls.__mro__[1:] if name in vars(base)), object)
+            if base.__module__.partition(".")[0] in libraries:
+                yield vars(base)[name]
+
+
+@pytest.fixture
+def our_classes(monkeypatch):
+    """Every class of the application and of gunicorn's settings."""
+    monkeypatch.setattr(gunicorn.util, "write_error", gunicorn.util.write_error)  # is put back
+    names = [module.name for module in pkgutil.walk_packages(app.__path__, "app.")]
+    modules = [
+        vars(importlib.import_module(name))
+        for name in names
+        if not name.startswith("app.store.migrations")  # only Alembic can run these
+    ]
+    values = {id(v): v for m in (*modules, runpy.run_path(str(ROOT / CONF))) for v in m.values()}
+    return [
+        value
+        for value in values.values()
+        if inspect.isclass(value) and value.__module__.partition(".")[0] in ("app", "<run_path>")
+    ]
+
+
+def test_every_method_that_we_override_is_in_the_list(our_classes):
+    """What a class of ours has in place of a library's is found by name in the list."""
+    looks = (signature, first_two_parameters)
+    listed = [resolve_name(use.name) for use in USES if use.look in looks]
+    missing = {method.__qualname__ for method in overrides(our_classes) if method not in listed}
+
+    assert set() == missing
+    assert len([*overrides(our_classes)]) >= 15
+
+
+def test_every_private_name_that_we_use_is_in_the_list():
+    """Each line that the linter excuses for one is a line of the list."""
+    listed = {line for use in USES for line in lines(use)}
+    excused = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in (*ROOT.glob("app/**/*.py"), ROOT / CONF)
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if "SLF001" in line
+    ]
+
+    assert [] == [line for line in excused if line not in listed]
+    assert [] != excused
+
+
+def requirements():
+    """Return what `setup.cfg` requires: for everybody, then for each extra."""
+    parser = ConfigParser(interpolation=None)
+    parser.read(ROOT / "setup.cfg")
+    texts = [parser["options"]["install_requires"], *parser["options.extras_require"].values()]
+    return [Requirement(line) for text in texts for line in text.split("\n") if line]
+
+
+@pytest.mark.parametrize("library", FIRST_UNSUPPORTED)
+def test_a_range_ends_below_the_first_unsupported_version(library):
+    """With its pre-releases and all later ones; it includes the version that is tested here."""
+    first, tested = FIRST_UNSUPPORTED[library], version(library)
+    ranges = [required.specifier for required in requirements() if required.name == library]
+    candidates = (tested, f"{first}.dev1", f"{first}rc1", first, f"{first}.1", "9999")
+
+    assert [] != ranges
+    for allowed in ranges:
+        assert [tested] == [*allowed.filter(candidates, prereleases=True)]
+
+
+def test_every_library_of_the_list_has_a_first_unsupported_version():
+    """No library is overridden whose next version would be taken untried."""
+    assert set(FIRST_UNSUPPORTED) == {use.library for use in USES}
