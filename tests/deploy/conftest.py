@@ -19,6 +19,8 @@ ROOT = Path(__file__).parents[2]
 SITE = (ROOT / "deploy" / "nginx" / "roster.conf").read_text()
 GUNICORN = Path(sys.executable).with_name("gunicorn")
 PATIENCE = 30.0  # seconds
+#: Changes of the site that take its limit out of the way.
+UNLIMITED = {"rate=300r/s": "rate=1000000r/s"}
 
 
 @contextmanager
@@ -69,12 +71,17 @@ def own_gunicorn(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def run_gunicorn(tmp_path_factory):
-    """Return what runs a gunicorn in a folder of its own, on a database if one is given."""
+    """Return what runs a gunicorn in a folder of its own, on a database if one is given.
+
+    It may serve another `application` than the shipped one, and have other settings.
+    """
 
     @contextmanager
-    def run(database=None):
-        environ = {} if database is None else {"ROSTER_DATABASE_URL": database}
-        with gunicorn_in(tmp_path_factory.mktemp("g"), environ=environ) as folder:
+    def run(database=None, application=None, **environ):
+        if database is not None:
+            environ["ROSTER_DATABASE_URL"] = database
+        command = (GUNICORN,) if application is None else (GUNICORN, application)
+        with gunicorn_in(tmp_path_factory.mktemp("g"), command, environ=environ) as folder:
             yield folder
 
     return run
@@ -129,8 +136,8 @@ def nginx(tmp_path, site_at):
     """Start nginx with the shipped site, before one socket or several.
 
     Its settings are as unkind as an operator's may be; its limit is out of the way, unless
-    `changes` bring one. They are texts of the site and what stands in their place. A page of the
-    documentation may bring another `text`.
+    `changes` bring one. They are texts of the site, each with the text that replaces it. A page
+    of the documentation may bring another `text`.
     """
     with ExitStack() as stack:
 
@@ -147,7 +154,8 @@ def nginx(tmp_path, site_at):
                 "set $roster_micro_cache off;": f"set $roster_micro_cache {micro_cache};",
                 "error_log /var/log/nginx/error.log ": f"error_log {tmp_path}/errors ",
                 "access_log /var/log/nginx/roster-refusals.log": f"access_log {tmp_path}/refusals",
-                **(changes or {"rate=300r/s": "rate=1000000r/s"}),
+                **UNLIMITED,
+                **(changes or {}),
             }.items():
                 assert 1 == text.count(shipped), shipped
                 text = text.replace(shipped, here)
@@ -183,6 +191,20 @@ def site(request, nginx, gunicorn, direct):
 
     site.add = add
     return site
+
+
+@pytest.fixture
+def keeping(nginx):
+    """Return what starts the site with a micro-cache that keeps its answers for an hour.
+
+    What it keeps of one caller is there for the next one, however slow the machine is.
+    """
+
+    def start(upstream, changes=None):
+        kept = {"proxy_cache_valid 200 1s;": "proxy_cache_valid 200 1h;"}
+        return nginx(upstream, micro_cache="on", changes=kept | (changes or {}))
+
+    return start
 
 
 @pytest.fixture

@@ -3,9 +3,15 @@
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
-from itertools import count
+from itertools import count, product
 
 import pytest
+
+from app import dialects_of
+from app.api.auth import _KEY_HEADERS
+from app.dialects import Dialects
+from app.settings import Settings
+from tests.dialects.test_made_up import MadeUp
 
 PATIENCE = 30.0  # seconds
 #: Requests of every outcome; `test_the_answer_is_that_of_the_application` sends each.
@@ -15,6 +21,8 @@ GET //v1/models, GET /v1//models, GET /v1/models/, GET /v1/models/acme//coder%20
 GET /v1/models/..%2F..%2Fadmin/models, GET /v1/models/../../admin/models, GET /admin/models
 GET /v1/models/unknown, HEAD /v1/models/unknown, GET /v1/models?limit=2, GET /v1/models?limit=0"""
 fresh_id = map("fresh-{}".format, count()).__next__
+#: The headers in which the application looks for a key.
+KEY_HEADERS = ["Authorization", *(n[5:].title().replace("_", "-") for n in _KEY_HEADERS)]
 
 pytestmark = pytest.mark.needs("nginx", "nginx")
 shipped = pytest.mark.parametrize("site", ["off"], indirect=True)
@@ -106,19 +114,89 @@ def test_encodings_do_not_mix(direct, site):
             assert expected.headers[name] == answer.headers[name]
 
 
-@cached
-def test_dialects_do_not_share(site, reached):
-    """Each set of dialect headers has an answer of its own."""
-    path = site.add(fresh_id())
-    reached()
-    version, client = {"Anthropic-Version": "2023-06-01"}, {"X-Goog-Api-Client": "genai/1"}
-    for headers in ({}, version, client, version | client):
-        site("GET", path, **headers)
-        assert [200] == reached()
+def check_dialects(dialects, key, site, direct):
+    """Fail unless `site` answers as the application does to every set of dialect headers.
+
+    Each header is empty, absent or has a value. The site must not pass on an empty one, and so
+    the empty ones come first: a wrong answer to them would be kept for those who send none.
+    """
+    bodies = {}
+    for values in product(("", None, "x"), repeat=len(dialects.headers)):
+        sent = {n: v for n, v in zip(dialects.headers, values, strict=True) if v is not None}
+        sent = {n: key if v and n in KEY_HEADERS else v for n, v in sent.items()}
+        filled = {name: value for name, value in sent.items() if value}
+        environ = {"HTTP_" + name.upper().replace("-", "_"): "" for name in filled}
+        expected, answer = direct("GET", "/v1/models", **filled), site("GET", "/v1/models", **sent)
+        body = bodies.setdefault(dialects.choose("/v1/models", environ, {}).name, expected.body)
+
+        assert (200, body, body) == (answer.status, expected.body, answer.body), sorted(sent)
+    assert {*bodies} == {d.name for d in dialects if d.headers} | {dialects.plain.name}
+    assert len(bodies) == len({*bodies.values()})
+
+
+def test_dialects_do_not_share(gunicorn, direct, keeping):
+    """Each set of the headers that select a dialect gets the body of that dialect."""
+    key = direct("POST", "/admin/keys", {"name": "reader"}, direct.admin_key).json["key"]
+
+    check_dialects(dialects_of(Settings()), key, keeping(gunicorn / "s"), direct)
+
+
+@pytest.fixture(scope="module")
+def fifth(run_gunicorn):
+    """Return the folder of a gunicorn whose application has a fifth dialect."""
+    with run_gunicorn(application="tests.deploy.fifth:app", WEB_CONCURRENCY="1") as folder:
+        yield folder
+
+
+#: The lines that CONTRIBUTING.md asks for where a header selects a dialect: what each is added to.
+LINES = {
+    "map": (
+        'map $http_x_goog_api_client $roster_google { "" ""; default google; }',
+        'map $http_x_made_up $roster_made_up { "" ""; default made_up; }',
+    ),
+    "key": ('proxy_cache_key "$request_uri', "$roster_made_up"),
+    "header": (
+        "proxy_set_header X-Goog-Api-Client $http_x_goog_api_client;",
+        "proxy_set_header X-Made-Up $http_x_made_up;",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "missing", [[], ["key"], ["header"], ["key", "header"]], ids=lambda m: "+".join(m) or "none"
+)
+def test_a_header_that_the_site_does_not_know_is_noticed(fifth, at_socket, keeping, missing):
+    """The check of the test above fails for a fifth dialect until the site has its lines."""
+    lines = [line for name, line in LINES.items() if name not in missing]
+    direct, dialects = at_socket(fifth / "s"), Dialects(MadeUp(), *dialects_of(Settings()))
+    direct.admin_key = (fifth / "admin-key").read_text().strip()
+    key = direct.admin("POST", "/admin/keys", {"name": "reader"}).json["key"]
+    site = keeping(fifth / "s", {there: f"{there} {added}" for there, added in lines})
+
+    if missing:
+        with pytest.raises(AssertionError, match="X-Made-Up"):
+            check_dialects(dialects, key, site, direct)
+    else:
+        check_dialects(dialects, key, site, direct)
+
+
+def test_the_cache_separates_what_an_answer_varies_by(gunicorn, direct, keeping, heard):
+    """With each header that Vary names, a request reaches the application."""
+    site = keeping(gunicorn / "s")
+    varying = site("GET", "/v1/models").headers["Vary"].split(", ")
+    before = len(heard())
+    for name in varying:
+        value = "gzip" if name == "Accept-Encoding" else "x"
+        for _ in range(2):
+            site("GET", "/v1/models")
+        site("GET", "/v1/models", **{name: value, "X-Request-ID": name})
+
+    assert varying == [line["request_id"] for line in heard()[before:]]
+    assert {*KEY_HEADERS, *dialects_of(Settings()).headers} <= {*varying}
 
 
 @cached
-@pytest.mark.parametrize("name", ["Authorization", "x-api-key", "api-key", "x-goog-api-key"])
+@pytest.mark.parametrize("name", KEY_HEADERS)
 def test_a_key_always_reaches_the_application(direct, site, reached, name):
     """What it sees is kept for nobody; a bad key is a 401 although an answer is kept."""
     prefix = "Bearer " if name == "Authorization" else ""
@@ -214,7 +292,7 @@ def test_the_application_sees_only_what_it_should(echo):
     forged = {"SCRIPT_NAME": "/x", "PATH_INFO": "/x", "X_Api_Key": "x", "Forwarded": "for=9.9.9.9"}
     for name in ("For", "Proto", "Host", "Port", "Prefix", "Protocol", "Ssl"):
         forged[f"X-Forwarded-{name}"] = "forged"
-    empty = {"Anthropic-Version": "", "X-Goog-Api-Key": "", "X-Goog-Api-Client": ""}
+    empty = dict.fromkeys(dialects_of(Settings()).headers, "")
     connection = echo.connect()
     connection.request(
         "GET", "/v1/models/a%2Fb", None, {"Accept-Encoding": "gzip, br", **odd, **forged, **empty}

@@ -1,14 +1,19 @@
 """What the shipped site refuses by itself, in the words of the caller's dialect."""
 
 import json
+import re
 import socket
 import ssl
 import subprocess
 import time
+from collections import Counter
 from contextlib import ExitStack, closing
 from http.client import HTTPResponse, HTTPSConnection
+from itertools import combinations
 
 import pytest
+
+from app.api import exchange
 
 PATIENCE = 30.0  # seconds
 DIALECTS = {
@@ -26,6 +31,7 @@ PROVOKED = {
 }
 SENTENCES = {
     400: "This is not an HTTP request that can be understood.",
+    404: "Unknown URL.",
     405: "This method is not allowed.",
     413: "The body is too long.",
     414: "The URL is too long.",
@@ -37,6 +43,7 @@ SENTENCES = {
 #: Type and code of OpenAI, type of Anthropic, status of Gemini.
 WORDS = {
     400: ("invalid_request_error", "invalid_request", "invalid_request_error", "INVALID_ARGUMENT"),
+    404: ("invalid_request_error", "unknown_url", "not_found_error", "NOT_FOUND"),
     405: (
         "invalid_request_error",
         "method_not_allowed",
@@ -178,26 +185,39 @@ def test_a_whole_office_may_start_at_once(nginx, gunicorn):
     assert {200} == statuses
 
 
-@pytest.mark.parametrize(
-    ("dialect", "path", "headers"),
-    [
-        ("gemini", "/v1/models", {"x_goog_api_key": "x"}),
-        ("gemini", "/v1/models", {"x_goog_api_client": "genai/3"}),
-        ("gemini", "/v1/models?alt=json&key=x", {}),
-        ("openai", "/v1/models?monkey=x", {}),
-        ("openai", "/v1/models?key=x", {"authorization": "Bearer x"}),
-        ("anthropic", "/v1/models", {"anthropic_version": "1", "x_goog_api_key": "x"}),
-        ("anthropic", "/unknown", {"anthropic_version": "1"}),
-        ("gemini", "/v1beta/models/x", {"anthropic_version": "1"}),
-        ("ollama", "/api/tags?key=x", {"x_goog_api_key": "x"}),
-        ("openai", "/healthz", {"anthropic_version": "1"}),
-        ("openai", "/?x", {"anthropic_version": "1"}),
-        ("openai", "/openapi.json", {"x_goog_api_key": "x"}),
-    ],
-)
-def test_the_dialect_is_chosen_as_the_application_does(nginx, tmp_path, dialect, path, headers):
-    """By the rules of the contract, in their order."""
-    check(502, dialect, nginx(tmp_path / "nobody")("GET", path, **headers))
+def spoken(answer):
+    """Return the dialect of a refusal."""
+    request_id = answer.headers["x-request-id"]
+    return [name for name in DIALECTS if refusal(answer.status, name, request_id) == answer.json]
+
+
+def requests_of(app):
+    """Yield paths and headers: each route and other paths, with what may select a dialect."""
+    rules = {re.sub(r"<.*>", "x", rule.rule) for rule in app.url_map.iter_rules()}
+    prefixes = {d.routes.prefix for d in app.extensions["roster"].dialects if d.routes is not None}
+    nowhere = {"/unknown", "/admin", "/adminx", "/openapi.json", "/docs", "/healthz/", "/v1beta"}
+    names = app.extensions["roster"].dialects.headers
+    for path in sorted(rules | prefixes | nowhere | {f"{prefix}nowhere" for prefix in prefixes}):
+        for number in range(len(names) + 1):
+            for chosen in combinations(names, number):
+                yield path, dict.fromkeys(chosen, "x")
+        for query in ("?x", "?key", "?key=x", "?alt=json&key=x", "?monkey=x"):
+            for name in (*names, "Authorization", "X-Other"):
+                yield path + query, {name: "x"}
+
+
+def test_the_dialect_is_chosen_as_the_application_does(nginx, tmp_path, unopened_app):
+    """At each path, with each set of headers and each query, it is the application's own."""
+    site, seen = nginx(tmp_path / "nobody"), Counter()
+    with closing(site.connect()) as connection:
+        for path, headers in requests_of(unopened_app):
+            with unopened_app.test_request_context(path, headers=headers):
+                expected = exchange.begin().dialect.name
+            answer = site("GET", path, connection=connection, **headers)
+            seen[expected] += 1
+
+            assert [expected] == spoken(answer), (path, headers)
+    assert {*DIALECTS} == {*seen}, seen
 
 
 def test_a_refusal_of_the_administration_is_never_stored(nginx, tmp_path):
