@@ -110,7 +110,7 @@ def nginx_front(folder: Path, behind: Server, *, cached: bool) -> Iterator[Serve
 
 
 def shipped_site(text: str, socket: Path, port: int, cache: Path) -> str:
-    """Return the shipped site with ports and paths of this run, and its limit out of the way."""
+    """Return the shipped site with ports and paths of this run, and its limits out of the way."""
     places = (
         (r"^(\s*)listen\s[^;]*;", rf"\1listen 127.0.0.1:{port};"),
         (r"^(\s*server\s+)unix:[^;\s]+", rf"\1unix:{socket}"),

@@ -19,8 +19,8 @@ ROOT = Path(__file__).parents[2]
 SITE = (ROOT / "deploy" / "nginx" / "roster.conf").read_text()
 GUNICORN = Path(sys.executable).with_name("gunicorn")
 PATIENCE = 30.0  # seconds
-#: Changes of the site that take its limit out of the way.
-UNLIMITED = {"rate=300r/s": "rate=1000000r/s"}
+#: Changes of the site that take its limits out of the way.
+UNLIMITED = {"rate=300r/s": "rate=1000000r/s", "rate=10r/s": "rate=1000000r/s"}
 
 
 @contextmanager
@@ -135,8 +135,8 @@ def direct(gunicorn, at_socket):
 def nginx(tmp_path, site_at):
     """Start nginx with the shipped site, before one socket or several.
 
-    Its settings are as unkind as an operator's may be; its limit is out of the way, unless
-    `changes` bring one. They are texts of the site, each with the text that replaces it. A page
+    Its settings are as unkind as an operator's may be; its limits are out of the way, unless
+    `changes` bring some. They are texts of the site, each with the text that replaces it. A page
     of the documentation may bring another `text`.
     """
     with ExitStack() as stack:
