@@ -172,7 +172,7 @@ def post_worker_init(worker):
     from app.services import services  # noqa: PLC0415
 
     gc.disable()  # it would walk through every entry again and again while they are loaded
-    # What is wrong is in the log; every request tries again and says 503 until it succeeds.
+    # What is wrong is in the log. A request tries again once a second; until then all get a 503.
     with worker.wsgi.app_context(), contextlib.suppress(StoreUnavailable):
         services().warm_up()
     with worker.wsgi.app_context():

@@ -12,6 +12,10 @@ from app.catalog.snapshot import Snapshot
 _log = logging.getLogger(__name__)
 
 
+#: After a failure, how long the store is left alone and the last image served, in seconds.
+PAUSE = 1.0
+
+
 class Catalog:
     """The catalogue as this process serves it; one instance is shared by all its threads.
 
@@ -28,12 +32,17 @@ class Catalog:
         self._feed = feed
         self._clock = clock
         self._monotonic = monotonic
-        # Held while the image is made anew.
+        # Held by the one thread that makes an image of what the store has; who has no need of a
+        # newer one does not wait for it.
+        self._following = threading.Lock()
+        # Held while another snapshot takes the place of the last one.
         self._lock = threading.Lock()
-        # Held while it is told that an outage begins or ends, so that one thread tells it.
+        # Held while an outage begins or ends, or one thread gets to try again.
         self._telling = threading.Lock()
         self._snapshot: Snapshot | None = None
         self._confirmed = monotonic()
+        self._failures = 0
+        self._retry_at = 0.0
         #: How often an image was loaded or brought up to date, and how long that took together.
         self.rebuilds = 0
         self.rebuild_seconds = 0.0
@@ -49,54 +58,76 @@ class Catalog:
         """Return the snapshot at the store's revision.
 
         One read of the revision, and nothing else unless it moved. When the store cannot be
-        read, the last snapshot goes on serving and `outage` says why; `StoreUnavailable` is
-        raised only where there is none yet.
+        read, the last snapshot goes on serving and `outage` says why; one thread tries again
+        after each `PAUSE`. `StoreUnavailable` is raised only where there is no snapshot yet.
         """
-        snapshot, outage = self._snapshot, self.outage
-        try:
-            position = self._feed.position()
-            if snapshot is None or snapshot.position != position:
-                snapshot = self._follow(snapshot, position)
-        except StoreUnavailable as error:
-            snapshot = self._note(error)
+        snapshot, outage, failures = self._snapshot, self.outage, self._failures
+        if outage is not None and not self._may_try():
+            if snapshot is None:
+                raise StoreUnavailable(outage)
         else:
-            self._confirmed = self._monotonic()
-            if outage is not None:  # one that began meanwhile is not over by what was read before
-                self._recover()
+            try:
+                position = self._feed.position()
+                if snapshot is None or snapshot.position != position:
+                    snapshot = self._follow(snapshot, position, failures)
+            except StoreUnavailable as error:
+                snapshot = self._note(error)
+            else:
+                self._confirmed = self._monotonic()
+                if outage is not None:
+                    self._recover(failures)
         now = self._clock()
         return snapshot if snapshot.covers(now) else self._turn(now)
 
-    def _follow(self, seen: Snapshot | None, position: Position) -> Snapshot:
-        with self._lock:
-            started = self._monotonic()
+    def _may_try(self) -> bool:
+        """Tell whether this thread may read the store; others wait for the next pause to end."""
+        with self._telling:
+            now = self._monotonic()
+            if now < self._retry_at:
+                return False
+            self._retry_at = now + PAUSE
+            return True
+
+    def _follow(self, seen: Snapshot | None, position: Position, failures: int) -> Snapshot:
+        """Return a snapshot at `position` or later; one thread makes it, others wait for it.
+
+        The caller had `seen`, and knew of so many `failures`.
+        """
+        with self._following:
+            if failures != self._failures:  # what has failed for another thread would fail again
+                raise StoreUnavailable(self.outage or "The store could not be read.")
             latest = self._snapshot
             if (
-                latest is None
-                or latest.position.lineage != position.lineage
-                or (latest is seen and position.revision < latest.revision)
+                latest is not None
+                and (seen is None or latest.position != seen.position)
+                and latest.position.lineage == position.lineage
+                and latest.revision >= position.revision
             ):
-                # The first image, or a database put back from a backup: its log says nothing
-                # of what we have. (Tools of others put it back with the same lineage.)
-                snapshot = Snapshot.of(self._feed.load(), self._clock())
-            elif latest.revision >= position.revision:
                 return latest  # another thread was here first
-            else:
-                changes = self._feed.changes_since(latest.position)
-                now = self._clock()
-                snapshot = (
-                    Snapshot.of(self._feed.load(), now)
-                    if changes is None
-                    else latest.apply(changes, now)
-                )
-            self._snapshot = snapshot
+            started = self._monotonic()
+            snapshot = self._make(latest, position)
+            with self._lock:
+                self._snapshot = snapshot
             self.rebuilds += 1
             self.rebuild_seconds += self._monotonic() - started
             return snapshot
 
+    def _make(self, latest: Snapshot | None, position: Position) -> Snapshot:
+        if latest is not None and latest.position.lineage == position.lineage:
+            behind = position.revision - latest.revision
+            # To read a log of more changes than there are entries costs more than to load these.
+            # One that went back is of a database put back from a backup by the tools of others.
+            if 0 < behind <= len(latest.models) + len(latest.keys_by_digest):
+                changes = self._feed.changes_since(latest.position)
+                if changes is not None:
+                    return latest.apply(changes, self._clock())
+        image = self._feed.load()
+        return Snapshot.of(image, self._clock())
+
     def _turn(self, now: float) -> Snapshot:
         with self._lock:
             latest = self._snapshot
-            assert latest is not None, "only a served snapshot has a stretch of time to leave"  # noqa: S101
+            assert latest is not None, "only a snapshot that serves has dates to pass"  # noqa: S101
             if not latest.covers(now):
                 latest = self._snapshot = latest.turn(now)
             return latest
@@ -107,12 +138,15 @@ class Catalog:
             if self.outage != error.reason:
                 _log.error("The store cannot be read: %s", error.reason)
             self.outage = error.reason
+            self._failures += 1
+            self._retry_at = self._monotonic() + PAUSE
         if snapshot is None:
             raise error
         return snapshot
 
-    def _recover(self) -> None:
+    def _recover(self, failures: int) -> None:
         with self._telling:
-            if self.outage is not None:
-                _log.warning("The store can be read again.")
-            self.outage = None
+            if failures == self._failures:  # what has failed since is not over by what was read
+                if self.outage is not None:
+                    _log.warning("The store can be read again.")
+                self.outage = None

@@ -169,6 +169,7 @@ def test_every_route_answers_every_method_in_json(app, admin):
 @pytest.fixture
 def outage(app, admin, monkeypatch):
     """Return a function after which the store cannot be read, and one that mends it."""
+    monkeypatch.setattr("app.catalog.following.PAUSE", 0)
     store = app.extensions["roster"].store
     moved = store._settings.database_path.with_name("moved.db")
 

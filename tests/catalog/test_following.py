@@ -1,5 +1,6 @@
 """How a worker follows the store: one image, then changes, outages and dates."""
 
+import itertools
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.catalog.errors import StoreUnavailable
-from app.catalog.following import Catalog
+from app.catalog.following import PAUSE, Catalog
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model, Permission
 from app.catalog.ports import Changes, Image, Position
@@ -152,14 +153,28 @@ class TestFollowing:
 
     def test_several_changes_are_followed_in_one_step(self, catalog, feed):
         """However many writes there were, they are read as one change."""
+        for number in range(9):
+            feed.models[f"m{number}"] = entry(f"m{number}")
         catalog.current()
         feed.put(entry("b"))
         feed.put(entry("c"))
         feed.remove("b")
         feed.remove("a")
 
-        assert (5, ["c"]) == seen(catalog)
+        assert (5, ["c", *(f"m{number}" for number in range(9))]) == seen(catalog)
         assert ["load", "changes"] == feed.reads
+
+    @pytest.mark.parametrize(("writes", "read"), [(3, "changes"), (4, "load")])
+    def test_far_behind_everything_is_loaded(self, catalog, feed, writes, read):
+        """More changes than there are entries and keys are not read: loading costs less."""
+        feed.put(entry("b"))
+        feed.put_key("k")
+        catalog.current()
+        for number in range(writes):
+            feed.put(entry("a", name=str(number)))
+
+        assert str(writes - 1) == catalog.current().get("a").name
+        assert ["load", read] == feed.reads
 
     def test_keys_are_followed_too(self, catalog, feed):
         """A new key is known at the next look."""
@@ -171,8 +186,8 @@ class TestFollowing:
 
     def test_a_cut_log_loads_everything(self, catalog, feed):
         """Where the log does not tell what changed, the whole image is loaded anew."""
-        catalog.current()
         feed.put(entry("b"))
+        catalog.current()
         feed.remove("a")
         feed.logs_lost = True
 
@@ -224,7 +239,8 @@ class TestFollowing:
     def test_any_history_ends_in_what_is_stored(self, steps):
         """After any writes, looks, outages and lost logs, what is served is what is stored."""
         feed = MemoryFeed()
-        catalog = Catalog(feed, lambda: 0.0, lambda: 0.0)
+        ticks = itertools.count()
+        catalog = Catalog(feed, lambda: 0.0, lambda: next(ticks) * PAUSE / 2)
         catalog.current()
         for step, name in steps:
             if step == "put":
@@ -239,6 +255,8 @@ class TestFollowing:
                 feed.down = "gone" if step == "fail" else None
             catalog.current()
         feed.down = None
+        for _ in range(2):  # a pause is over by then
+            catalog.current()
 
         assert (feed.number, sorted(feed.models)) == seen(catalog)
         assert sorted(feed.keys) == sorted(key.kid for key in catalog.current().keys)
@@ -266,11 +284,12 @@ class TestOutage:
         assert (1, ["a"]) == seen(catalog)
         assert "disk gone" == catalog.outage
 
-    def test_the_reason_is_that_of_the_last_failure(self, catalog, feed):
+    def test_the_reason_is_that_of_the_last_failure(self, catalog, feed, monotonic):
         """An outage that changes its reason says so."""
         catalog.current()
         reasons = []
         for feed.down in ("locked", "locked", "disk gone"):
+            monotonic.now += PAUSE
             catalog.current()
             reasons.append(catalog.outage)
 
@@ -310,21 +329,45 @@ class TestOutage:
 
         assert ("no file", "no file") == (caught.value.reason, catalog.outage)
 
-    def test_a_first_image_that_fails_is_tried_again(self, catalog, feed):
-        """A first image that could not be loaded is loaded by the next request."""
+    def test_a_first_image_that_fails_is_tried_again(self, catalog, feed, monotonic):
+        """A first image that could not be loaded is loaded by a request after the pause."""
         feed.down = "locked"
         feed.failing = {"load"}
-        with pytest.raises(StoreUnavailable):
-            catalog.current()
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable, match="cannot be reached"):
+                catalog.current()
+        assert ["load"] == feed.reads
         feed.down = None
+        monotonic.now += PAUSE
 
         assert (1, ["a"]) == seen(catalog)
         assert None is catalog.outage
 
-    def test_an_outage_is_logged_at_its_ends(self, catalog, feed, caplog):
+    @pytest.mark.parametrize("call", ["position", "changes_since", "load"])
+    def test_what_fails_is_tried_once_a_second(self, catalog, feed, monotonic, call):
+        """After a failure the last image serves, and the store is left alone for a while."""
+        catalog.current()
+        feed.put(entry("b"))
+        feed.logs_lost = call == "load"
+        feed.down, feed.failing = "gone", {call}
+        calls = []
+        failing = getattr(feed, call)
+        setattr(feed, call, lambda *given: calls.append(monotonic.now) or failing(*given))
+        for _ in range(30):
+            monotonic.now += PAUSE / 10
+            for _ in range(5):
+                assert (1, ["a"]) == seen(catalog)
+
+        assert 3 == len(calls) == len({*calls})
+        feed.down = None
+        monotonic.now += PAUSE
+        assert (2, ["a", "b"]) == seen(catalog)
+
+    def test_an_outage_is_logged_at_its_ends(self, catalog, feed, monotonic, caplog):
         """The log has one line when an outage begins and one when it is over, not one a read."""
         catalog.current()
         for feed.down in ("gone", "gone", "gone", None, None):
+            monotonic.now += PAUSE
             catalog.current()
 
         assert [
@@ -515,3 +558,63 @@ class TestThreads:
             late.result(PATIENCE)
 
             assert "gone" == catalog.outage
+
+    @pytest.mark.parametrize("call", ["changes_since", "load"])
+    def test_what_fails_for_one_thread_is_not_tried_by_those_that_wait(self, catalog, feed, call):
+        """Of three threads that need a newer image one reads, and nobody repeats its failure."""
+        catalog.current()
+        feed.put(entry("b"))
+        feed.logs_lost = call == "load"
+        reads = len(feed.reads)
+        begun, waiting = threading.Event(), threading.Barrier(3)
+        failing, told = getattr(feed, call), feed.position
+
+        def fail(*given):
+            begun.set()
+            waiting.wait(PATIENCE)  # until the others, too, know that the store has moved
+            feed.down, feed.failing = "gone", {call}
+            return failing(*given)
+
+        def position():
+            number = told()
+            if begun.is_set():
+                waiting.wait(PATIENCE)
+            return number
+
+        setattr(feed, call, fail)
+        with ThreadPoolExecutor(3) as pool:
+            first = pool.submit(seen, catalog)
+            assert begun.wait(PATIENCE)
+            feed.position = position
+            others = [pool.submit(seen, catalog) for _ in range(2)]
+            answers = {str(each.result(PATIENCE)) for each in (first, *others)}
+
+        assert {str((1, ["a"]))} == answers
+        assert 1 + (call == "load") == len(feed.reads) - reads
+
+    def test_who_needs_no_newer_image_waits_for_none(self, catalog, feed, clock):
+        """While one thread loads, others whose store is out of reach are answered, dates too."""
+        catalog.current()
+        feed.put(entry("b"))
+        feed.logs_lost = True
+        begun, go_on = threading.Event(), threading.Event()
+        load = feed.load
+
+        def slow_load():
+            image = load()
+            begun.set()
+            assert go_on.wait(PATIENCE)
+            return image
+
+        feed.load = slow_load
+        with ThreadPoolExecutor(2) as pool:
+            loading = pool.submit(catalog.current)
+            assert begun.wait(PATIENCE)
+            feed.down, feed.failing = "gone", {"position"}
+            assert (1, ["a"]) == pool.submit(seen, catalog).result(PATIENCE)
+            clock.now = MIDNIGHT + 10
+            assert (1, ["a", "new"]) == pool.submit(seen, catalog).result(PATIENCE)
+            go_on.set()
+
+            assert 2 == loading.result(PATIENCE).revision
+        assert (2, ["a", "b", "new"]) == seen(catalog)

@@ -241,5 +241,6 @@ def test_a_worker_makes_no_empty_catalogue(serve):
     assert [] == list(server.instance.glob("roster.db"))
     for path in moved.iterdir():
         path.rename(server.instance / path.name)
-    assert 200 == server("GET", "/v1/models/x").status
+    while 200 != server("GET", "/v1/models/x").status:
+        assert time.monotonic() < deadline
     assert 201 == server.admin("POST", "/admin/models", {"id": "y"}).status
