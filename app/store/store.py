@@ -33,23 +33,32 @@ _log = logging.getLogger(__name__)
 # Made once: to make a statement costs SQLAlchemy more than to run it.
 _CATALOGUE = sa.select(catalogue.c.revision, catalogue.c.lineage, catalogue.c.oldest_schema)
 _MODELS = sa.select(models.c.document, models.c.revision)
+# Grouped by the bare column, SQLite would walk the index on it, and so the whole log.
+_CHANGED_ID = changes.c.model_id.concat(sa.literal_column("''"))
+_CHANGED = (
+    sa.select(
+        _CHANGED_ID.label("model_id"),
+        changes.c.kid,
+        sa.func.count().label("changes"),
+        sa.func.max(changes.c.revision).label("newest"),
+    )
+    .where(
+        changes.c.revision > sa.bindparam("after"),
+        sa.select(catalogue.c.lineage).scalar_subquery() == sa.bindparam("lineage"),
+    )
+    .group_by(_CHANGED_ID, changes.c.kid)
+    .subquery("changed")
+)
 _CHANGES = (
     sa.select(
-        changes.c.revision,
-        changes.c.model_id,
+        _CHANGED,
         models.c.document,
         models.c.revision.label("model_revision"),
-        changes.c.kid,
         keys.c.digest,
         keys.c.document.label("key_document"),
     )
-    .select_from(
-        changes.join(catalogue, catalogue.c.lineage == sa.bindparam("lineage"))
-        .outerjoin(models, models.c.id == changes.c.model_id)
-        .outerjoin(keys, keys.c.kid == changes.c.kid)
-    )
-    .where(changes.c.revision > sa.bindparam("after"))
-    .order_by(changes.c.revision)
+    .outerjoin_from(_CHANGED, models, models.c.id == _CHANGED.c.model_id)
+    .outerjoin(keys, keys.c.kid == _CHANGED.c.kid)
 )
 
 
@@ -218,22 +227,26 @@ class Store:
             return Image(row.revision, entries, all_keys(connection), row.lineage)
 
     def changes_since(self, position: Position) -> Changes | None:
-        """Return what changed after `position`; one statement, so one state of the database."""
+        """Return what changed after `position`; one statement, so one state of the database.
+
+        However often an entry or key changed, its document is read once.
+        """
         after = {"after": position.revision, "lineage": position.lineage}
-        with self._reading() as connection:
-            rows = connection.execute(_CHANGES, after).all()
-        if not rows or rows[-1].revision - position.revision != len(rows):
-            return None
+        newest, count = position.revision, 0
         changed: dict[str, Model | None] = {}
         changed_keys: dict[str, ApiKey] = {}
-        for row in rows:
-            if row.kid is not None:
-                changed_keys[row.kid] = read_key(row.kid, row.digest, row.key_document)
-            elif row.document is None:
-                changed[row.model_id] = None
-            else:
-                changed[row.model_id] = read_model(row.document, row.model_revision)
-        return Changes(rows[-1].revision, changed, changed_keys)
+        with self._reading() as connection:
+            for row in connection.execute(_CHANGES, after):
+                newest, count = max(newest, row.newest), count + row.changes
+                if row.kid is not None:
+                    changed_keys[row.kid] = read_key(row.kid, row.digest, row.key_document)
+                elif row.document is None:
+                    changed[row.model_id] = None
+                else:
+                    changed[row.model_id] = read_model(row.document, row.model_revision)
+        if not count or newest - position.revision != count:
+            return None
+        return Changes(newest, changed, changed_keys)
 
     # Writing
 
