@@ -51,10 +51,7 @@ def status(*, as_json: bool) -> None:
         elif schema < HEAD:
             problem = "The schema is older than this program: 'flask db upgrade' brings it up."
         else:
-            image = store.load()
-            facts["revision"] = image.revision
-            facts["entries"] = len(image.models)
-            facts["keys"] = len(image.keys)
+            facts.update(asdict(store.contents()))
     except StoreUnavailable as error:
         problem = error.reason
     if as_json:

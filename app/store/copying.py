@@ -12,8 +12,8 @@ _BATCH = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Copied:
-    """What there is now in both databases."""
+class Contents:
+    """How much a database holds."""
 
     revision: int
     entries: int
@@ -21,7 +21,7 @@ class Copied:
     changes: int
 
 
-def copy(source: sa.Connection, target: sa.Connection) -> Copied:
+def copy(source: sa.Connection, target: sa.Connection) -> Contents:
     """Copy what `source` sees into the empty `target`, inside its open transaction.
 
     The tables of both have our schema. The target keeps its own lineage. Raises `StoreRefused`
@@ -35,15 +35,16 @@ def copy(source: sa.Connection, target: sa.Connection) -> Copied:
         for batch in rows.mappings().partitions():
             target.execute(sa.insert(table), [dict(row) for row in batch])
     target.execute(sa.update(catalogue).values(revision=revision))
-    there, here = _contents(source), _contents(target)
+    there, here = contents(source), contents(target)
     if there != here:
         raise StoreRefused(f"The copy has {here} where there is {there}: nothing was copied.")
     return here
 
 
-def _contents(connection: sa.Connection) -> Copied:
+def contents(connection: sa.Connection) -> Contents:
+    """Return how much is in the database, as the open transaction sees it."""
     revision = connection.execute(sa.select(catalogue.c.revision)).scalar_one()
-    return Copied(revision, *(_count(connection, table) for table in (models, keys, changes)))
+    return Contents(revision, *(_count(connection, table) for table in (models, keys, changes)))
 
 
 def _count(connection: sa.Connection, table: sa.Table) -> int:

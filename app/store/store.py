@@ -17,7 +17,7 @@ from app.catalog.keys import ApiKey
 from app.catalog.model import Model
 from app.catalog.ports import Changes, Image, Position
 from app.settings import Settings
-from app.store.copying import Copied, copy
+from app.store.copying import Contents, contents, copy
 from app.store.database import OPEN_TIMEOUT, WRITE_TIMEOUT, Database, Restored
 from app.store.documents import read_key, read_model
 from app.store.first_key import add_first_key, add_given_key
@@ -156,7 +156,7 @@ class Store:
         with self._reading() as connection:
             return schema_number(connection)
 
-    def copy_to(self, url: str) -> Copied:
+    def copy_to(self, url: str) -> Contents:
         """Copy everything into the empty database `url`, as one transaction saw it.
 
         All of it is there when this returns, or nothing. Raises `StoreRefused` for a database
@@ -218,13 +218,17 @@ class Store:
         """Return all entries and keys, as one transaction saw them."""
         self.open()
         with self._reading() as connection:
-            row = connection.execute(_CATALOGUE).one_or_none()
-            if row is None:
-                raise StoreUnavailable("The database has lost its revision.")
-            check_oldest(row.oldest_schema)
+            row = _catalogue(connection)
             rows = connection.execute(_MODELS)
             entries = [read_model(*row) for row in rows]
             return Image(row.revision, entries, all_keys(connection), row.lineage)
+
+    def contents(self) -> Contents:
+        """Return the revision, and how many entries, keys and changes there are."""
+        self.open()
+        with self._reading() as connection:
+            _catalogue(connection)
+            return contents(connection)
 
     def changes_since(self, position: Position) -> Changes | None:
         """Return what changed after `position`; one statement, so one state of the database.
@@ -303,3 +307,12 @@ class Store:
         """
         with self._database.outages():
             return self._database.restore(source, self._clock())
+
+
+def _catalogue(connection: sa.Connection) -> sa.Row[int, str, int]:
+    """Return the row of the catalogue; refuse one that asks for a newer program."""
+    row = connection.execute(_CATALOGUE).one_or_none()
+    if row is None:
+        raise StoreUnavailable("The database has lost its revision.")
+    check_oldest(row.oldest_schema)
+    return row

@@ -93,12 +93,28 @@ def test_status(run: Callable[..., Result], store: Store) -> None:
         "revision": 2,
         "entries": 1,
         "keys": 1,
+        "changes": 2,
         "problem": None,
     } == facts
     assert (0, ["FACT", "VALUE"]) == (table.exit_code, table.stdout.split()[:2])
     assert {name: str(value) for name, value in facts.items() if name != "problem"} == dict(
         line.split(None, 1) for line in table.stdout.splitlines()[1:]
     )
+
+
+@pytest.mark.databases("sqlite", "postgresql")
+def test_status_reads_no_entry(
+    run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The status counts, however large the catalogue is."""
+    run("models", "add", "x")
+    read: list[str] = []
+    monkeypatch.setattr("app.store.store.read_model", lambda document, _: read.append(document))
+
+    done = run("db", "status", "--json")
+
+    assert (0, 1) == (done.exit_code, json.loads(done.stdout)["entries"])
+    assert [] == read
 
 
 def test_status_without_database(unopened_run: Callable[..., Result], store: Store) -> None:

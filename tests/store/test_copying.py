@@ -8,7 +8,7 @@ from app.catalog.keys import describe, mint
 from app.catalog.model import Model
 from app.settings import Settings
 from app.store import copying
-from app.store.copying import Copied
+from app.store.copying import Contents
 from app.store.store import Store
 from app.store.tables import metadata
 
@@ -64,7 +64,7 @@ def test_everything_is_copied(store, target, url):
     """Each row of entries, keys and log is there, and writing goes on at the next revision."""
     copied = store.copy_to(url)
 
-    assert Copied(revision=2503, entries=2499, keys=2, changes=2503) == copied
+    assert Contents(revision=2503, entries=2499, keys=2, changes=2503) == copied
     assert rows(store) == rows(target)
     assert store.position().lineage != target.position().lineage
     with target.transaction(actor="test", now=NOW) as transaction:
@@ -87,7 +87,7 @@ def test_a_catalogue_is_never_mixed_with_another(store, target, url):
 @pytest.mark.needs("initdb", "postgresql")
 def test_half_a_copy_is_none(store, target, url, monkeypatch):
     """A copy that does not hold what the source has leaves nothing behind."""
-    monkeypatch.setattr(copying, "_contents", lambda connection: Copied(id(connection), 0, 0, 0))
+    monkeypatch.setattr(copying, "contents", lambda connection: Contents(id(connection), 0, 0, 0))
 
     with pytest.raises(StoreRefused):
         store.copy_to(url)
