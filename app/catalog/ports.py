@@ -85,10 +85,6 @@ class Transaction(Protocol):
         """Return the key as it is now."""
         ...
 
-    def all_keys(self) -> list[ApiKey]:
-        """Return all keys, revoked and expired ones too."""
-        ...
-
     def put_key(self, key: ApiKey, before: ApiKey | None, action: str) -> None:
         """Store `key` in place of `before`; `action` is what the log calls it."""
         ...

@@ -28,17 +28,17 @@ def add_first_key(transaction: Transaction, settings: Settings, now: int) -> Non
 def add_given_key(transaction: Transaction, settings: Settings, now: int) -> None:
     """Add the key of ``ROSTER_ADMIN_KEY_FILE`` unless it is there, be it revoked."""
     if settings.admin_key_file is not None:
-        digest = keys.digest(_read(settings.admin_key_file))
-        if all(key.digest != digest for key in transaction.all_keys()):
-            _add(transaction, settings.admin_key_file, now)
+        _add(transaction, settings.admin_key_file, now)
 
 
 def _add(transaction: Transaction, path: Path, now: int) -> None:
     name = f"first key, from {path.name}"
     key = keys.describe(_read(path), name=name, scopes=(ADMIN,), created=now)
-    if transaction.key(key.kid) is not None:
+    stored = transaction.key(key.kid)
+    if stored is None:
+        transaction.put_key(key, None, "key.create")
+    elif stored.digest != key.digest:
         raise StoreRefused(f"The key in {path} has the id {key.kid} of another key.")
-    transaction.put_key(key, None, "key.create")
 
 
 def _read(path: Path) -> str:

@@ -25,7 +25,7 @@ from app.store.places import Places
 from app.store.schema import HEAD, check_oldest, check_program, schema_number, upgrade
 from app.store.sqlite import SQLite
 from app.store.tables import catalogue, changes, keys, models
-from app.store.transaction import SqlTransaction, all_keys
+from app.store.transaction import SqlTransaction, has_keys
 from app.store.watch import Watch
 
 _log = logging.getLogger(__name__)
@@ -33,6 +33,7 @@ _log = logging.getLogger(__name__)
 # Made once: to make a statement costs SQLAlchemy more than to run it.
 _CATALOGUE = sa.select(catalogue.c.revision, catalogue.c.lineage, catalogue.c.oldest_schema)
 _MODELS = sa.select(models.c.document, models.c.revision)
+_KEYS = sa.select(keys)
 # Grouped by the bare column, SQLite would walk the index on it, and so the whole log.
 _CHANGED_ID = changes.c.model_id.concat(sa.literal_column("''"))
 _CHANGED = (
@@ -194,7 +195,7 @@ class Store:
         with self._engine.connect() as connection:
             if number > HEAD:
                 check_program(connection, number)
-            return not self._database.is_prepared(connection) or not all_keys(connection)
+            return not self._database.is_prepared(connection) or not has_keys(connection)
 
     def _prepare(self, deadline: float) -> None:
         self._database.prepare()
@@ -205,7 +206,7 @@ class Store:
             upgrade(sql)
         now = int(self._clock())
         with self._transaction(deadline, actor="start", now=now) as transaction:
-            if not transaction.all_keys():
+            if not transaction.has_keys():
                 add_first_key(transaction, self._settings, now)
 
     # Following
@@ -219,9 +220,9 @@ class Store:
         self.open()
         with self._reading() as connection:
             row = _catalogue(connection)
-            rows = connection.execute(_MODELS)
-            entries = [read_model(*row) for row in rows]
-            return Image(row.revision, entries, all_keys(connection), row.lineage)
+            entries = [read_model(*entry) for entry in connection.execute(_MODELS)]
+            api_keys = [read_key(*key) for key in connection.execute(_KEYS)]
+            return Image(row.revision, entries, api_keys, row.lineage)
 
     def contents(self) -> Contents:
         """Return the revision, and how many entries, keys and changes there are."""

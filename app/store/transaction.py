@@ -17,7 +17,7 @@ _ADD_MODEL = sa.insert(models)
 _CHANGE_MODEL = sa.update(models).where(models.c.id == _WHICH)
 _REMOVE_MODEL = sa.delete(models).where(models.c.id == _WHICH)
 _KEY = sa.select(keys).where(keys.c.kid == _WHICH)
-_KEYS = sa.select(keys)
+_ANY_KEY = sa.select(keys.c.kid).limit(1)
 _ADD_KEY = sa.insert(keys)
 _CHANGE_KEY = sa.update(keys).where(keys.c.kid == _WHICH)
 _ADD_LINE = sa.insert(changes)
@@ -80,9 +80,9 @@ class SqlTransaction:
         row = self._connection.execute(_KEY, {"which": kid}).one_or_none()
         return None if row is None else read_key(*row)
 
-    def all_keys(self) -> list[ApiKey]:
-        """Return all keys, revoked and expired ones too."""
-        return all_keys(self._connection)
+    def has_keys(self) -> bool:
+        """Tell whether there is any key, be it revoked or expired."""
+        return has_keys(self._connection)
 
     def put_key(self, key: ApiKey, before: ApiKey | None, action: str) -> None:
         """Store `key` in place of `before`; `action` is what the log calls it."""
@@ -128,6 +128,6 @@ class SqlTransaction:
         self._connection.execute(_ADD_LINE, line)
 
 
-def all_keys(connection: sa.Connection) -> list[ApiKey]:
-    """Return all keys, revoked and expired ones too."""
-    return [read_key(*row) for row in connection.execute(_KEYS)]
+def has_keys(connection: sa.Connection) -> bool:
+    """Tell whether there is any key, be it revoked or expired."""
+    return connection.execute(_ANY_KEY).first() is not None

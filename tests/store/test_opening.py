@@ -15,6 +15,7 @@ from app.catalog import keys
 from app.catalog.errors import StoreRefused, StoreUnavailable
 from app.settings import Settings
 from app.store import engine as sqlite_engine
+from app.store.documents import read_key
 from app.store.engine import has_wal_reset_bug, sqlite
 from app.store.schema import HEAD
 from app.store.store import Store
@@ -243,6 +244,29 @@ def test_another_operators_key_is_added(tmp_path, clock):
         store.close()
 
     assert 2 == len(list(store.load().keys))
+
+
+def test_a_start_reads_one_key(tmp_path, clock, monkeypatch):
+    """However many keys there are, a start reads the operator's alone."""
+    secret = keys.mint()
+    services = create_app(given_key(tmp_path, secret), clock).extensions["roster"]
+    services.store.open(create=True)
+    for name in "abc":
+        services.administration.create_key({"name": name}, actor="test")
+    services.store.close()
+    read = []
+
+    def noted(kid, digest, document):
+        read.append(kid)
+        return read_key(kid, digest, document)
+
+    monkeypatch.setattr("app.store.transaction.read_key", noted)
+    store = Store(services.settings, clock)
+    store.open(create=True)
+    store.add_given_key()
+    store.close()
+
+    assert [keys.parse_kid(secret)] == read
 
 
 @pytest.mark.parametrize("text", ["", "ro_short", "two\nlines", "\N{SNOWMAN}"])
