@@ -45,7 +45,7 @@ def create_app(
         catalog=catalog,
         administration=Administration(store, clock),
         bodies=bodies,
-        metrics=Metrics(catalog, bodies) if is_wanted() else None,
+        metrics=Metrics(catalog, bodies, store) if is_wanted() else None,
         clock=clock,
     )
     services.init_app(app)

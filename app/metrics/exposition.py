@@ -78,6 +78,12 @@ class _Collector(Collector):
             yield counter
         for name, (text, of_all) in _GAUGES.items():
             yield GaugeMetricFamily(name, text, float(of_all(self._gathered.workers)))
+        size = self._gathered.size
+        if size is not None:
+            text = "Revisions from the first change in the log to the last."
+            yield GaugeMetricFamily("roster_log_changes", text, size.log_changes)
+            text = "Size of the database on its disk."
+            yield GaugeMetricFamily("roster_database_bytes", text, size.database_bytes)
 
     def _requests(self) -> Metric:
         counts: defaultdict[tuple[str, ...], float] = defaultdict(float)

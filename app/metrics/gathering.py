@@ -22,6 +22,8 @@ from app.catalog.following import Catalog
 from app.logs import access_lines
 from app.metrics.board import Board
 from app.metrics.tally import Tally, Totals
+from app.store.database import Size
+from app.store.store import Store
 
 _log = logging.getLogger(__name__)
 
@@ -60,15 +62,18 @@ class Gathered:
 
     totals: Totals
     workers: list[Gauges]
+    #: None while the database cannot be read.
+    size: Size | None
 
 
 class Metrics:
     """What this process tells of itself, and of the others that share a board with it."""
 
-    def __init__(self, catalog: Catalog, bodies: Bodies) -> None:
+    def __init__(self, catalog: Catalog, bodies: Bodies, store: Store) -> None:
         self.tally = Tally()
         self._catalog = catalog
         self._bodies = bodies
+        self._store = store
         self._board: Board | None = None
         self._page = 0
         self._inherited: Totals = {}
@@ -84,10 +89,10 @@ class Metrics:
         threading.Thread(target=self._tick, name="metrics", daemon=True).start()
 
     def gather(self) -> Gathered:
-        """Return the metrics of all workers, this one's as they are now."""
+        """Return the metrics of all workers, this one's and the store's size as they are now."""
         gauges = self._look()
         if self._board is None:
-            return Gathered(self._totals(), [gauges])
+            return Gathered(self._totals(), [gauges], self._measure())
         self._publish(gauges)  # nobody is told a number that a later answer might fall behind
         totals: defaultdict[tuple[str, ...], float] = defaultdict(float)
         workers = []
@@ -97,7 +102,7 @@ class Metrics:
                 totals[key] += number
             if is_live and stands is not None:
                 workers.append(stands)
-        return Gathered(totals, workers)
+        return Gathered(totals, workers, self._measure())
 
     def _tick(self) -> None:
         while True:
@@ -139,6 +144,13 @@ class Metrics:
             self._catalog.outage is not None,
             self._bodies.size,
         )
+
+    def _measure(self) -> Size | None:
+        """Return the size of the store, None in an outage: a known one costs no second wait."""
+        try:
+            return self._store.size() if self._catalog.outage is None else None
+        except StoreUnavailable:
+            return None
 
 
 def is_wanted() -> bool:

@@ -28,6 +28,16 @@ class Restored:
     kept: Path | None
 
 
+@dataclass(frozen=True, slots=True)
+class Size:
+    """The size of the log and of the database."""
+
+    #: Revisions from the first line of the log to the last.
+    log_changes: int
+    #: What the database takes on its disk.
+    database_bytes: int
+
+
 class Database(ABC):
     """A database that a store can be on. It connects when it is first used."""
 
@@ -77,6 +87,10 @@ class Database(ABC):
     @abstractmethod
     def keep(self) -> sa.Connection:
         """Return a connection for reading the revision over and over, outside transactions."""
+
+    @abstractmethod
+    def size(self, connection: sa.Connection) -> int:
+        """Return how many bytes the database takes on its disk."""
 
     def bell(self) -> Bell | None:
         """Return what rings before anything is written, if there is such a thing."""

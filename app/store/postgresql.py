@@ -119,6 +119,11 @@ class PostgreSQL(Database):
         """Return a connection that waits for an answer as long as a reader may."""
         return self._kept.connect()
 
+    def size(self, connection: sa.Connection) -> int:
+        """Ask for the whole database, which takes no lock."""
+        size = connection.exec_driver_sql("SELECT pg_database_size(current_database())")
+        return int(size.scalar_one())
+
     def is_outage(self, error: sa.exc.DBAPIError) -> bool:
         """Tell also of tables that are not there, or not ours to read."""
         return super().is_outage(error) or getattr(error.orig, "sqlstate", None) in _NOT_OURS

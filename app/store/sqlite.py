@@ -112,6 +112,11 @@ class SQLite(Database):
         wait_for_others(connection, READ_TIMEOUT)
         return connection
 
+    def size(self, connection: sa.Connection) -> int:  # noqa: ARG002 - the files have it
+        """Add up the file and its write-ahead log."""
+        files = (self._path, self._path.with_name(f"{self._path.name}-wal"))
+        return sum(file.stat().st_size for file in files if file.exists())
+
     def bell(self) -> Bell | None:
         """Return the bell that our writers ring; others are noticed within a second."""
         try:

@@ -18,7 +18,7 @@ from app.catalog.model import Model
 from app.catalog.ports import Changes, Image, Position
 from app.settings import Settings
 from app.store.copying import Contents, contents, copy
-from app.store.database import OPEN_TIMEOUT, WRITE_TIMEOUT, Database, Restored
+from app.store.database import OPEN_TIMEOUT, WRITE_TIMEOUT, Database, Restored, Size
 from app.store.documents import read_key, read_model
 from app.store.first_key import add_first_key, add_given_key
 from app.store.places import Places
@@ -61,6 +61,10 @@ _CHANGES = (
     .outerjoin_from(_CHANGED, models, models.c.id == _CHANGED.c.model_id)
     .outerjoin(keys, keys.c.kid == _CHANGED.c.kid)
 )
+# Each subquery reads one end of the index; one query for both would make SQLite read all of it.
+_LAST = sa.select(sa.func.max(changes.c.revision)).scalar_subquery()
+_FIRST = sa.select(sa.func.min(changes.c.revision)).scalar_subquery()
+_LOG_CHANGES = sa.select(sa.func.coalesce(_LAST - _FIRST + 1, 0))
 
 
 class Store:
@@ -230,6 +234,13 @@ class Store:
         with self._reading() as connection:
             _catalogue(connection)
             return contents(connection)
+
+    def size(self) -> Size:
+        """Return the size of the log and the database; wait no longer than for the revision."""
+        self.open()
+        with self._database.outages(), self._database.keep() as connection:
+            log_changes = connection.execute(_LOG_CHANGES).scalar_one()
+            return Size(log_changes, self._database.size(connection))
 
     def changes_since(self, position: Position) -> Changes | None:
         """Return what changed after `position`; one statement, so one state of the database.

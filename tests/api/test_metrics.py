@@ -1,15 +1,21 @@
 """GET /metrics: what is counted, under which names and labels, and how it is asked for."""
 
+import random
 import subprocess
 import sys
 
 import pytest
+import sqlalchemy as sa
 
 from app import create_app
 from app.bodies import FRAGMENT_OVERHEAD, OVERHEAD
 from app.catalog.keys import mint
+from app.catalog.model import Model
 from app.dialects import Dialect
+from app.store.database import Size
+from app.store.store import Store
 
+SIZES = {"roster_log_changes", "roster_database_bytes"}
 LIST = 'roster_requests_total{dialect="openai",route="/v1/models",status="200"}'
 
 
@@ -132,12 +138,48 @@ def test_the_image_and_the_cache(admin, client, read):
     assert 0 == rise("roster_access_lines_lost_total")
 
 
-def test_an_outage_is_a_number(unopened_app, samples):
-    """Without a database there are metrics all the same, and they say so."""
+def test_an_outage_is_a_number(unopened_app, samples, monkeypatch):
+    """Without a database there are metrics all the same, and its size is not asked for."""
+    monkeypatch.setattr(Store, "size", lambda _: Size(1, 1))
     found = samples(unopened_app.test_client().get("/metrics").text)
 
     assert 1 == found["roster_outage"]
     assert (0, 0) == (found["roster_revision"], found["roster_entries"])
+    assert found.keys().isdisjoint(SIZES)
+
+
+@pytest.mark.databases("sqlite", "postgresql")
+def test_the_log_and_the_database_have_a_size(app, read):
+    """Each change is one more in the log, and adds what it takes to the size of the database."""
+    store = app.extensions["roster"].store
+    before = read()
+    with store.transaction(actor="test", now=0) as transaction:
+        for model_id in "abc":
+            text = random.Random(model_id).randbytes(50_000).hex()  # it cannot be compressed
+            transaction.put_model(Model.compose({"id": model_id, "name": text}, now=0), None)
+    found = read()
+
+    assert [1, 4] == [counted["roster_log_changes"] for counted in (before, found)]
+    assert found["roster_database_bytes"] > before["roster_database_bytes"] + 300_000
+
+
+def test_the_size_of_a_file_includes_its_wal(app, admin, read):
+    """On SQLite the database is its file, and what is not in the file yet."""
+    admin.add("x")
+    path = app.extensions["roster"].settings.database_path
+    files = [path, *path.parent.glob("roster.db-wal")]
+
+    assert sum(file.stat().st_size for file in files) == read()["roster_database_bytes"]
+
+
+@pytest.mark.databases("sqlite", "postgresql")
+def test_a_log_that_cannot_be_read_has_no_size(app, read):
+    """While the log cannot be read, all other metrics are there."""
+    full = read()
+    with app.extensions["roster"].store._engine.begin() as connection:
+        connection.execute(sa.text("DROP TABLE changes"))
+
+    assert SIZES == full.keys() - read().keys()
 
 
 def test_an_error_of_ours_is_counted(app, client, read, monkeypatch):

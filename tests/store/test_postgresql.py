@@ -199,6 +199,18 @@ def test_a_server_that_stands_still_is_an_outage(open_store, fragile, own, monke
     assert 3 == once_back(lambda: put(store, "y")).revision
 
 
+def test_a_locked_log_holds_up_no_metrics(open_store, empty, monkeypatch):
+    """The size of a log that is locked is waited for as long as the revision, and no longer."""
+    monkeypatch.setattr(postgresql, "_REVISION_TIMEOUT", 0.1)
+    store = open_store(empty)
+    store.open(create=True)
+    with store._engine.begin() as connection:
+        connection.exec_driver_sql("LOCK TABLE changes IN ACCESS EXCLUSIVE MODE")
+
+        assert "The database has not answered for 0 seconds." == refusal(store.size)
+    assert 1 == store.size().log_changes
+
+
 def test_one_of_many_readers_tries_to_connect(open_store, fragile, own, monkeypatch):
     """Of readers who meet a lost server one waits for it, and nobody for a second after that."""
     monkeypatch.setattr(postgresql, "_REVISION_TIMEOUT", 0.5)
