@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
+from app.catalog.audiences import Audience
 from app.catalog.model import Model
 from app.catalog.paging import Window, cut, locate
 from app.catalog.snapshot import Snapshot
@@ -113,26 +114,21 @@ class Bodies:
     ) -> Body:
         """Return the list that `viewer` gets; a filtered one is made anew each time."""
         audience = snapshot.audience(viewer)
-        making = self._making.setdefault(dialect.name, threading.Lock())
-
-        def make() -> Body:
-            page = cut(audience.lists, window)
-            items = self._encode(snapshot, dialect, page.models)
-            return Body(dialect.listing(items, page, window))
-
         if window.is_filtered:
             self.misses += 1
-            with making:
-                body = make()
+            with self._making_of(dialect):
+                body = self._make(snapshot, dialect, audience, window)
             return _gzip(body, 1) if gzipped and _is_worth_gzip(body) else body
         # The place and not the window: anybody can make up cursors without end, and most of them
         # lead to the same place.
         key = (dialect.name, audience.name, locate(audience.lists, window), window.is_page)
         slot = self._look_up(key, audience.content)
         if slot is None:
-            with making:
+            with self._making_of(dialect):
                 slot = self._look_up(key, audience.content)
-                slot = slot or self._keep(key, audience.content, make())
+                if slot is None:
+                    body = self._make(snapshot, dialect, audience, window)
+                    slot = self._keep(key, audience.content, body)
         return self._form(key, slot, gzipped=gzipped)
 
     def entry(self, dialect: Dialect, model: Model, *, gzipped: bool) -> Body:
@@ -149,6 +145,16 @@ class Bodies:
         slot = self._look_up(key, None)
         slot = slot or self._keep(key, None, Body(dialect.routes.constants[path]))
         return self._form(key, slot, gzipped=gzipped)
+
+    def _making_of(self, dialect: Dialect) -> threading.Lock:
+        return self._making.setdefault(dialect.name, threading.Lock())
+
+    def _make(
+        self, snapshot: Snapshot, dialect: Dialect, audience: Audience, window: Window
+    ) -> Body:
+        page = cut(audience.lists, window)
+        items = self._encode(snapshot, dialect, page.models)
+        return Body(dialect.listing(items, page, window))
 
     def _form(self, key: Hashable, slot: _Slot, *, gzipped: bool) -> Body:
         """Return the body as the caller takes it; the first to take gzip has it compressed."""

@@ -44,16 +44,10 @@ class Window(NamedTuple):
 EVERYTHING = Window()
 
 
-class Place(NamedTuple):
-    """Where a page lies in a list; a cache names it by this, and not by the cursor it came from.
-
-    There are as many cursors as texts, but only as many places as pairs of entries.
-    """
-
-    #: Index of the first entry, and the index behind the last one; both 0 for an empty page.
-    start: int
-    stop: int
-    has_more: bool
+#: Where a page lies in a list: the index of its first entry, the index behind its last one, and
+#: whether there is more; an empty page is at 0, 0. A cache names a page by this and not by the
+#: cursor: there are as many cursors as texts, and only as many places as pairs of entries.
+Place = tuple[int, int, bool]  # a named tuple takes as long as everything else that finds it
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +70,18 @@ class Page:
 
 def locate(lists: Sequence[Sequence[Model]], window: Window) -> Place:
     """Return where the page lies that `window`, which does not filter, cuts from `lists`."""
-    bounds = [_bounds(models, window) for models in lists]
-    start, stop = (sum(ends) for ends in zip(*bounds, strict=True)) if bounds else (0, 0)
-    has_more = window.limit is not None and stop - start > window.limit
-    if has_more and window.limit is not None:
-        if window.before is None:
-            stop = start + window.limit
-        else:
-            start = stop - window.limit
-    return Place(start, stop, has_more) if start < stop else Place(0, 0, has_more=False)
+    limit, after, before, _, _ = window
+    start = stop = 0
+    for models in lists:
+        stop += len(models)
+    if after is not None or before is not None:
+        bounds = [_bounds(models, window) for models in lists]
+        start, stop = sum(first for first, _ in bounds), sum(last for _, last in bounds)
+    if start == stop:
+        return 0, 0, False
+    if limit is None or stop - start <= limit:
+        return start, stop, False
+    return (start, start + limit, True) if before is None else (stop - limit, stop, True)
 
 
 def cut(lists: Sequence[Sequence[Model]], window: Window) -> Page:
