@@ -30,8 +30,6 @@ try:
     settings = _settings["environment_settings"]()
 except _settings["SettingsError"] as error:
     sys.exit(f"Roster cannot start with these settings:\n{error}")
-for sentence in _settings["unknown_variables"](os.environ):
-    sys.stderr.write(f"Warning: {sentence}\n")
 
 
 class JsonLogger(Logger):
@@ -42,6 +40,18 @@ class JsonLogger(Logger):
         super().setup(cfg)
         for handler in self.error_log.handlers:
             handler.setFormatter(_logs["JsonFormatter"]())
+        _redirect(self.error_log.handlers, _logs["error_lines"])
+
+
+def _redirect(handlers, error_lines):
+    """Let `error_lines` write what `handlers` write to standard error; files stay as they are.
+
+    gunicorn's own handler waits while nobody reads standard error, and its process with it.
+    """
+    for handler in handlers:
+        stream = getattr(handler, "stream", None)
+        if stream is not None and stream.fileno() == error_lines.fileno():
+            handler.setStream(error_lines)
 
 
 class PatientWorker(ThreadWorker):
@@ -124,6 +134,7 @@ limit_request_line = 8190  # bytes
 
 def on_starting(server):
     """Prepare the store and make the first key, once, before the workers start."""
+    on_reload(server)
     fork = multiprocessing.get_context("fork")
     receiver, sender = fork.Pipe(duplex=False)
     child = fork.Process(target=_prepare, args=(sender,))
@@ -134,8 +145,15 @@ def on_starting(server):
     server.roster_facts = receiver.recv()
 
 
+def on_reload(server):
+    """Warn of variables that are no setting."""
+    for sentence in _settings["unknown_variables"](os.environ):
+        server.log.warning("%s", sentence)
+
+
 def _prepare(sender):
     from app.catalog.errors import StoreUnavailable  # noqa: PLC0415 - in the child only
+    from app.logs import drain  # noqa: PLC0415
     from app.services import services  # noqa: PLC0415
     from wsgi import app  # noqa: PLC0415
 
@@ -144,12 +162,14 @@ def _prepare(sender):
             sender.send(services().start())
         except StoreUnavailable as error:
             sys.exit(f"Roster cannot start: {error.reason}")
+        finally:
+            drain()  # multiprocessing ends this process by os._exit
 
 
 def when_ready(server):
     """Print the start block, once the address is known and taken."""
-    sys.stdout.write(_logs["start_block"](server.roster_facts, str(server.LISTENERS[0])))
-    sys.stdout.flush()
+    block = _logs["start_block"](server.roster_facts, str(server.LISTENERS[0]))
+    _logs["access_lines"].write(block)  # after a USR2 the output may be full already
 
 
 def pre_fork(server, worker):
@@ -169,8 +189,10 @@ def child_exit(server, worker):
 def post_worker_init(worker):
     """Load the first image before the first request, if the store is there, and join the count."""
     from app.catalog.errors import StoreUnavailable  # noqa: PLC0415 - in the worker only
+    from app.logs import error_lines  # noqa: PLC0415
     from app.services import services  # noqa: PLC0415
 
+    _redirect(worker.log.error_log.handlers, error_lines)  # the metric counts gunicorn's lines too
     gc.disable()  # it would walk through every entry again and again while they are loaded
     # What is wrong is in the log. A request tries again once a second; until then all get a 503.
     with worker.wsgi.app_context(), contextlib.suppress(StoreUnavailable):

@@ -13,15 +13,17 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 from queue import SimpleQueue
 from select import PIPE_BUF
 
 #: How long access lines wait for company before they are written, in seconds.
 PAUSE = 0.02
-#: How many access lines may wait: some 2 MB.
-MAX_WAITING = 10_000
-#: How long an exit waits for the last lines to be read, in seconds.
+#: How many bytes of access lines may wait, and how many of error lines.
+MAX_WAITING = 2_000_000  # some 10,000 access lines, or 200 long tracebacks
+#: How many bytes more for the lines that report a loss.
+RESERVE = 10_000
+#: How long an exit waits for the last lines to be written, in seconds.
 EXIT_TIMEOUT = 1.0
 
 _log = logging.getLogger("app.logs")  # also where this file is run by itself
@@ -68,7 +70,7 @@ def configure() -> None:
     """
     logger = logging.getLogger("app")
     if not logger.handlers:
-        handler = logging.StreamHandler(sys.stderr)
+        handler = logging.StreamHandler(error_lines)
         handler.setFormatter(JsonFormatter())
         logger.addHandler(handler)
     logging.getLogger("werkzeug").addFilter(_redact_record)
@@ -93,78 +95,133 @@ def start_block(facts: dict[str, str], address: str) -> str:
 
 
 class Lines:
-    """Lines on their way to standard output, written behind the requests that left them.
+    """Lines for one file descriptor, written by a thread of their own and not by requests.
 
-    A write hands the interpreter to another thread, and under load a request then waits for it
-    longer than for everything else that we do. So a thread writes what came in a fiftieth of a
-    second, in whole lines and in pieces that the kernel keeps together: lines of threads and
-    processes cannot mix. Where nobody reads them (a stalled pipe, a full disk), lines are lost
-    and counted, and requests are answered all the same. An exit writes what is left; a process
-    that is killed loses a fiftieth of a second.
+    A write blocks while nobody reads, and even a short one hands the interpreter to another
+    thread: under load a request then waits for it longer than for everything else that we do.
+    So the thread writes what came within `pause` seconds, in whole lines and in pieces that the
+    kernel keeps together: lines of threads and processes do not mix, unless one is longer than
+    a piece. At most `MAX_WAITING` bytes wait. Lines beyond that are lost, and so are those that
+    cannot be written (a full disk). They are counted, and their number is logged when the
+    descriptor takes lines again. An exit writes what waits; a process that is killed loses it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, descriptor: int, kind: str, pause: float = 0) -> None:
+        self._descriptor = descriptor
+        self._kind = kind
+        self._pause = pause
         self._waiting: SimpleQueue[bytes] = SimpleQueue()
-        self._pid: int | None = None
-        self._starting = threading.Lock()
+        # Bytes that are not written yet. Counters need no lock: app.metrics.tally says why.
+        self._size = 0
         #: How many lines were lost so far.
         self.lost = 0
+        self._reported = 0
+        # The process whose thread writes. By process: the lock that is held while it starts.
+        self._pid: int | None = None
+        self._starting: dict[int, threading.Lock] = {}
 
-    def put(self, line: str) -> None:
-        """Leave a line."""
-        if self._pid != os.getpid():
-            self._start()
-        if self._waiting.qsize() < MAX_WAITING:
-            self._waiting.put(line.encode())
-        else:
+    def fileno(self) -> int:
+        """Return the descriptor, as files do."""
+        return self._descriptor
+
+    def write(self, line: str) -> None:
+        """Leave a line to be written; neither wait nor fail."""
+        if not self.put(line, MAX_WAITING):
             self.lost += 1
 
-    def _start(self) -> None:
-        with self._starting:
-            if self._pid == os.getpid():
-                return
-            self._waiting = SimpleQueue()  # what waited before a fork is the parent's to write
-            thread = threading.Thread(target=self._write, name="access lines", daemon=True)
-            thread.start()
-            atexit.register(self._end, thread)
-            self._pid = os.getpid()
+    def put(self, line: str, limit: int) -> bool:
+        """Leave a line unless more than `limit` bytes would wait then; return whether it was."""
+        data = line.encode("utf-8", "surrogateescape")
+        size = len(data)
+        if (self._pid != os.getpid() and not self._start()) or self._size + size > limit:
+            return False
+        self._size += size
+        self._waiting.put(data)
+        return True
 
-    def _end(self, thread: threading.Thread) -> None:
-        self._waiting.put(b"")
-        thread.join(EXIT_TIMEOUT)
+    def drain(self, deadline: float) -> None:
+        """Wait until this process has written its lines, or until `deadline`, monotonic."""
+        while self._size and self._pid == os.getpid() and time.monotonic() < deadline:
+            time.sleep(0.001)
 
-    def _write(self) -> None:
-        lines = [b"-"]
-        told = 0
-        while lines[-1]:  # an empty one is the last
-            lines = [self._waiting.get()]
-            time.sleep(PAUSE)
-            while not self._waiting.empty():  # nobody else takes any
-                lines.append(self._waiting.get())
-            for piece in _pieces(lines):
+    def _start(self) -> bool:
+        """Start the thread of this process, if none runs yet; return whether one runs."""
+        pid = os.getpid()
+        # After a fork, a lock of the parent may stay held, and its lines are its own to write.
+        with self._starting.setdefault(pid, threading.Lock()):
+            if self._pid != pid:
+                waiting: SimpleQueue[bytes] = SimpleQueue()
+                thread = threading.Thread(None, self._run, self._kind, (waiting,), daemon=True)
                 try:
-                    os.write(1, piece)
-                except OSError:  # the log may lie on the same full disk: it is not told there
-                    self.lost += piece.count(b"\n")
-                    told += piece.count(b"\n")
-            if (lost := self.lost) > told:
-                _log.warning("Lost %d access lines: standard output was not read.", lost - told)
-                told = lost
+                    thread.start()
+                except RuntimeError:  # the system has no thread left; the next line tries again
+                    return False
+                self._waiting, self._size, self._reported = waiting, 0, self.lost
+                self._pid = pid
+                _drain_at_exit()
+        return True
+
+    def _run(self, waiting: "SimpleQueue[bytes]") -> None:
+        while True:
+            lines = [waiting.get()]
+            time.sleep(self._pause)
+            while not waiting.empty():  # nobody else takes any
+                lines.append(waiting.get())
+            pieces = list(_pieces(lines))
+            for piece in pieces:
+                rest = piece
+                try:
+                    while rest:  # a disk that is almost full takes a part
+                        rest = rest[os.write(self._descriptor, rest) :]
+                except OSError:
+                    lost = rest.count(b"\n")
+                    self.lost += lost
+                if not rest and piece is pieces[-1]:
+                    self._report()
+                size = len(piece)
+                self._size -= size
+
+    def _report(self) -> None:
+        lost = self.lost
+        if lost > self._reported:  # not by a logger: gunicorn's master has no handler for ours
+            what = f"Lost {lost - self._reported} {self._kind}: not read, or the disk is full."
+            record = _log.makeRecord(_log.name, logging.WARNING, "", 0, what, (), None)
+            line = f"{JsonFormatter().format(record)}\n"
+            if error_lines.put(line, MAX_WAITING + RESERVE):  # else the next batch tries again
+                self._reported = lost
 
 
 def _pieces(lines: list[bytes]) -> Iterator[bytes]:
-    """Yield `lines` joined to pieces that a pipe takes whole."""
+    """Yield `lines` joined to pieces that a pipe takes whole; a longer line is one piece."""
     piece = b""
     for line in lines:
-        if len(piece) + len(line) > PIPE_BUF:
+        if piece and len(piece) + len(line) > PIPE_BUF:
             yield piece
             piece = b""
         piece += line
     yield piece
 
 
+def drain() -> None:
+    """Wait until this process has written its lines, for `EXIT_TIMEOUT` at most.
+
+    An exit calls this; code that ends a process with ``os._exit`` must call it before.
+    """
+    deadline = time.monotonic() + EXIT_TIMEOUT
+    access_lines.drain(deadline)  # it may leave an error line
+    error_lines.drain(deadline)
+
+
+@cache  # once, and forks inherit it
+def _drain_at_exit() -> None:
+    atexit.register(drain)
+
+
+# A descriptor that was closed when the process started may belong to a connection by now.
 #: The access lines of this process.
-access_lines = Lines()
+access_lines = Lines(1 if sys.__stdout__ else -1, "access lines", PAUSE)
+#: Everything else that it logs. An output that nobody reads costs only the lines that go there.
+error_lines = Lines(2 if sys.__stderr__ else -1, "error lines")
 
 
 def write_access_line(
@@ -185,7 +242,7 @@ def write_access_line(
     and a method that is more than letters is shown as a dash.
     """
     shown_kid = "null" if kid is None else f'"{kid}"'
-    access_lines.put(
+    access_lines.write(
         f'{{"at": "{_timestamp(time.time())}", "pid": {pid}, "request_id": "{request_id}", '
         f'"dialect": "{dialect}", "method": "{method if method.isalpha() else "-"}", '
         f'"route": "{route or "-"}", "status": {status}, "bytes": {length}, "us": {us}, '

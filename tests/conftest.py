@@ -69,10 +69,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _left_lines() -> Iterator[deque[str]]:
-    """Keep the access lines of applications in this process from pytest's own output."""
+    """Keep the lines of applications in this process from pytest's own output."""
     left: deque[str] = deque(maxlen=100)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("app.logs.access_lines.put", left.append)
+        patch.setattr("app.logs.access_lines.write", left.append)
+        patch.setattr("app.logs.error_lines.write", deque(maxlen=0).append)  # caplog has them
         yield left
 
 
@@ -296,11 +297,17 @@ class Server(Site):
     """A real gunicorn, as ``gunicorn`` with no argument starts it, on a port of its own.
 
     An argument names another application than ours. `before` are the words of a command that
-    runs another, such as ``setpriv``.
+    runs another, such as ``setpriv``. `stderr` is a descriptor that takes standard error instead
+    of the file.
     """
 
     def __init__(
-        self, instance: Path, *arguments: str, before: tuple[str, ...] = (), **environ: str
+        self,
+        instance: Path,
+        *arguments: str,
+        before: tuple[str, ...] = (),
+        stderr: int | None = None,
+        **environ: str,
     ) -> None:
         self.instance = instance
         self.out = instance / "stdout"
@@ -312,11 +319,12 @@ class Server(Site):
             if not name.startswith(("ROSTER_", "WEB_CONCURRENCY"))
         }
         with self.out.open("ab") as out, self.err.open("ab") as err:
+            printed = out.tell()
             self.process = subprocess.Popen(
                 [*before, Path(sys.executable).with_name("gunicorn"), *arguments],
                 cwd=ROOT,
                 stdout=out,
-                stderr=err,
+                stderr=err if stderr is None else stderr,
                 env={
                     **inherited,
                     "ROSTER_INSTANCE_PATH": str(instance),
@@ -325,18 +333,18 @@ class Server(Site):
                 },
                 start_new_session=True,
             )
-        super().__init__(self._port())
+        super().__init__(self._port(printed))
         assert self("GET", "/healthz").status == 200
 
-    def _port(self) -> int:
-        """Return the port that the kernel chose."""
-        listening = f'"pid": {self.process.pid}, "message": "Listening at: http://127.0.0.1:'
+    def _port(self, printed: int) -> int:
+        """Return the port that the kernel chose, from the start block after `printed` bytes."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.err.read_text()
-            _, found, rest = self.err.read_text().rpartition(listening)
+            block = self.out.read_bytes()[printed:]
+            found = re.search(rb"^Roster .* at http://127\.0\.0\.1:(\d+)\n", block, re.MULTILINE)
             if found:
-                return int(re.match(r"\d+", rest)[0])
+                return int(found[1])
             time.sleep(0.01)
         raise AssertionError(self.err.read_text())
 
@@ -405,10 +413,12 @@ def serve(tmp_path: Path, database: str | None) -> Iterator[Callable[..., Server
     """Start servers; those of one name share an instance folder."""
     started: list[Server] = []
 
-    def start(name: str = "served", *before: str, **environ: str) -> Server:
+    def start(
+        name: str = "served", *before: str, stderr: int | None = None, **environ: str
+    ) -> Server:
         if database is not None:
             environ = {"ROSTER_DATABASE_URL": database, **environ}
-        started.append(Server(tmp_path / name, before=before, **environ))
+        started.append(Server(tmp_path / name, before=before, stderr=stderr, **environ))
         return started[-1]
 
     yield start

@@ -167,16 +167,19 @@ def test_configure(monkeypatch: pytest.MonkeyPatch, *, present: bool) -> None:
 
 
 def in_a_process(lines: str, stdout: int, **kwargs: Any) -> "subprocess.Popen[str]":
-    """Run a Python program that leaves access lines on a standard output of its own."""
+    """Run a Python program that logs to a standard output of its own.
+
+    It imports the module without the rest of the application, to start faster.
+    """
     program = f"""
-import os, sys, threading, time
-from app.logs import MAX_WAITING, access_lines, configure, write_access_line
+import logging, os, sys, threading
+from logs import access_lines, configure, drain, error_lines, write_access_line
 configure()
 LINE = {LINE!r}
 {lines}
 """
     return subprocess.Popen(
-        [sys.executable, "-c", program], cwd=ROOT, stdout=stdout, text=True, **kwargs
+        [sys.executable, "-c", program], cwd=ROOT / "app", stdout=stdout, text=True, **kwargs
     )
 
 
@@ -236,7 +239,7 @@ def test_nobody_can_read(lost: str) -> None:
 {lost}
 write_access_line(**LINE)
 write_access_line(**LINE)
-access_lines._end(next(t for t in threading.enumerate() if t.name == "access lines"))
+drain()
 sys.exit(access_lines.lost)
 """
     process = in_a_process(lines, subprocess.DEVNULL)
@@ -244,23 +247,83 @@ sys.exit(access_lines.lost)
     assert 2 == process.wait(60)
 
 
-def test_nobody_reads() -> None:
+@pytest.mark.parametrize(
+    ("line", "kind", "other"),
+    [
+        ("write_access_line(**LINE)", "access", "stderr"),
+        ("logging.getLogger('app.x').error('x' * 100)", "error", "stdout"),
+    ],
+)
+def test_nobody_reads(line: str, kind: str, other: str) -> None:
     """A pipe that is full holds up nobody: the lines beyond a bound are lost, and counted."""
-    lines = """
-for _ in range(2 * MAX_WAITING): write_access_line(**LINE)
-sys.stderr.write(f"lost {access_lines.lost}\\n")
+    lines = f"""
+for _ in range(20_000): {line}
+sys.{other}.write(f"{{{kind}_lines.lost}}\\n")
+sys.{other}.flush()
 sys.stdin.read()
 """
     pipe = subprocess.PIPE
     with in_a_process(lines, pipe, stdin=pipe, stderr=pipe) as process:
+        outputs = {"stdout": process.stdout, "stderr": process.stderr}
+        told = outputs.pop(other)
+        [unread] = outputs.values()
+        assert told is not None
+        assert unread is not None
+        lost = int(told.readline())
+        assert lost > 0
+        for _ in range(20_000 - lost):
+            json.loads(unread.readline())
         assert process.stderr is not None
-        told = process.stderr.readline()
-        out, err = process.communicate(timeout=60)
+        report = json.loads(process.stderr.readline())["message"]
+        rest = process.communicate(timeout=60)
 
-    [warning] = err.splitlines()
-    lost = re.fullmatch(
-        r"Lost (\d+) access lines: standard output was not read\.", json.loads(warning)["message"]
-    )
-    assert lost is not None
-    assert f"lost {lost[1]}\n" == told
-    assert 20_000 == len(out.splitlines()) + int(lost[1])
+    assert f"Lost {lost} {kind} lines: not read, or the disk is full." == report
+    assert ("", "") == rest
+
+
+def test_a_thread_is_not_to_be_had() -> None:
+    """Where no thread can be started a line is lost, and the next one tries again."""
+    lines = """
+def refuse(thread): raise RuntimeError("can't start new thread")
+start, threading.Thread.start = threading.Thread.start, refuse
+write_access_line(**LINE)
+threading.Thread.start = start
+write_access_line(**{**LINE, "pid": 8})
+sys.exit(access_lines.lost)
+"""
+    process = in_a_process(lines, subprocess.PIPE)
+    out, _ = process.communicate(timeout=60)
+
+    assert 1 == process.returncode
+    assert 8 == json.loads(out)["pid"]
+
+
+def test_a_fork_while_the_thread_is_started() -> None:
+    """A lock that is held at a fork does not stop the child."""
+    lines = """
+with access_lines._starting.setdefault(os.getpid(), threading.Lock()):
+    if os.fork() == 0:
+        write_access_line(**LINE)
+        drain()
+        os._exit(0)
+os.wait()
+"""
+    out, _ = in_a_process(lines, subprocess.PIPE).communicate(timeout=60)
+
+    assert 7 == json.loads(out)["pid"]
+
+
+def test_an_exit_writes_error_lines() -> None:
+    """A process that ends writes what was logged last, each kind of line to its own output."""
+    lines = """
+import atexit
+log = logging.getLogger("app.x")
+log.error("sooner")
+atexit.register(log.error, "later")
+write_access_line(**LINE)
+"""
+    pipe = subprocess.PIPE
+    out, err = in_a_process(lines, pipe, stderr=pipe).communicate(timeout=60)
+
+    assert 7 == json.loads(out)["pid"]
+    assert ["sooner", "later"] == [json.loads(line)["message"] for line in err.splitlines()]

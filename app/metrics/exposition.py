@@ -26,6 +26,7 @@ _COUNTERS: dict[str, tuple[str, Sequence[str]]] = {
     "roster_image_rebuilds": ("Times that an image was loaded or brought up to date.", ()),
     "roster_image_rebuild_seconds": ("Time spent on loading and updating images.", ()),
     "roster_access_lines_lost": ("Access lines that nobody took from standard output.", ()),
+    "roster_error_lines_lost": ("Other log lines that nobody took from standard error.", ()),
 }
 
 #: Gauges by name: help, and what they say of all workers; the worst one counts, where one can.

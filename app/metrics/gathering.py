@@ -19,7 +19,7 @@ from importlib.util import find_spec
 from app.bodies import Bodies
 from app.catalog.errors import StoreUnavailable
 from app.catalog.following import Catalog
-from app.logs import access_lines
+from app.logs import access_lines, error_lines
 from app.metrics.board import Board
 from app.metrics.tally import Tally, Totals
 from app.store.database import Size
@@ -125,6 +125,7 @@ class Metrics:
             ("roster_image_rebuilds",): self._catalog.rebuilds,
             ("roster_image_rebuild_seconds",): self._catalog.rebuild_seconds,
             ("roster_access_lines_lost",): access_lines.lost,
+            ("roster_error_lines_lost",): error_lines.lost,
         }
         return {
             key: own.get(key, 0) + self._inherited.get(key, 0) for key in own | self._inherited

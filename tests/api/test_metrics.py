@@ -136,6 +136,7 @@ def test_the_image_and_the_cache(admin, client, read):
     assert 0 <= found["roster_image_age_seconds"] < 30
     assert (1, 0) == (found["roster_workers"], found["roster_outage"])
     assert 0 == rise("roster_access_lines_lost_total")
+    assert 0 == rise("roster_error_lines_lost_total")
 
 
 def test_an_outage_is_a_number(unopened_app, samples, monkeypatch):

@@ -14,6 +14,7 @@ import os
 import re
 import resource
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -447,3 +448,61 @@ def test_a_worker_that_starts_on_a_read_only_disk_writes_later(serve):
     assert [201] * 20 == [write() for _ in range(20)]
     write.check()
     check_no_500(server)
+
+
+@pytest.fixture
+def unread():
+    """A pipe that nobody reads: a reader for the end of the test, and what a server writes to."""
+    read, write = os.pipe()
+    with open(read, "rb") as reader, open(write, "wb") as writer:  # noqa: PTH123 - descriptors
+        yield reader, writer
+
+
+def test_a_standard_error_that_is_full_stops_no_process(serve, unread):
+    """Writes are refused and reads answered, and the master starts one more worker."""
+    _, writer = unread
+    server = serve(stderr=writer.fileno())
+    key = server.admin_key
+    filler = os.open(f"/proc/self/fd/{writer.fileno()}", os.O_WRONLY | os.O_NONBLOCK)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(filler, b"x")
+    os.close(filler)
+    with server.connections_to_each() as workers, full(server):
+        for connection in workers * 2:
+            answer = server("POST", "/admin/models", {"id": "x"}, key, connection)
+            assert 503 == answer.status
+            for path in ("/healthz", "/v1/models"):
+                assert 200 == server("GET", path, connection=connection).status
+    os.kill(server.process.pid, signal.SIGTTIN)
+    wait_until(lambda: len(server.workers()) == 3)
+    with server.connections_to_each() as workers:
+        assert 3 == len(workers)
+
+
+def test_what_nobody_reads_is_lost_and_counted(serve, unread, samples):
+    """Lines about malformed requests wait within a bound; a reader finds how many were lost."""
+    reader, writer = unread
+    server = serve(WEB_CONCURRENCY="1", stderr=writer.fileno())
+
+    def lost():
+        return samples(server("GET", "/metrics").body.decode())["roster_error_lines_lost_total"]
+
+    writer.close()
+    sent = 0
+    while not (number := lost()):
+        assert sent < 1000
+        for _ in range(16):
+            with socket.create_connection(("127.0.0.1", server.port), 30) as connection:
+                connection.sendall(b"GET /" + b"\x01" * 8000 + b"\r\n\r\n")
+                assert b" 400 " in connection.recv(100)
+            sent += 1
+    assert 200 == server("GET", "/v1/models").status
+    os.set_blocking(reader.fileno(), False)
+    data = bytearray()
+    wait_until(
+        lambda: data.extend(reader.read() or b"") or b"Lost %d error lines: " % number in data
+    )
+    messages = [json.loads(line)["message"] for line in data.splitlines()]
+
+    assert sent == number + sum("Invalid" in message for message in messages)

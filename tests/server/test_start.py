@@ -11,6 +11,10 @@ import sys
 import time
 from pathlib import Path
 
+from app.store.engine import sqlite
+from app.store.schema import HEAD
+from app.store.store import Store
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -67,11 +71,11 @@ def test_bad_settings_stop_the_start_all_at_once(tmp_path):
 def test_an_unknown_setting_is_one_warning(serve):
     """A variable that is no setting is warned of, and the nearest one named."""
     server = serve(ROSTER_PORT="tcp://10.0.0.1:80")
-    warnings = [line for line in server.err.read_text().splitlines() if "Warning" in line]
+    warnings = [line["message"] for line in lines(server.err) if line["level"] == "warning"]
 
-    assert [
-        "Warning: ROSTER_PORT is no setting of Roster and is ignored; nearest: ROSTER_AUTH."
-    ] == [re.sub(r"nearest: ROSTER_\w+", "nearest: ROSTER_AUTH", line) for line in warnings]
+    assert ["ROSTER_PORT is no setting of Roster and is ignored; nearest: ROSTER_AUTH."] == [
+        re.sub(r"nearest: ROSTER_\w+", "nearest: ROSTER_AUTH", line) for line in warnings
+    ]
 
 
 def test_a_corrupt_database_stops_the_start(tmp_path):
@@ -135,6 +139,26 @@ def test_gunicorns_own_words_are_redacted_json(serve):
     assert key[:40] not in text
     assert "[redacted]" in text
     assert all(line.startswith("{") for line in text.splitlines())
+
+
+def test_a_log_file_of_gunicorn_takes_its_lines_alone(serve, settings):
+    """Ours go to standard error all the same, those of the process that prepares the store too."""
+    store = Store(settings, time.time)
+    store.open(create=True)
+    store.close()
+    connection = sqlite.connect(settings.database_path)
+    connection.execute("UPDATE alembic_version SET version_num = ?", (f"{HEAD + 1:04}",))
+    connection.commit()
+    connection.close()
+    log = settings.instance_path / "gunicorn.log"
+    server = serve("instance", WEB_CONCURRENCY="1", GUNICORN_CMD_ARGS=f"--error-logfile {log}")
+    server.stop()
+    started = [line for line in lines(log) if line["message"].startswith("Starting gunicorn")]
+    cautions = [line for line in lines(server.err) if "beside the newer" in line["message"]]
+
+    assert [server.process.pid] == [line["pid"] for line in started]
+    assert "gunicorn.error" not in {line["logger"] for line in lines(server.err)}
+    assert 2 == len({line["pid"] for line in cautions})  # the first process and the worker
 
 
 def test_paths_cannot_be_smuggled_past_a_proxy(serve):
