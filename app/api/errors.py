@@ -1,6 +1,10 @@
 """Errors on their way out: one table from code to status, one envelope per dialect."""
 
 import logging
+import math
+import time
+from collections.abc import Callable
+from functools import partial
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
@@ -85,19 +89,40 @@ class UnsupportedMediaType(RosterError):
     code = "unsupported_media_type"
 
 
-def init_app(app: Flask) -> None:
+class _OutageLog:
+    """The log lines "Answered 503", at most one a second; the metrics count every request."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._next = -math.inf
+        self._omitted = 0
+
+    def write(self, reason: str, request_id: str) -> None:
+        """Log one answer, or count it for the next line."""
+        now = self._monotonic()
+        if now < self._next:
+            self._omitted += 1
+            return
+        self._next = now + 1  # second
+        omitted, self._omitted = self._omitted, 0
+        more = f" (and {omitted} more requests since the last such line)" if omitted else ""
+        _log.error("Answered 503: %s%s", reason, more, extra={"request_id": request_id})
+
+
+def init_app(app: Flask, monotonic: Callable[[], float] = time.monotonic) -> None:
     """Answer every error of `app` in the caller's dialect."""
-    app.register_error_handler(RosterError, _answer_roster_error)
+    outage_log = _OutageLog(monotonic)
+    app.register_error_handler(RosterError, partial(_answer_roster_error, outage_log))
     app.register_error_handler(HTTPException, _answer_http_exception)
     app.register_error_handler(Exception, _answer_unexpected)
 
 
-def _answer_roster_error(error: RosterError) -> Response:
+def _answer_roster_error(outage_log: _OutageLog, error: RosterError) -> Response:
     metrics = exchange().services.metrics
     if metrics is not None and isinstance(error, InvalidKey | MissingKey):
         metrics.tally.count_refusal(error.reason)
     if isinstance(error, StoreUnavailable):
-        _log.error("Answered 503: %s", error.reason, extra={"request_id": exchange().request_id})
+        outage_log.write(error.reason, exchange().request_id)
     return _respond(
         Problem(
             status=STATUS[error.code],

@@ -5,7 +5,7 @@ import json
 import pytest
 from werkzeug.exceptions import ServiceUnavailable, TooManyRequests
 
-from app.api.errors import STATUS
+from app.api.errors import STATUS, init_app
 from app.catalog import errors
 from app.catalog.errors import StoreUnavailable
 from app.catalog.keys import mint, parse_kid
@@ -129,6 +129,26 @@ def test_an_outage_is_a_503_that_may_be_tried_again(failing, caplog):
     )
     assert "disk" not in answer.text
     assert "disk I/O error" in caplog.text
+
+
+def test_an_outage_is_logged_once_a_second(app, clock, failing, caplog, samples):
+    """The next line gives the number of requests in between; the metrics count all of them."""
+    init_app(app, clock)
+    answers = []
+    for seconds in (0, 0, 0.5, 0.4, 0.1, 5):
+        clock.now += seconds
+        answers.append(failing(StoreUnavailable(f"reason {len(answers)}")))
+    answers_503 = 'roster_requests_total{dialect="openai",route="/v1/models",status="503"}'
+
+    assert [
+        ("Answered 503: reason 0", answers[0].headers["x-request-id"]),
+        (
+            "Answered 503: reason 4 (and 3 more requests since the last such line)",
+            answers[4].headers["x-request-id"],
+        ),
+        ("Answered 503: reason 5", answers[5].headers["x-request-id"]),
+    ] == [(record.getMessage(), record.request_id) for record in caplog.records]
+    assert 6 == samples(app.test_client().get("/metrics").text)[answers_503]
 
 
 @pytest.mark.parametrize(
