@@ -16,10 +16,11 @@ from bench.findings import Findings
 from bench.load import LoadFailed
 from bench.plan import Plan
 from bench.processes import ServerFailed
-from bench.sections import freshness, growth, metrics, reads, start, storm, writes
+from bench.sections import bounds, freshness, growth, metrics, reads, start, storm, writes
 
 SECTIONS = {
-    section.NAME: section for section in (reads, writes, start, growth, storm, freshness, metrics)
+    section.NAME: section
+    for section in (reads, writes, start, growth, storm, freshness, metrics, bounds)
 }
 
 

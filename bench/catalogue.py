@@ -5,11 +5,12 @@ import shutil
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from app.administration import Administration
+from app.catalog import keys
 from app.catalog.model import Model
 from app.settings import Settings
 from app.store.engine import sqlite
@@ -28,6 +29,8 @@ class Catalogue:
     #: A key of an organization; it sees what everybody sees.
     key: str
     admin_key: str
+    #: A key of each organization that has an entry of its own, in the order of `organization`.
+    organization_keys: tuple[str, ...] = ()
 
     @property
     def read(self) -> dict[str, str]:
@@ -39,24 +42,33 @@ class Catalogue:
         """Return the headers of an administrator."""
         return {"Authorization": f"Bearer {self.admin_key}"}
 
+    def read_as(self, number: int) -> dict[str, str]:
+        """Return the headers of a reader of the organization with this number."""
+        return {"Authorization": f"Bearer {self.organization_keys[number]}"}
+
 
 @dataclass(slots=True)
 class Catalogues:
     """Where the sections get theirs, below `folder`."""
 
     folder: Path
-    _made: dict[int, Catalogue] = field(default_factory=dict)
+    _made: dict[tuple[int, int], Catalogue] = field(default_factory=dict)
     _copies: int = 0
 
-    def of(self, size: int) -> Catalogue:
-        """Return a catalogue of `size` entries that nobody else writes to."""
-        if size not in self._made:
-            self._made[size] = _make(self.folder / f"catalogue-{size}", size)
-        made = self._made[size]
+    def of(self, size: int, *, organizations: int = 0) -> Catalogue:
+        """Return a catalogue of `size` entries that nobody else writes to.
+
+        The last of them are private: one to each of so many `organizations`, by `private_id`.
+        """
+        which = size, organizations
+        if which not in self._made:
+            folder = self.folder / f"catalogue-{size}-{organizations}"
+            self._made[which] = _make(folder, size, organizations)
+        made = self._made[which]
         self._copies += 1
         target = self.folder / f"instance-{self._copies}"
         shutil.copytree(made.instance, target)  # no process has it open
-        return Catalogue(target, size, made.key, made.admin_key)
+        return replace(made, instance=target)
 
 
 def model_id(number: int) -> str:
@@ -73,7 +85,17 @@ def new_entry(number: int) -> dict[str, Any]:
     }
 
 
-def _make(instance: Path, size: int) -> Catalogue:
+def organization(number: int) -> str:
+    """Return the name of an organization."""
+    return f"team-{number:04}"
+
+
+def private_id(number: int) -> str:
+    """Return the id of the entry of an organization; it is behind all public ones in order."""
+    return f"{organization(number)}/chat-large"
+
+
+def _make(instance: Path, size: int, organizations: int) -> Catalogue:
     settings = Settings(instance_path=instance)
     store = Store(settings, time.time)
     store.open(create=True)
@@ -81,14 +103,25 @@ def _make(instance: Path, size: int) -> Catalogue:
     try:
         with store.transaction(actor="bench", now=now) as transaction:
             for number in range(size):
-                transaction.put_model(Model.compose(new_entry(number), now=now), None)
+                entry = new_entry(number)
+                owner = number - (size - organizations)
+                if owner >= 0:
+                    entry["id"] = private_id(owner)
+                    entry["permission"] = [{"organization": organization(owner)}]
+                transaction.put_model(Model.compose(entry, now=now), None)
+            secrets = tuple(keys.mint() for _ in range(organizations))
+            for number, secret in enumerate(secrets):  # each in a transaction takes 2 ms
+                name = organization(number)
+                key = keys.describe(secret, name=name, organization=name, created=now)
+                transaction.put_key(key, None, "key.create")
         administration = Administration(store, time.time)
         _, key = administration.create_key(
             {"name": "bench", "organization": "acme"}, actor="bench"
         )
     finally:
         store.close()
-    return Catalogue(instance, size, key, settings.first_key_path.read_text().strip())
+    admin_key = settings.first_key_path.read_text().strip()
+    return Catalogue(instance, size, key, admin_key, secrets)
 
 
 def write_naive(path: Path, entries: Iterable[Mapping[str, Any]]) -> None:

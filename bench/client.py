@@ -4,6 +4,7 @@ import json
 import socket
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -31,10 +32,10 @@ class Answer:
 
 
 class Connection:
-    """One connection to a port of 127.0.0.1; replies need a Content-Length."""
+    """One connection to a port of 127.0.0.1, from `source`; replies need a Content-Length."""
 
-    def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), PATIENCE)
+    def __init__(self, port: int, *, source: str = "127.0.0.1") -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), PATIENCE, (source, 0))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def __enter__(self) -> Self:
@@ -52,6 +53,11 @@ class Connection:
         """Close it."""
         self._socket.close()
 
+    def abandon(self) -> None:
+        """End it, though another thread waits for an answer: that gets a `ConnectionError`."""
+        with suppress(OSError):  # the server was first
+            self._socket.shutdown(socket.SHUT_RDWR)
+
     def get(self, path: str, headers: Mapping[str, str] | None = None) -> Answer:
         """Send a GET."""
         return self.send("GET", path, headers)
@@ -62,8 +68,13 @@ class Connection:
         path: str,
         headers: Mapping[str, str] | None = None,
         body: Any = None,
+        *,
+        discard: bool = False,
     ) -> Answer:
-        """Send one request, its `body` as JSON; raise `ConnectionError` when nothing comes."""
+        """Send one request, its `body` as JSON; raise `ConnectionError` when nothing comes.
+
+        With `discard` the body of the answer is received, and is not kept.
+        """
         lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1"]
         lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
         content = b""
@@ -77,8 +88,9 @@ class Connection:
         pairs = (field.partition(":") for field in fields)
         received = {name.strip().lower(): value.strip() for name, _, value in pairs}
         code = int(status.split()[1])
-        length = 0 if code in {204, 304} else int(received["content-length"])
-        reply = self._body(rest, length)
+        empty = method == "HEAD" or code in {204, 304}
+        length = 0 if empty else int(received["content-length"])
+        reply = self._discarded(length - len(rest)) if discard else self._body(rest, length)
         return Answer(code, received, reply, first_byte, time.perf_counter() - started)
 
     def _head(self, started: float) -> tuple[str, bytes, float]:
@@ -101,6 +113,15 @@ class Connection:
                 raise ConnectionError("the server closed the connection")
             filled += count
         return body  # a copy of 50 MB would be on our account
+
+    def _discarded(self, length: int) -> bytes:
+        buffer = bytearray(min(length, 65_536))
+        while length > 0:
+            count = self._socket.recv_into(buffer, min(length, len(buffer)))
+            if not count:
+                raise ConnectionError("the server closed the connection")
+            length -= count
+        return b""
 
     def _receive(self, most: int) -> bytes:
         data = self._socket.recv(most)

@@ -12,9 +12,11 @@ from bench.processes import PATIENCE, Server
 
 @contextmanager
 def connections_to_each(
-    server: Server, *, count: int = 1
+    server: Server, *, count: int = 1, path: str = "/v1/models", source: str = "127.0.0.1"
 ) -> Iterator[dict[int, list[Connection]]]:
     """Give `count` kept connections to each worker of a Roster with a log, by the worker's id.
+
+    They come from the address `source`, and each has asked for `path` once.
 
     Which worker took a connection is in the access line of a request on it: the kernel often
     gives all of them to the same one.
@@ -25,8 +27,8 @@ def connections_to_each(
         while any(len(kept) < count for kept in found.values()):
             if time.monotonic() > deadline:
                 raise TimeoutError("one worker takes no connection")
-            connection = Connection(server.port)
-            kept = found[_pid(server, connection.get("/v1/models").headers["x-request-id"])]
+            connection = Connection(server.port, source=source)
+            kept = found[_pid(server, connection.get(path).headers["x-request-id"])]
             if len(kept) < count:
                 kept.append(connection)
                 stack.callback(connection.close)

@@ -33,11 +33,16 @@ _numbers = itertools.count(1)
 
 @contextmanager
 def roster(
-    instance: Path, *, workers: int = 1, unix: bool = False, log: bool = False
+    instance: Path,
+    *,
+    workers: int = 1,
+    unix: bool = False,
+    log: bool = False,
+    cache_bytes: int | None = None,
 ) -> Iterator[Server]:
     """Serve `instance` as ``gunicorn`` with no argument does; the access log is discarded.
 
-    With `log` it goes to a file: `Server.out`.
+    With `log` it goes to a file: `Server.out`. `cache_bytes` is for ROSTER_CACHE_BYTES.
     """
     number = next(_numbers)
     err = instance / f"stderr-{number}"
@@ -49,6 +54,8 @@ def roster(
         "WEB_CONCURRENCY": str(workers),
         "ROSTER_THREADS": "4",
     }
+    if cache_bytes is not None:
+        environ["ROSTER_CACHE_BYTES"] = str(cache_bytes)
     with process([_GUNICORN], err=err, environ=environ, out=out) as started:
         if unix:
             wait_for_socket(started, err, socket)

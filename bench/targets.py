@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from bench.figures import Spread, number
 from bench.findings import Table
 
+#: Of memory that does not grow: the MiB by which a worker's differs from minute to minute.
+FLAT = 10
+
 _COMPARE = {"≤": operator.le, "≥": operator.ge, "=": operator.eq}
 
 
@@ -82,6 +85,58 @@ def _reads() -> list[Goal]:
     return goals
 
 
+def _bounds() -> list[Goal]:
+    kinds = ("HEAD after=new", "q=e", "q=new", "owned_by=new", "limit=1000")
+    return [
+        Goal(
+            9,
+            "MiB that 9,000 writes, new cursors add to a tenth",
+            "bounds.cursors.growth",
+            "≤",
+            FLAT,
+        ),
+        Goal(
+            10,
+            "CPU s of 2,000 audiences after a public write",
+            "bounds.audiences.after_write",
+            "≤",
+            0.2,
+        ),
+        *(
+            Goal(
+                11,
+                f"p99 of one model over idle, {size:,}, under {kind}",
+                f"bounds.fairness.{size}.{kind}.ratio",
+                "≤",
+                3,
+            )
+            for size in (2_500, 100_000)
+            for kind in kinds
+        ),
+        Goal(
+            12,
+            "MiB that 4,500 writes, 45,000 reads add to a tenth",
+            "bounds.readers.growth",
+            "≤",
+            FLAT,
+        ),
+        Goal(
+            12,
+            "cache of 1,000 audiences over its setting",
+            "bounds.readers.cache_over_setting",
+            "≤",
+            1,
+        ),
+        Goal(
+            13,
+            "cache of 10,000 windows over its setting",
+            "bounds.windows.cache_over_setting",
+            "≤",
+            1,
+        ),
+    ]
+
+
 GOALS = (
     *_reads(),
     Goal(4, "stale of 1,000 reads, direct", "freshness.direct.stale", "=", 0),
@@ -95,6 +150,7 @@ GOALS = (
     Goal(6, "p99 of 2,500 under 50 writes/s over idle", "storm.ratio", "≤", 4),
     Goal(8, "CPU that metrics add to a read, 300, %", "metrics.percent", "≤", 3),
     Goal(7, "MiB of a worker over bare Flask, 300", "start.over.largest_of", "≤", 25),
+    *_bounds(),
 )
 
 
