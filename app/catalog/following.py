@@ -71,7 +71,10 @@ class Catalog:
                 if snapshot is None or snapshot.position != position:
                     snapshot = self._follow(snapshot, position, failures)
             except StoreUnavailable as error:
-                snapshot = self._note(error)
+                self._note(error)
+                snapshot = self._snapshot
+                if snapshot is None:
+                    raise
             else:
                 self._confirmed = self._monotonic()
                 if outage is not None:
@@ -105,7 +108,11 @@ class Catalog:
             ):
                 return latest  # another thread was here first
             started = self._monotonic()
-            snapshot = self._make(latest, position)
+            try:
+                snapshot = self._make(latest, position)
+            except StoreUnavailable as error:
+                self._note(error)  # before another thread gets the lock
+                raise
             with self._lock:
                 self._snapshot = snapshot
             self.rebuilds += 1
@@ -132,17 +139,13 @@ class Catalog:
                 latest = self._snapshot = latest.turn(now)
             return latest
 
-    def _note(self, error: StoreUnavailable) -> Snapshot:
-        snapshot = self._snapshot
+    def _note(self, error: StoreUnavailable) -> None:
         with self._telling:
             if self.outage != error.reason:
                 _log.error("The store cannot be read: %s", error.reason)
             self.outage = error.reason
             self._failures += 1
             self._retry_at = self._monotonic() + PAUSE
-        if snapshot is None:
-            raise error
-        return snapshot
 
     def _recover(self, failures: int) -> None:
         with self._telling:
