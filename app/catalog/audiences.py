@@ -6,7 +6,6 @@ list of its own: an audience is a few references, whatever the catalogue's size.
 
 import itertools
 from array import array
-from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,10 +14,10 @@ from operator import attrgetter
 from typing import Self
 
 from app.catalog.model import Model
+from app.catalog.ordered import OrderedModels
 from app.catalog.paging import EVERYTHING, cut
 from app.catalog.visibility import Rule, Viewer, permits, rule_of
 
-_ID = attrgetter("id")
 _NAME = attrgetter("name")
 
 #: Numbers for the states of groups, each given once in a process.
@@ -34,7 +33,7 @@ class Group:
 
     #: The digest of the rule.
     name: bytes
-    models: Sequence[Model]
+    models: OrderedModels
     #: Another one whenever entries change.
     state: int = field(default_factory=_next_state)
 
@@ -48,7 +47,7 @@ class Audience:
     #: Another one whenever entries change that it sees.
     content: bytes
     #: The entries, each list in order of id: see ``app.catalog.paging``.
-    lists: Sequence[Sequence[Model]]
+    lists: Sequence[OrderedModels]
 
     @property
     def models(self) -> Sequence[Model]:
@@ -76,7 +75,7 @@ class Audiences:
     @classmethod
     def of(cls, models: Iterable[Model]) -> Self:
         """Return the audiences of the live `models`, which are in order of id."""
-        lists: defaultdict[Rule, list[Model]] = defaultdict(list)
+        lists: defaultdict[Rule, OrderedModels] = defaultdict(OrderedModels)
         for model in models:
             lists[rule_of(model)].append(model)
         groups = {rule: Group(_name(rule), lists[rule]) for rule in lists}
@@ -92,7 +91,7 @@ class Audiences:
         came_or_gone = []
         for rule, entries in changes.items():
             before = groups.get(rule)
-            models = patched(before.models if before is not None else (), entries)
+            models = (OrderedModels() if before is None else before.models).changed(entries)
             if models:
                 groups[rule] = Group(_name(rule) if before is None else before.name, models)
             else:
@@ -143,16 +142,3 @@ def _name(rule: Rule) -> bytes:
 
 def _digest(content: bytes) -> bytes:
     return blake2b(content, digest_size=16).digest()
-
-
-def patched(models: Sequence[Model], changes: Mapping[str, Model | None]) -> Sequence[Model]:
-    """Return `models`, ordered by id, with each of `changes` put in, replaced or taken out."""
-    if len(changes) > len(models) // 10:
-        kept = [model for model in models if model.id not in changes]
-        return sorted([*kept, *filter(None, changes.values())], key=_ID)
-    result = list(models)
-    for model_id, model in changes.items():
-        place = bisect_left(result, model_id, key=_ID)
-        there = place < len(result) and result[place].id == model_id
-        result[place : place + there] = [] if model is None else [model]
-    return result

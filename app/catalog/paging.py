@@ -1,17 +1,19 @@
 """Which part of an ordered list is asked for, and that part.
 
-A list comes as one or several sequences of entries, each in order of id: what a viewer sees is
-several such sequences, and nobody merges all of them to answer with a few.
+A list comes as one or several that are in order of id each: what a viewer sees is several such
+lists, and nobody merges all of them to answer with a few entries.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from operator import attrgetter
 from typing import NamedTuple
 
 from app.catalog.model import Model
+from app.catalog.ordered import OrderedModels
 
 _ID = attrgetter("id")
 
@@ -68,7 +70,7 @@ class Page:
         return self.models[-1].id if self.models else None
 
 
-def locate(lists: Sequence[Sequence[Model]], window: Window) -> Place:
+def locate(lists: Sequence[OrderedModels], window: Window) -> Place:
     """Return where the page lies that `window`, which does not filter, cuts from `lists`."""
     limit, after, before, _, _ = window
     start = stop = 0
@@ -84,7 +86,7 @@ def locate(lists: Sequence[Sequence[Model]], window: Window) -> Place:
     return (start, start + limit, True) if before is None else (stop - limit, stop, True)
 
 
-def cut(lists: Sequence[Sequence[Model]], window: Window) -> Page:
+def cut(lists: Sequence[OrderedModels], window: Window) -> Page:
     """Return the part of `lists` that `window` asks for.
 
     A cursor that names no entry goes on from its place: an entry removed between two pages
@@ -99,23 +101,24 @@ def cut(lists: Sequence[Sequence[Model]], window: Window) -> Page:
     return Page(models[: window.limit], has_more=True)
 
 
-def _part(models: Sequence[Model], window: Window) -> Sequence[Model]:
+def _part(models: OrderedModels, window: Window) -> Sequence[Model]:
     """Return the entries of one list that may be on the page, one more than its limit at most."""
     start, stop = _bounds(models, window)
     most = None if window.limit is None else window.limit + 1
-    if not window.is_filtered:
-        if most is not None and window.before is not None:
-            start = max(start, stop - most)
-        elif most is not None:
-            stop = min(stop, start + most)
-        return models[start:stop]
-    candidates = models[start:stop]
-    if window.before is None:
-        return list(islice(_matching(candidates, window), most))
-    return list(islice(_matching(candidates[::-1], window), most))[::-1]
+    if window.is_filtered:
+        q = None if window.q is None else window.q.casefold()
+        found = models.matching(start, stop, owned_by=window.owned_by, q=q)
+        if most is None or window.before is None:
+            return list(islice(found, most))
+        return list(deque(found, most))
+    if most is not None and window.before is not None:
+        start = max(start, stop - most)
+    elif most is not None:
+        stop = min(stop, start + most)
+    return models[start:stop]
 
 
-def _bounds(models: Sequence[Model], window: Window) -> tuple[int, int]:
+def _bounds(models: OrderedModels, window: Window) -> tuple[int, int]:
     """Return the indexes of one list between which the cursors let entries be on the page."""
     start, stop = 0, len(models)
     if window.after is not None:
@@ -123,15 +126,3 @@ def _bounds(models: Sequence[Model], window: Window) -> tuple[int, int]:
     if window.before is not None:
         stop = max(start, bisect_left(models, window.before, key=_ID))
     return start, stop
-
-
-def _matching(models: Iterable[Model], window: Window) -> Iterable[Model]:
-    if window.owned_by is not None:
-        owner = window.owned_by
-        models = (model for model in models if model.owned_by == owner)
-    if window.q is not None:
-        q = window.q.casefold()
-        if "\n" in q:  # it separates id and name in the text, and is in neither
-            return ()
-        models = (model for model in models if q in model.search_text)
-    return models

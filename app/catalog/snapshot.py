@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 from operator import attrgetter, itemgetter
 from typing import Any, Self
 
-from app.catalog.audiences import Audience, Audiences, patched
+from app.catalog.audiences import Audience, Audiences
 from app.catalog.errors import ModelNotFound
 from app.catalog.keys import ApiKey
 from app.catalog.lifecycle import as_of, boundaries, is_live, is_retired
 from app.catalog.model import Model
+from app.catalog.ordered import OrderedModels
 from app.catalog.ports import Changes, Image, Position
 from app.catalog.visibility import Rule, Viewer, is_permitted, is_visible, rule_of
 
@@ -32,7 +33,7 @@ class Snapshot:
 
     position: Position
     #: In order of id, code point order.
-    models: Sequence[Model]
+    models: OrderedModels
     keys_by_digest: Mapping[str, ApiKey] = field(repr=False)
     #: Every moment at which some entry appears, changes or disappears, in order.
     turns: Sequence[_Turn] = field(repr=False)
@@ -45,7 +46,7 @@ class Snapshot:
         """Return the snapshot of everything in `image`."""
         turns = sorted(_turns(image.models))
         since, until = _valid(turns, now)
-        models = sorted((as_of(model, since) for model in image.models), key=_ID)
+        models = OrderedModels(sorted((as_of(m, since) for m in image.models), key=_ID))
         return cls(
             position=Position(image.revision, image.lineage),
             models=models,
@@ -68,10 +69,7 @@ class Snapshot:
 
     def get(self, model_id: str) -> Model | None:
         """Return the entry with this id, hidden or not."""
-        place = bisect_left(self.models, model_id, key=_ID)
-        if place < len(self.models) and self.models[place].id == model_id:
-            return self.models[place]
-        return None
+        return self.models.get(model_id)
 
     def apply(self, changes: Changes, now: float) -> Self:
         """Return the snapshot after `changes`; what they leave alone is shared, not copied."""
@@ -107,7 +105,7 @@ class Snapshot:
         groups = self._regrouped(latest, since)
         return replace(
             self,
-            models=patched(self.models, latest) if latest else self.models,
+            models=self.models.changed(latest) if latest else self.models,
             turns=turns,
             since=since,
             until=until,

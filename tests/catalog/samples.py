@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model, Permission
+from app.catalog.ordered import OrderedModels
 from app.catalog.ports import Image
 from app.catalog.snapshot import Snapshot
 from app.catalog.visibility import Viewer
@@ -29,7 +30,7 @@ def entry(model_id, *, organization="*", owned_by="custom", **fields):
 
 
 def entries(*ids, **fields):
-    return [entry(model_id, **fields) for model_id in ids]
+    return OrderedModels(entry(model_id, **fields) for model_id in ids)
 
 
 def key(kid, **fields):

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.catalog.ordered import OrderedModels
 from app.catalog.paging import EVERYTHING, Page, Window, cut, locate
 from tests.catalog.samples import catalogs, entries, entry, ids, model_ids, snapshot
 
@@ -78,7 +79,7 @@ def test_every_part_is_a_page():
 
 def test_an_owner_is_exact():
     """The filter owned_by takes the whole name, in its case."""
-    models = [entry("a", owned_by="meta"), entry("b", owned_by="Meta"), entry("c")]
+    models = OrderedModels([entry("a", owned_by="meta"), entry("b", owned_by="Meta"), entry("c")])
 
     assert ["a"] == ids(cut([models], Window(owned_by="meta")).models)
     assert [] == ids(cut([models], Window(owned_by="met")).models)
@@ -86,7 +87,9 @@ def test_an_owner_is_exact():
 
 def test_q_looks_into_id_and_name_in_any_case():
     """The filter q is a substring of id or name; case is of no matter."""
-    models = [entry("GPT-4"), entry("b", name="My gpt"), entry("c", name="other"), entry("d")]
+    models = OrderedModels(
+        [entry("GPT-4"), entry("b", name="My gpt"), entry("c", name="other"), entry("d")]
+    )
 
     assert ["GPT-4", "b"] == ids(cut([models], Window(q="gPt")).models)
     assert ["GPT-4"] == ids(cut([models], Window(q="-4")).models)
@@ -144,7 +147,7 @@ def test_a_walk_survives_removals(models, limit, data):
         walked += ids(page.models)
         gone = data.draw(st.sets(st.sampled_from(ids(listed)), max_size=3)) | {page.last_id}
         removed |= gone - set(walked)
-        listed = [model for model in listed if model.id not in gone]
+        listed = OrderedModels(model for model in listed if model.id not in gone)
         page = cut([listed], Window(limit=limit, after=page.last_id))
     walked += ids(page.models)
 
@@ -157,6 +160,12 @@ def test_a_cursor_splits_the_list_at_its_place(models, after):
     listed = snapshot(models).models
 
     assert [i for i in ids(listed) if i > after] == ids(cut([listed], Window(after=after)).models)
+
+
+def split_up(models, parts):
+    """Return four lists that have the models of one between them."""
+    own = list(zip(models, parts, strict=False))
+    return [OrderedModels(model for model, part in own if part == n) for n in range(4)]
 
 
 windows = st.builds(
@@ -173,7 +182,7 @@ windows = st.builds(
 def test_several_lists_are_as_good_as_one(models, parts, window):
     """However a list is split up, the page is the same."""
     whole = snapshot(models).models
-    split = [[m for m, own in zip(whole, parts, strict=False) if own == n] for n in range(4)]
+    split = split_up(whole, parts)
 
     assert cut([whole], window) == cut(split, window)
     assert cut([], window) == Page([], has_more=False)
@@ -184,7 +193,7 @@ def test_a_place_names_a_page(models, parts, window):
     """The place of a page is found without the page, and one place is one page."""
     window = window._replace(owned_by=None, q=None)
     whole = snapshot(models).models
-    split = [[m for m, own in zip(whole, parts, strict=False) if own == n] for n in range(4)]
+    split = split_up(whole, parts)
     (start, stop, has_more), page = locate(split, window), cut(split, window)
 
     assert whole[start:stop] == page.models
@@ -209,4 +218,4 @@ def test_cursors_that_lead_to_one_page_have_one_place():
 @pytest.mark.parametrize("q", ["\n", "a\nb", "\0"])
 def test_a_control_character_is_found_nowhere(q):
     """No id and no name has one; what stands between the two in the text is not found either."""
-    assert [] == cut([[entry("a", name="b")]], Window(q=q)).models
+    assert [] == cut([OrderedModels([entry("a", name="b")])], Window(q=q)).models

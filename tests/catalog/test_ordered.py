@@ -1,0 +1,99 @@
+"""Entries in order of id: what is found, changed and searched is what a plain list would give."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.catalog import ordered
+from app.catalog.ordered import OrderedModels
+from tests.catalog.samples import catalogs, entries, entry, ids, model_ids, snapshot
+
+
+@pytest.fixture(autouse=True, scope="module")
+def short_chunks():
+    """Let a dozen entries be several chunks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ordered, "_CHUNK", 3)
+        yield
+
+
+@given(
+    catalogs,
+    st.integers(0, 12),
+    st.integers(0, 12),
+    st.none() | st.sampled_from(["custom", "openai", "nobody", ""]),
+    st.none() | st.text("aAbB-ß9", max_size=2),
+)
+def test_a_search_finds_what_a_look_at_each_would_find(models, start, stop, owned_by, q):
+    """Between any two places, each entry with this owner and text is found, in order."""
+    listed = snapshot(models).models
+    folded = None if q is None else q.casefold()
+    stop = min(stop, len(listed))
+    expected = [
+        model
+        for model in listed[start:stop]
+        if owned_by in (None, model.owned_by)
+        and (folded is None or any(folded in (t or "").casefold() for t in (model.id, model.name)))
+    ]
+
+    for _ in range(2):  # what the first search has prepared serves the second
+        found = listed.matching(start, stop, owned_by=owned_by, q=folded)
+        assert expected == list(found)
+
+
+@settings(max_examples=50)
+@given(
+    catalogs,
+    st.lists(st.dictionaries(model_ids, st.none() | st.text("ab", max_size=1), max_size=4)),
+)
+def test_a_changed_list_is_searched_as_it_is(models, changes):
+    """However a list came about, its entries are in order, and searches find them."""
+    listed = snapshot(models).models
+    expected = {model.id: model for model in listed}
+    for change in changes:
+        news = {i: None if name is None else entry(i, name=name) for i, name in change.items()}
+        list(listed.matching(0, len(listed), owned_by="x", q="x"))  # prepares the older list
+        listed = listed.changed(news)
+        expected |= news
+    left = [model for _, model in sorted(expected.items()) if model is not None]
+
+    assert left == listed
+    assert all(listed.get(i) is expected[i] for i in expected)
+    assert [m for m in left if "a" in m.search_text] == list(
+        listed.matching(0, len(listed), owned_by=None, q="a")
+    )
+
+
+def test_a_search_looks_at_few_entries(monkeypatch):
+    """Chunks in which nothing matches are passed over, and a full page ends the search."""
+    looked_at = []
+
+    class Watched(str):
+        __slots__ = ()
+
+        def __contains__(self, text):
+            looked_at.append(str(self))
+            return str.__contains__(self, text)
+
+    listed = entries(*(f"m{number:02}" for number in range(30)))
+    list(listed.matching(0, 30, owned_by="x", q=None))
+    list(listed.matching(0, 30, owned_by=None, q="x"))
+    for model in listed:
+        object.__setattr__(model, "search_text", Watched(model.search_text))
+
+    assert [] == list(listed.matching(0, 30, owned_by=None, q="zz"))
+    assert [] == looked_at
+    assert ["m07"] == ids(listed.matching(0, 30, owned_by=None, q="m07"))
+    assert ["m06", "m07", "m08"] == looked_at
+    looked_at.clear()
+    assert "m00" == next(listed.matching(0, 30, owned_by=None, q="m")).id
+    assert ["m00"] == looked_at
+
+
+def test_a_list_without_entries():
+    """Nothing is found in it, and it grows."""
+    empty = OrderedModels()
+
+    assert None is empty.get("a")
+    assert [] == list(empty.matching(0, 0, owned_by=None, q="a"))
+    assert ["a"] == ids(empty.changed({"a": entry("a"), "b": None}))
