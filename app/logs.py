@@ -17,7 +17,7 @@ from functools import cache, lru_cache
 from queue import SimpleQueue
 from select import PIPE_BUF
 
-#: How long access lines wait for company before they are written, in seconds.
+#: How long access lines are collected before they are written together, in seconds.
 PAUSE = 0.02
 #: How many bytes of access lines may wait, and how many of error lines.
 MAX_WAITING = 2_000_000  # some 10,000 access lines, or 200 long tracebacks
@@ -162,6 +162,7 @@ class Lines:
         return True
 
     def _run(self, waiting: "SimpleQueue[bytes]") -> None:
+        torn = False  # whether the last line has no end: a full disk took a part of it
         while True:
             lines = [waiting.get()]
             time.sleep(self._pause)
@@ -169,13 +170,16 @@ class Lines:
                 lines.append(waiting.get())
             pieces = list(_pieces(lines))
             for piece in pieces:
-                rest = piece
+                data = b"\n" + piece if torn else piece
+                rest = data
                 try:
-                    while rest:  # a disk that is almost full takes a part
+                    while rest:
                         rest = rest[os.write(self._descriptor, rest) :]
                 except OSError:
-                    lost = rest.count(b"\n")
+                    lost = min(rest.count(b"\n"), piece.count(b"\n"))
                     self.lost += lost
+                if written := data[: len(data) - len(rest)]:
+                    torn = not written.endswith(b"\n")
                 if not rest and piece is pieces[-1]:
                     self._report()
                 size = len(piece)

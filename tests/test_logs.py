@@ -281,6 +281,46 @@ sys.stdin.read()
     assert ("", "") == rest
 
 
+def test_what_was_written_makes_room() -> None:
+    """Far more lines than may wait at once are all written, as long as somebody reads."""
+    lines = """
+for number in range(15_000):
+    write_access_line(**{**LINE, "us": number})
+    if number % 2_000 == 0: drain()
+drain()
+sys.exit(min(access_lines.lost, 100))
+"""
+    process = in_a_process(lines, subprocess.PIPE)
+    out, _ = process.communicate(timeout=60)
+
+    assert len(out) > 2_400_000
+    assert 0 == process.returncode
+    assert [*range(15_000)] == [json.loads(line)["us"] for line in out.splitlines()]
+
+
+def test_a_full_disk_takes_a_part_of_a_line(tmp_path: Path) -> None:
+    """What it takes of a line is no part of the next one, which begins on a line of its own."""
+    lines = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
+write_access_line(**LINE)
+drain()
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+write_access_line(**{**LINE, "pid": 8})
+drain()
+sys.exit(access_lines.lost)
+"""
+    path = tmp_path / "out"
+    with path.open("ab") as file:
+        process = in_a_process(lines, file.fileno(), stderr=subprocess.PIPE)
+        _, err = process.communicate(timeout=60)
+    part, whole = path.read_text().splitlines()
+
+    assert (1, 100) == (process.returncode, len(part))
+    assert 8 == json.loads(whole)["pid"]
+    assert "Lost 1 access lines" in err
+
+
 def test_a_thread_is_not_to_be_had() -> None:
     """Where no thread can be started a line is lost, and the next one tries again."""
     lines = """
