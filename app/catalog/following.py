@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from app.catalog.errors import StoreUnavailable
+from app.catalog.errors import StoreUnavailable, quote
 from app.catalog.ports import Feed, Position
 from app.catalog.snapshot import Snapshot
 
@@ -32,13 +32,14 @@ class Catalog:
         self._feed = feed
         self._clock = clock
         self._monotonic = monotonic
-        # Held by the one thread that makes an image of what the store has; who has no need of a
-        # newer one does not wait for it.
+        # Held by the one thread that makes a new image; only those who need that image wait.
         self._following = threading.Lock()
         # Held while another snapshot takes the place of the last one.
         self._lock = threading.Lock()
-        # Held while an outage begins or ends, or one thread gets to try again.
-        self._telling = threading.Lock()
+        # Held by the one thread that reads the store in an outage; no other waits for it.
+        self._trying = threading.Lock()
+        # Protects the outage, the number of failures and the end of the pause.
+        self._outage_lock = threading.Lock()
         self._snapshot: Snapshot | None = None
         self._confirmed = monotonic()
         self._failures = 0
@@ -58,46 +59,54 @@ class Catalog:
         """Return the snapshot at the store's revision.
 
         One read of the revision, and nothing else unless it moved. When the store cannot be
-        read, the last snapshot goes on serving and `outage` says why; one thread tries again
-        after each `PAUSE`. `StoreUnavailable` is raised only where there is no snapshot yet.
+        read, the last snapshot goes on serving and `outage` says why; one thread at a time tries
+        again, a `PAUSE` after the last try. `StoreUnavailable` is raised only where there is no
+        snapshot yet.
         """
-        snapshot, outage, failures = self._snapshot, self.outage, self._failures
-        if outage is not None and not self._may_try():
-            if snapshot is None:
-                raise StoreUnavailable(outage)
+        outage = self.outage
+        if outage is None:
+            snapshot = self._ask()
+        elif self._monotonic() < self._retry_at or not self._trying.acquire(blocking=False):
+            snapshot = self._last(StoreUnavailable(outage))
         else:
             try:
-                position = self._feed.position()
-                if snapshot is None or snapshot.position != position:
-                    snapshot = self._follow(snapshot, position, failures)
-            except StoreUnavailable as error:
-                self._note(error)
-                snapshot = self._snapshot
-                if snapshot is None:
-                    raise
-            else:
-                self._confirmed = self._monotonic()
-                if outage is not None:
-                    self._recover(failures)
+                snapshot = self._ask()
+            finally:
+                self._trying.release()
         now = self._clock()
         return snapshot if snapshot.covers(now) else self._turn(now)
 
-    def _may_try(self) -> bool:
-        """Tell whether this thread may read the store; others wait for the next pause to end."""
-        with self._telling:
-            now = self._monotonic()
-            if now < self._retry_at:
-                return False
-            self._retry_at = now + PAUSE
-            return True
+    def _ask(self) -> Snapshot:
+        """Return the snapshot at the store's revision, or the last one if it cannot be read."""
+        snapshot, failures = self._snapshot, self._failures
+        try:
+            position = self._feed.position()
+        except StoreUnavailable as error:
+            self._note(error)
+            return self._last(error)
+        if snapshot is None or snapshot.position != position:
+            try:
+                snapshot = self._follow(snapshot, position, failures)
+            except StoreUnavailable as error:
+                return self._last(error)
+        self._confirmed = self._monotonic()
+        if self.outage is not None:
+            self._recover(failures)
+        return snapshot
+
+    def _last(self, error: StoreUnavailable) -> Snapshot:
+        """Return the last snapshot; raise `error` if there is none."""
+        if self._snapshot is None:
+            raise error
+        return self._snapshot
 
     def _follow(self, seen: Snapshot | None, position: Position, failures: int) -> Snapshot:
         """Return a snapshot at `position` or later; one thread makes it, others wait for it.
 
-        The caller had `seen`, and knew of so many `failures`.
+        The caller had `seen`, and had counted so many `failures` before.
         """
         with self._following:
-            if failures != self._failures:  # what has failed for another thread would fail again
+            if failures != self._failures:  # what failed for another thread would fail again
                 raise StoreUnavailable(self.outage or "The store could not be read.")
             latest = self._snapshot
             if (
@@ -120,6 +129,14 @@ class Catalog:
             return snapshot
 
     def _make(self, latest: Snapshot | None, position: Position) -> Snapshot:
+        try:
+            return self._read(latest, position)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise StoreUnavailable(
+                f"A stored entry cannot be used: {quote(str(error))}"
+            ) from error
+
+    def _read(self, latest: Snapshot | None, position: Position) -> Snapshot:
         if latest is not None and latest.position.lineage == position.lineage:
             behind = position.revision - latest.revision
             # To read a log of more changes than there are entries costs more than to load these.
@@ -140,7 +157,7 @@ class Catalog:
             return latest
 
     def _note(self, error: StoreUnavailable) -> None:
-        with self._telling:
+        with self._outage_lock:
             if self.outage != error.reason:
                 _log.error("The store cannot be read: %s", error.reason)
             self.outage = error.reason
@@ -148,7 +165,7 @@ class Catalog:
             self._retry_at = self._monotonic() + PAUSE
 
     def _recover(self, failures: int) -> None:
-        with self._telling:
+        with self._outage_lock:
             if failures == self._failures:  # what has failed since is not over by what was read
                 if self.outage is not None:
                     _log.warning("The store can be read again.")

@@ -14,6 +14,7 @@ from app.catalog.keys import ApiKey
 from app.catalog.model import Model, Permission
 from app.catalog.ports import Changes, Image, Position
 from app.catalog.visibility import ANONYMOUS
+from tests.catalog.samples import listed
 
 #: 2027-01-15T00:00:00Z
 MIDNIGHT = 1_799_971_200
@@ -119,7 +120,7 @@ def catalog(feed, clock, monotonic):
 def seen(catalog):
     """Return what anybody sees now, and at which revision."""
     current = catalog.current()
-    return current.revision, [model.id for model in current.audience(ANONYMOUS).models]
+    return current.revision, [model.id for model in listed(current.audience(ANONYMOUS))]
 
 
 class TestFollowing:
@@ -376,6 +377,33 @@ class TestOutage:
         ] == [(record.levelname, record.getMessage()) for record in caplog.records]
 
 
+class TestUnusable:
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {"shutdown_date": "2025-25-11"},
+            {"deprecation": 5},
+            {"available_from": "x"},
+            {"permission": (5,)},
+        ],
+    )
+    def test_an_entry_that_cannot_be_used_is_an_outage(self, catalog, feed, monotonic, fields):
+        """What somebody wrote past us is loaded once a second, and the last image serves."""
+        catalog.current()
+        feed.put(entry("b"))
+        feed.logs_lost = True
+        broken = entry("b")
+        for name, value in fields.items():
+            object.__setattr__(broken, name, value)
+        feed.models["b"] = broken
+        feed.reads.clear()
+        for _ in range(5):
+            assert (1, ["a"]) == seen(catalog)
+
+        assert catalog.outage.startswith("A stored entry cannot be used: ")
+        assert ["changes", "load"] == feed.reads
+
+
 class TestDates:
     @pytest.fixture
     def feed(self):
@@ -508,7 +536,7 @@ class TestThreads:
         one, other = follow_in_two_threads(catalog)
 
         assert one is other
-        assert ["a", "new"] == [model.id for model in one.audience(ANONYMOUS).models]
+        assert ["a", "new"] == [model.id for model in listed(one.audience(ANONYMOUS))]
 
     def test_a_thread_that_comes_late_does_not_go_back(self, catalog, feed):
         """A thread that read an older revision serves the newer image that is there by now."""
@@ -591,6 +619,116 @@ class TestThreads:
 
         assert {str((1, ["a"]))} == answers
         assert 1 + (call == "load") == len(feed.reads) - reads
+
+    @pytest.mark.parametrize("call", ["position", "load"])
+    def test_one_thread_at_a_time_tries_again(self, catalog, feed, monotonic, call):
+        """A try that takes longer than the pause keeps one thread, and all others are answered."""
+        catalog.current()
+        feed.put(entry("b"))
+        feed.logs_lost = True
+        feed.down, feed.failing = "gone", {call}
+        catalog.current()
+        begun, go_on, tries = threading.Event(), threading.Event(), []
+        failing = getattr(feed, call)
+
+        def slow(*given):
+            tries.append(given)
+            begun.set()
+            assert go_on.wait(PATIENCE)
+            return failing(*given)
+
+        setattr(feed, call, slow)
+        monotonic.now += PAUSE
+        with ThreadPoolExecutor(4) as pool:
+            slowest = pool.submit(seen, catalog)
+            assert begun.wait(PATIENCE)
+            for _ in range(3):
+                monotonic.now += PAUSE
+                others = [pool.submit(seen, catalog) for _ in range(3)]
+                assert [(1, ["a"])] * 3 == [each.result(PATIENCE) for each in others]
+            assert 1 == len(tries)
+            go_on.set()
+            assert (1, ["a"]) == slowest.result(PATIENCE)
+        assert (1, ["a"]) == seen(catalog)  # the pause begins when the try has ended
+        assert 1 == len(tries)
+
+    def test_a_failure_is_noted_before_another_thread_may_repeat_it(self, catalog, feed):
+        """A thread that waits for the image learns that it failed, however late it is told."""
+        catalog.current()
+        feed.put(entry("b"))
+        feed.logs_lost = True
+        begun, repeated = threading.Event(), threading.Event()
+        moved = threading.Barrier(2)
+        told = feed.position
+
+        class SlowlyNoted(StoreUnavailable):
+            @property
+            def reason(self):
+                repeated.wait(0.2)  # seconds for the other thread to do it wrong
+                return "gone"
+
+            @reason.setter
+            def reason(self, _):
+                pass
+
+        def load(**_):
+            if begun.is_set():
+                repeated.set()
+            else:
+                begun.set()
+                moved.wait(PATIENCE)
+            raise SlowlyNoted("gone")
+
+        def position():
+            number = told()
+            if begun.is_set():
+                moved.wait(PATIENCE)
+            return number
+
+        feed.load = load
+        with ThreadPoolExecutor(2) as pool:
+            first = pool.submit(seen, catalog)
+            assert begun.wait(PATIENCE)
+            feed.position = position
+            second = pool.submit(seen, catalog)
+
+            assert [(1, ["a"])] * 2 == [first.result(PATIENCE), second.result(PATIENCE)]
+        assert not repeated.is_set()
+
+    def test_a_try_that_succeeds_ends_no_later_outage(self, catalog, feed, monotonic):
+        """What a try has read says nothing of a failure that another thread met after it."""
+        catalog.current()
+        read = [threading.Event(), threading.Event()]
+        go_on = [threading.Event(), threading.Event()]
+        told, calls = feed.position, itertools.count()
+
+        def slow_position():
+            number = next(calls)
+            position = told()
+            read[number].set()
+            assert go_on[number].wait(PATIENCE)
+            if number == 0:
+                raise StoreUnavailable("gone")
+            return position
+
+        with ThreadPoolExecutor(2) as pool:
+            feed.position = slow_position
+            early = pool.submit(catalog.current)  # it asked before there was an outage
+            assert read[0].wait(PATIENCE)
+            feed.position = told
+            feed.down = "locked"
+            catalog.current()
+            feed.down = None
+            monotonic.now += PAUSE
+            feed.position = slow_position
+            trying = pool.submit(catalog.current)
+            assert read[1].wait(PATIENCE)
+            go_on[0].set()
+            early.result(PATIENCE)
+            go_on[1].set()
+            trying.result(PATIENCE)
+
+        assert "gone" == catalog.outage
 
     def test_who_needs_no_newer_image_waits_for_none(self, catalog, feed, clock):
         """While one thread loads, others whose store is out of reach are answered, dates too."""
