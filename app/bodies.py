@@ -8,14 +8,17 @@ the fragments too, is in one cache that is bounded by bytes.
 import gzip
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import islice
 from typing import Any
 
-from app.catalog.audiences import Audience
+from app.catalog.audiences import FEW_RULES, Audience
 from app.catalog.model import Model
-from app.catalog.paging import Window, cut, locate
+from app.catalog.ordered import OrderedModels
+from app.catalog.paging import EVERYTHING, Window, bounds, cut, locate
 from app.catalog.snapshot import Snapshot
 from app.catalog.visibility import Viewer
 from app.dialects import Dialect
@@ -52,9 +55,8 @@ class Body:
 
     @property
     def size(self) -> int:
-        """Return how many bytes it takes, both forms together."""
-        own = OVERHEAD + len(self.content)
-        return own if self.gzipped is None else own + self.gzipped.size
+        """Return how many bytes it takes, without its other form."""
+        return OVERHEAD + len(self.content)
 
 
 #: The identity of an entry, and its bytes.
@@ -63,16 +65,16 @@ _Fragment = tuple[int, bytes]
 
 @dataclass(slots=True, eq=False)
 class _Slot:
-    """What the cache has under one key: a body, or all fragments of a dialect by id."""
+    """What the cache has under one key: a body, a merged list, all fragments of a dialect."""
 
     value: Any
-    #: The state of an entry or an audience that it was made of. It is only compared: the cache
-    #: keeps no entry and no list of entries alive.
+    #: The state of an entry or an audience that it was made of. It is only compared: a body holds
+    #: no entry and no list.
     token: Hashable = None
     #: Bytes.
     size: int = 0
-    #: How often it may still be passed over when room is made.
-    chances: int = 0
+    #: Whether somebody asked for it since it was last passed over when room was made.
+    used: bool = False
     #: Moments on the monotonic clock: not to be compressed before, compressed at.
     gzip_from: float = float("-inf")
     gzipped_at: float = float("-inf")
@@ -82,14 +84,17 @@ class Bodies:
     """All ready replies of a process, shared by its threads.
 
     They take at most `limit` bytes, fragments included; the newest reply stays even if it takes
-    more than that by itself.
+    more than that by itself. To make room, replies go before fragments: to join a reply again
+    takes far less than to encode its entries.
     """
 
     def __init__(self, limit: int, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._limit = limit
         self._monotonic = monotonic
         #: The oldest first.
-        self._slots: dict[Hashable, _Slot] = {}
+        self._slots: OrderedDict[Hashable, _Slot] = OrderedDict()
+        #: The fragments of each dialect by id, those that were not used for longest first.
+        self._fragments: OrderedDict[Hashable, _Slot] = OrderedDict()
         #: Bytes of all slots.
         self.size = 0
         #: Replies that stood ready so far, and those that had to be made. CPython lets no other
@@ -119,16 +124,17 @@ class Bodies:
             with self._making_of(dialect):
                 body = self._make(snapshot, dialect, audience, window)
             return _gzip(body, 1) if gzipped and _is_worth_gzip(body) else body
-        # The place and not the window: anybody can make up cursors without end, and most of them
-        # lead to the same place.
-        key = (dialect.name, audience.name, locate(audience.lists, window), window.is_page)
-        slot = self._look_up(key, audience.content)
+        start, stop = 0, audience.size
+        if window.has_cursor:
+            start, stop = bounds(self._lists_of(audience), window)
+        key = (dialect.name, audience.name, locate(start, stop, window), window.is_page)
+        slot = self._look_up(key, audience.state)
         if slot is None:
             with self._making_of(dialect):
-                slot = self._look_up(key, audience.content)
+                slot = self._look_up(key, audience.state)
                 if slot is None:
                     body = self._make(snapshot, dialect, audience, window)
-                    slot = self._keep(key, audience.content, body)
+                    slot = self._keep(key, audience.state, body)
         return self._form(key, slot, gzipped=gzipped)
 
     def entry(self, dialect: Dialect, model: Model, *, gzipped: bool) -> Body:
@@ -152,9 +158,23 @@ class Bodies:
     def _make(
         self, snapshot: Snapshot, dialect: Dialect, audience: Audience, window: Window
     ) -> Body:
-        page = cut(audience.lists, window)
+        lists = audience.lists if window.is_filtered else self._lists_of(audience)
+        page = cut(lists, window)
         items = self._encode(snapshot, dialect, page.models)
         return Body(dialect.listing(items, page, window))
+
+    def _lists_of(self, audience: Audience) -> Sequence[OrderedModels]:
+        """Return what an audience sees: a list for each rule, or one of all if these are many."""
+        if audience.rules <= FEW_RULES:
+            return audience.lists
+        key = ("merged", audience.name)
+        slot = self._slots.get(key)
+        if slot is None or slot.token != audience.state:
+            merged = OrderedModels(cut(audience.lists, EVERYTHING).models)
+            slot = self._put(key, audience.state, merged, OVERHEAD + 8 * len(merged))
+        slot.used = True
+        merged = slot.value
+        return [merged]
 
     def _form(self, key: Hashable, slot: _Slot, *, gzipped: bool) -> Body:
         """Return the body as the caller takes it; the first to take gzip has it compressed."""
@@ -179,37 +199,46 @@ class Bodies:
         slot = self._slots.get(key)
         if slot is None or slot.token != token:
             return None
-        slot.chances = 1
+        slot.used = True
         self.hits += 1
         return slot
 
     def _keep(self, key: Hashable, token: Hashable, body: Body) -> _Slot:
-        slot = _Slot(body, token)
+        self.misses += 1
+        return self._put(key, token, body, body.size)
+
+    def _put(self, key: Hashable, token: Hashable, value: object, size: int) -> _Slot:
+        slot = _Slot(value, token)
         with self._lock:
             stale = self._slots.pop(key, None)
             if stale is not None:
                 self.size -= stale.size
                 slot.gzip_from = max(stale.gzipped_at + GZIP_PAUSE, stale.gzip_from)
             self._slots[key] = slot
-            self.misses += 1
-        self._grow(key, slot, body.size)
+        self._grow(key, slot, size)
         return slot
 
     def _grow(self, key: Hashable, grown: _Slot, by: int) -> None:
-        """Count `by` bytes more for a slot, and make room: the oldest that nobody uses go."""
+        """Count `by` bytes more for a slot, and make room."""
         with self._lock:
-            if self._slots.get(key) is not grown:
-                return
+            if grown not in (self._slots.get(key), self._fragments.get(key)):
+                return  # it was dropped meanwhile
             grown.size += by
             self.size += by
-            while self.size > self._limit and len(self._slots) > 1:
-                oldest, slot = next(iter(self._slots.items()))
-                del self._slots[oldest]
-                if slot.chances or slot is grown:  # once more, behind all the others
-                    slot.chances = max(0, slot.chances - 1)
-                    self._slots[oldest] = slot
+            while self.size > self._limit:
+                if any(slot is not grown for slot in islice(self._slots.values(), 2)):
+                    oldest, slot = next(iter(self._slots.items()))
+                    if slot.used or slot is grown:  # a second chance, behind all the others
+                        slot.used = False
+                        self._slots.move_to_end(oldest)
+                        continue
+                    del self._slots[oldest]
                 else:
-                    self.size -= slot.size
+                    oldest, slot = next(iter(self._fragments.items()), (key, grown))
+                    if slot is grown:
+                        return
+                    del self._fragments[oldest]
+                self.size -= slot.size
 
     def _encode(
         self, snapshot: Snapshot, dialect: Dialect, models: Sequence[Model]
@@ -220,8 +249,8 @@ class Bodies:
         """
         key = dialect.name
         with self._lock:
-            slot = self._slots.setdefault(key, _Slot({}))
-        slot.chances = 2  # a body that all others use goes before them: it is only joined again
+            slot = self._fragments.setdefault(key, _Slot({}))
+            self._fragments.move_to_end(key)
         known: dict[str, _Fragment] = slot.value
         gone: Iterable[str] = ()
         if len(known) > 2 * len(snapshot.models) + 1000:

@@ -157,7 +157,7 @@ class Settings:
             "ROSTER_CACHE_BYTES",
             _whole(1024 * 1024, 999_999_999_999),
             values="1048576 or more bytes",
-            help="How much each worker may keep of ready replies, and of what they are made of.",
+            help="How much each worker may keep of ready replies and encoded entries.",
         ),
     )
     bind: str = field(

@@ -3,6 +3,7 @@
 import gc
 import gzip
 import json
+import random
 import sys
 import threading
 import time
@@ -61,6 +62,11 @@ def dialect():
 @pytest.fixture
 def bodies(clock):
     return Bodies(1024 * 1024, clock)
+
+
+def counted(bodies):
+    """Return the bytes of all that the cache has."""
+    return sum(slot.size for slot in (*bodies._slots.values(), *bodies._fragments.values()))
 
 
 @pytest.fixture
@@ -267,7 +273,7 @@ def test_the_limit_holds_for_fragments_too(clock):
         for dialect in dialects:
             bodies.listing(taken, dialect, ANONYMOUS, EVERYTHING, gzipped=True)
             assert bodies.size <= 1024 * 1024
-            assert bodies.size == sum(slot.size for slot in bodies._slots.values())
+            assert bodies.size == counted(bodies)
 
 
 def test_fragments_count_for_what_they_take(bodies, ask):
@@ -283,6 +289,72 @@ def test_fragments_count_for_what_they_take(bodies, ask):
     assert abs(bodies.size - OVERHEAD - measured) < 0.1 * measured
 
 
+def test_replies_of_single_entries_push_out_no_fragments(clock, dialect):
+    """However many entries are retrieved, a list after that encodes nothing anew."""
+    taken = snapshot(*(model(f"m{number:03}") for number in range(400)))
+    bodies = Bodies(1024 * 1024, clock)
+    bodies.listing(taken, dialect, ANONYMOUS, EVERYTHING, gzipped=False)
+    for entry in [*taken.models] * 2:
+        bodies.entry(dialect, entry, gzipped=False)
+        bodies.listing(taken, dialect, ANONYMOUS, EVERYTHING, gzipped=False)
+    dialect.entries.clear()
+    changed = taken.apply(Changes(2, {"m000": model("m000")}, {}), NOW)
+    bodies.listing(changed, dialect, ANONYMOUS, EVERYTHING, gzipped=False)
+
+    assert ["m000"] == dialect.entries
+
+
+def test_an_audience_of_many_rules_has_its_list_merged_once(clock, dialect):
+    """Pages at cursors are right, and found in one list that counts like everything else."""
+    permission = [{"organization": "acme"}]
+    entries = [
+        model(f"m{n:03}", permission=[*permission, {"organization": f"o{n % 40}"}])
+        for n in range(200)
+    ]
+    taken = snapshot(*entries, model("public"))
+    bodies = Bodies(16 * 1024 * 1024, clock)
+    for changed in (taken, taken.apply(Changes(2, {"m007": None}, {}), NOW)):
+        merged = set()
+        for after in ("m", "m006", "m007", "m1999", "public"):
+            window = Window(limit=3, after=after)
+            body = bodies.listing(changed, dialect, ACME, window, gzipped=False)
+            expected = [m.id for m in changed.models if m.id > after][:3]
+            assert expected == [item["id"] for item in json.loads(body.content)["data"]]
+            [slot] = [s for k, s in bodies._slots.items() if k[0] == "merged"]
+            merged.add(id(slot.value))
+            assert slot.size > 8 * len(changed.models)
+
+        assert 1 == len(merged)
+        assert changed.models == slot.value
+    assert bodies.size == counted(bodies)
+
+
+def test_threads_leave_the_count_right(dialect):
+    """However lists, entries and gzip meet in a small cache, it has what it counts."""
+    taken = [snapshot(*(model(f"m{n:02}", name=name) for n in range(60))) for name in "ab"]
+    bodies = Bodies(200_000)
+
+    def work(seed):
+        chance = random.Random(seed)
+        for _ in range(400):
+            state, gzipped = chance.choice(taken), chance.random() < 0.5
+            if chance.random() < 0.5:
+                bodies.entry(dialect, chance.choice(state.models), gzipped=gzipped)
+            window = Window(limit=chance.randrange(1, 60), after=f"m{chance.randrange(60):02}")
+            bodies.listing(state, dialect, ANONYMOUS, window, gzipped=gzipped)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(work, range(4)))
+    finally:
+        sys.setswitchinterval(interval)
+
+    assert bodies.size == counted(bodies)
+    assert bodies.size <= 200_000
+
+
 def test_fragments_stay_while_there_is_something_else_to_drop(clock, dialect):
     """Where every reply is used, replies go: to join one again costs less than to encode it."""
     taken = snapshot(*(model(f"m{number:03}") for number in range(100)))
@@ -295,21 +367,22 @@ def test_fragments_stay_while_there_is_something_else_to_drop(clock, dialect):
     assert 99 == len(dialect.entries)
 
 
-def test_fragments_of_removed_entries_go(bodies, dialect, ask):
+def test_fragments_of_removed_entries_go(clock, dialect):
     """Entries that are long gone do not stay in memory for ever."""
+    bodies = Bodies(64 * 1024 * 1024, clock)
     taken = snapshot()
     for number in range(2500):
         for fields in ({}, {"name": "new"}):
             changed = {f"m{number}": model(f"m{number}", **fields)}
             taken = taken.apply(Changes(number, changed, {}), NOW)
-            ask(taken)
+            bodies.listing(taken, dialect, ANONYMOUS, EVERYTHING, gzipped=False)
         taken = taken.apply(Changes(number, {f"m{number}": None}, {}), NOW)
-    fragments = bodies._slots["openai"]
+    fragments = bodies._fragments["openai"]
 
     assert len(fragments.value) <= 1002
     weights = [FRAGMENT_OVERHEAD + len(encoded) for _, encoded in fragments.value.values()]
     assert sum(weights) == fragments.size
-    assert bodies.size == sum(slot.size for slot in bodies._slots.values())
+    assert bodies.size == counted(bodies)
 
 
 def test_one_model_waits_for_no_list(bodies):

@@ -1,76 +1,109 @@
-"""Who sees which entries: entries in groups of one rule, viewers by the groups that they see.
+"""Which viewers see which entries: entries are grouped by rule, viewers by the rules they match.
 
-A write changes one group. All audiences share the groups that it leaves alone, and none has a
-list of its own: an audience is a few references, whatever the catalogue's size.
+A write changes the entries of one rule, or of two. Everything else is shared by all audiences:
+an audience by itself holds some numbers, however many entries it sees.
 """
 
-import itertools
-from array import array
+import random
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from operator import attrgetter
+from itertools import product
 from typing import Self
 
 from app.catalog.model import Model
 from app.catalog.ordered import OrderedModels
-from app.catalog.paging import EVERYTHING, cut
-from app.catalog.visibility import Rule, Viewer, permits, rule_of
+from app.catalog.visibility import Grant, Rule, Viewer, rule_of
 
-_NAME = attrgetter("name")
+#: An audience that sees the entries of no more rules has their lists at hand.
+FEW_RULES = 8
 
-#: Numbers for the states of groups, each given once in a process.
-_next_state = itertools.count().__next__
-
-#: Organization and group of a permission that allows viewing.
-_Scope = tuple[str, str | None]
+#: Organization and group of a permission.
+_Scope = tuple[str | None, str | None]
+_Rules = Mapping[_Scope, frozenset[Rule]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Group:
-    """The live entries of one rule, in order of id."""
+class RuleEntries:
+    """The live entries that have one rule."""
 
-    #: The digest of the rule.
-    name: bytes
+    #: The digest of the rule, 128 bits.
+    digest: int
     models: OrderedModels
-    #: Another one whenever entries change.
-    state: int = field(default_factory=_next_state)
+    #: A random number, 128 bits: another one whenever the entries change.
+    state: int = field(default_factory=lambda: random.getrandbits(128))
+
+
+class _Index:
+    """The entries of each rule, and by scope the rules that let its viewers see or forbid it."""
+
+    def __init__(
+        self, entries: Mapping[Rule, RuleEntries], allowing: _Rules, blocking: _Rules
+    ) -> None:
+        self.entries = entries
+        self.allowing = allowing
+        self.blocking = blocking
+
+    def changed(self, lists: Mapping[Rule, OrderedModels]) -> "_Index":
+        """Return the index in which these rules have these entries, and others as before."""
+        entries = dict(self.entries)
+        for rule, models in lists.items():
+            if models:
+                entries[rule] = RuleEntries(_digest(rule), models)
+            else:
+                entries.pop(rule, None)
+        came_or_gone = [rule for rule in lists if (rule in entries) != (rule in self.entries)]
+        allowing = [(rule, g) for rule in came_or_gone for g in rule if g.allow_view]
+        blocking = [(rule, g) for rule in came_or_gone for g in rule if g.is_blocking]
+        return _Index(
+            entries, _indexed(self.allowing, allowing), _indexed(self.blocking, blocking)
+        )
+
+    def seen_by(self, viewer: Viewer) -> list[RuleEntries]:
+        """Return the entries that `viewer` sees, as `app.catalog.visibility` has it.
+
+        A permission matches if its organization and group are one of the viewer's scopes.
+        """
+        scopes = [*product({"*", viewer.organization}, (None, *viewer.groups))]
+        nothing: frozenset[Rule] = frozenset()
+        allowed = set().union(*(self.allowing.get(scope, nothing) for scope in scopes))
+        allowed.difference_update(*(self.blocking.get(scope, nothing) for scope in scopes))
+        return [self.entries[rule] for rule in allowed]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Audience:
     """The viewers that see the same entries, and these entries."""
 
-    #: The digest of the rules that let it see something: it stays when entries change.
-    name: bytes
-    #: Another one whenever entries change that it sees.
-    content: bytes
-    #: The entries, each list in order of id: see ``app.catalog.paging``.
-    lists: Sequence[OrderedModels]
+    #: The sum of the digests of the rules that these viewers see entries of: it names the
+    #: audience for as long as these stay the same.
+    name: int
+    #: The sum of the states of these entries: the same for the very same entries, and no others.
+    state: int
+    #: How many entries there are, and how many rules they have.
+    size: int
+    rules: int
+    #: Some viewer of them, and the lists if there are few.
+    _index: _Index = field(repr=False)
+    _viewer: Viewer = field(repr=False)
+    _lists: Sequence[OrderedModels] | None = field(repr=False)
 
     @property
-    def models(self) -> Sequence[Model]:
-        """Return the entries in order of id; they are merged at each call."""
-        return cut(self.lists, EVERYTHING).models
+    def lists(self) -> Sequence[OrderedModels]:
+        """Return the entries, a list for each rule."""
+        if self._lists is not None:
+            return self._lists
+        return [entries.models for entries in self._index.seen_by(self._viewer)]
 
 
 class Audiences:
     """The audiences of one state of the catalogue; each is found when a viewer first asks."""
 
-    def __init__(
-        self,
-        groups: Mapping[Rule, Group],
-        rules: Mapping[_Scope, frozenset[Rule]],
-        seen: dict[Viewer, Sequence[Rule]],
-    ) -> None:
-        self._groups = groups
-        #: By scope, the rules that may let its viewers see something.
-        self._rules = rules
-        #: The rules that let a viewer see something; states with the same rules share it.
-        self._seen = seen
+    def __init__(self, index: _Index) -> None:
+        self._index = index
         self._by_viewer: dict[Viewer, Audience] = {}
-        self._by_content: dict[bytes, Audience] = {}
+        self._by_state: dict[int, Audience] = {}
 
     @classmethod
     def of(cls, models: Iterable[Model]) -> Self:
@@ -78,67 +111,49 @@ class Audiences:
         lists: defaultdict[Rule, OrderedModels] = defaultdict(OrderedModels)
         for model in models:
             lists[rule_of(model)].append(model)
-        groups = {rule: Group(_name(rule), lists[rule]) for rule in lists}
-        rules: defaultdict[_Scope, set[Rule]] = defaultdict(set)
-        for rule in groups:
-            for scope in _scopes(rule):
-                rules[scope].add(rule)
-        return cls(groups, {scope: frozenset(rules[scope]) for scope in rules}, {})
+        return cls(_Index({}, {}, {}).changed(lists))
 
     def changed(self, changes: Mapping[Rule, Mapping[str, Model | None]]) -> Self:
         """Return the audiences after `changes`: by rule and id the live entry, None if gone."""
-        groups = dict(self._groups)
-        came_or_gone = []
+        lists = {}
         for rule, entries in changes.items():
-            before = groups.get(rule)
-            models = (OrderedModels() if before is None else before.models).changed(entries)
-            if models:
-                groups[rule] = Group(_name(rule) if before is None else before.name, models)
-            else:
-                groups.pop(rule, None)
-            if (before is not None) != bool(models):
-                came_or_gone.append(rule)
-        if not came_or_gone:
-            return type(self)(groups, self._rules, self._seen)
-        rules = dict(self._rules)
-        for rule in came_or_gone:
-            for scope in _scopes(rule):
-                rules[scope] = rules.get(scope, frozenset()) ^ {rule}
-                if not rules[scope]:
-                    del rules[scope]
-        return type(self)(groups, rules, {})
+            before = self._index.entries.get(rule)
+            lists[rule] = (OrderedModels() if before is None else before.models).changed(entries)
+        return type(self)(self._index.changed(lists))
 
     def of_viewer(self, viewer: Viewer) -> Audience:
         """Return the audience that `viewer` belongs to."""
         audience = self._by_viewer.get(viewer)
         if audience is None:
-            groups = sorted(map(self._groups.__getitem__, self._rules_of(viewer)), key=_NAME)
-            content = _digest(array("Q", (group.state for group in groups)).tobytes())
-            audience = self._by_content.get(content)
+            seen = self._index.seen_by(viewer)
+            state = sum([entries.state for entries in seen])
+            audience = self._by_state.get(state)
             if audience is None:
-                name = _digest(b"".join(group.name for group in groups))
-                audience = Audience(name, content, [group.models for group in groups])
+                name = sum([entries.digest for entries in seen])
+                size = sum([len(entries.models) for entries in seen])
+                few = [e.models for e in seen] if len(seen) <= FEW_RULES else None
+                audience = Audience(name, state, size, len(seen), self._index, viewer, few)
                 # Two threads may come here at once: both take what the first one found.
-                audience = self._by_content.setdefault(content, audience)
+                audience = self._by_state.setdefault(state, audience)
             self._by_viewer[viewer] = audience
         return audience
 
-    def _rules_of(self, viewer: Viewer) -> Sequence[Rule]:
-        rules = self._seen.get(viewer)
-        if rules is None:
-            scopes = itertools.product(("*", viewer.organization or "*"), (None, *viewer.groups))
-            near = {rule for scope in scopes for rule in self._rules.get(scope, ())}
-            rules = self._seen[viewer] = [rule for rule in near if permits(rule, viewer)]
+
+def _indexed(rules: _Rules, changed: Sequence[tuple[Rule, Grant]]) -> _Rules:
+    """Return `rules` with each of `changed` added to its scope, or taken away if it was there."""
+    if not changed:
         return rules
+    by_scope: defaultdict[_Scope, set[Rule]] = defaultdict(set)
+    for rule, grant in changed:
+        by_scope[grant.organization, grant.group].add(rule)
+    result = dict(rules)
+    for scope, some in by_scope.items():
+        left = result.pop(scope, frozenset()) ^ some
+        if left:
+            result[scope] = left
+    return result
 
 
-def _scopes(rule: Rule) -> set[_Scope]:
-    return {(grant.organization, grant.group) for grant in rule if grant.allow_view}
-
-
-def _name(rule: Rule) -> bytes:
-    return _digest(repr(sorted(rule, key=repr)).encode())
-
-
-def _digest(content: bytes) -> bytes:
-    return blake2b(content, digest_size=16).digest()
+def _digest(rule: Rule) -> int:
+    text = repr(sorted(rule, key=repr)).encode()
+    return int.from_bytes(blake2b(text, digest_size=16).digest())

@@ -82,11 +82,9 @@ class Model:
     #: Whether the moment of `deprecation` has come; the snapshot sets it.
     is_deprecated: bool = field(default=False, compare=False)
 
-    #: What ``q`` is looked for in: id and name in one case, and between them a line break, which
-    #: neither has.
+    #: What ``q`` is looked for in: the folded id and name, with a line break in between.
     search_text: str = field(init=False, compare=False, repr=False)
-    #: The number of this object, which no other one in this process has or had: what was made of
-    #: an entry keeps it to compare, and so keeps no entry alive.
+    #: A number unique in this process. Caches compare it and hold no entry.
     identity: int = field(
         init=False, compare=False, repr=False, default_factory=itertools.count().__next__
     )

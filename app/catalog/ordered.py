@@ -37,7 +37,7 @@ class OrderedModels(list[Model]):
     def changed(self, changes: Mapping[str, Model | None]) -> Self:
         """Return the list with each of `changes` put in, replaced, or taken out where it is None.
 
-        One list is copied, and no entry is looked at where few change.
+        Where few of many change, the list is copied and their places are found by bisection.
         """
         if len(changes) > len(self) // 10:
             left = [model for model in self if model.id not in changes]

@@ -37,6 +37,11 @@ class Window(NamedTuple):
         return self.owned_by is not None or self.q is not None
 
     @property
+    def has_cursor(self) -> bool:
+        """Tell whether the page begins or ends at an id."""
+        return self.after is not None or self.before is not None
+
+    @property
     def is_page(self) -> bool:
         """Tell whether a part is asked for, so that the caller wants to know if there is more."""
         return self != EVERYTHING
@@ -46,10 +51,10 @@ class Window(NamedTuple):
 EVERYTHING = Window()
 
 
-#: Where a page lies in a list: the index of its first entry, the index behind its last one, and
-#: whether there is more; an empty page is at 0, 0. A cache names a page by this and not by the
-#: cursor: there are as many cursors as texts, and only as many places as pairs of entries.
-Place = tuple[int, int, bool]  # a named tuple takes as long as everything else that finds it
+#: The index of the first entry of a page, the index behind its last one, and whether there is
+#: more; 0 and 0 for an empty page. A cache names a page by its place and not by its cursor: a
+#: caller can make up any number of cursors, and most of them lead to the same place.
+Place = tuple[int, int, bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,20 +75,22 @@ class Page:
         return self.models[-1].id if self.models else None
 
 
-def locate(lists: Sequence[OrderedModels], window: Window) -> Place:
-    """Return where the page lies that `window`, which does not filter, cuts from `lists`."""
-    limit, after, before, _, _ = window
-    start = stop = 0
-    for models in lists:
-        stop += len(models)
-    if after is not None or before is not None:
-        bounds = [_bounds(models, window) for models in lists]
-        start, stop = sum(first for first, _ in bounds), sum(last for _, last in bounds)
+def locate(start: int, stop: int, window: Window) -> Place:
+    """Return the place of a page of `window`, which does not filter, within its `bounds`."""
+    limit = window.limit
     if start == stop:
         return 0, 0, False
     if limit is None or stop - start <= limit:
         return start, stop, False
-    return (start, start + limit, True) if before is None else (stop - limit, stop, True)
+    if window.before is None:
+        return start, start + limit, True
+    return stop - limit, stop, True
+
+
+def bounds(lists: Sequence[OrderedModels], window: Window) -> tuple[int, int]:
+    """Return the indexes of the whole list between which the cursors of `window` lie."""
+    each = [_bounds(models, window) for models in lists]
+    return sum(start for start, _ in each), sum(stop for _, stop in each)
 
 
 def cut(lists: Sequence[OrderedModels], window: Window) -> Page:

@@ -76,7 +76,9 @@ class Snapshot:
         turns = self.turns
         before = _turns(filter(None, map(self.get, changes.models)))
         after = _turns(filter(None, changes.models.values()))
-        if before != after:
+        if len(before) + len(after) > len(turns) // 10:
+            turns = sorted({*turns} - before | after)
+        elif before != after:
             turns = list(turns)
             for turn in before:
                 del turns[bisect_left(turns, turn)]
@@ -122,8 +124,6 @@ class Snapshot:
             before = self.get(model_id)
             was_live = before is not None and is_live(before, self.since)
             now_live = model is not None and is_live(model, since)
-            if before is model and was_live == now_live:
-                continue
             if before is not None and was_live:
                 changes[rule_of(before)][model_id] = None
             if model is not None and now_live:

@@ -147,7 +147,7 @@ class Metrics:
         )
 
     def _measure(self) -> Size | None:
-        """Return the size of the store, None in an outage: a known one costs no second wait."""
+        """Return the size of the store; None in an outage, so that /metrics does not wait."""
         try:
             return self._store.size() if self._catalog.outage is None else None
         except StoreUnavailable:

@@ -125,6 +125,8 @@ def test_the_list_of_keys_is_a_page_in_any_case(app, admin):
         for number in range(1001):
             key = ApiKey(kid=f"{number:08}", digest=str(number), name="x", created=number)
             transaction.put_key(key, None, "key.create")
+    exact = admin("GET", "/admin/keys?limit=1&after=00001000").json
+    assert (1, False) == (len(exact["data"]), exact["has_more"])
     first = admin("GET", "/admin/keys").json
     second = admin("GET", f"/admin/keys?after={first['last_id']}&limit=1").json
     third = admin("GET", f"/admin/keys?after={second['last_id']}").json

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model, Permission
 from app.catalog.ordered import OrderedModels
+from app.catalog.paging import EVERYTHING, cut
 from app.catalog.ports import Image
 from app.catalog.snapshot import Snapshot
 from app.catalog.visibility import Viewer
@@ -45,6 +46,11 @@ def snapshot(models=(), keys=(), *, revision=1, now=MIDNIGHT):
 
 def ids(models):
     return [model.id for model in models]
+
+
+def listed(audience):
+    """Return the entries that an audience sees, in order."""
+    return cut(audience.lists, EVERYTHING).models
 
 
 def states(models):

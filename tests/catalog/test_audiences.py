@@ -1,5 +1,6 @@
-"""Audiences: what each viewer sees, told apart by content, and what a thousand of them hold."""
+"""Audiences: what each viewer sees, and what a thousand of them hold."""
 
+import gc
 import sys
 import tracemalloc
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.catalog import audiences
+from app.catalog.audiences import Audiences, _Index
 from app.catalog.model import Permission
 from app.catalog.ports import Changes
 from app.catalog.visibility import ANONYMOUS, Viewer, is_visible
@@ -17,8 +18,8 @@ from tests.catalog.samples import (
     dated_entries,
     entries,
     entry,
-    ids,
     instants,
+    listed,
     model_ids,
     snapshot,
 )
@@ -75,23 +76,22 @@ def test_each_viewer_sees_what_the_rule_says(models, now, history):
         expected = [m for m in current.models if is_visible(m, viewer, now)]
         audience = current.audience(viewer)
 
-        assert [*map(id, expected)] == [*map(id, audience.models)]
-        assert len(expected) == sum(map(len, audience.lists))
+        assert [*map(id, expected)] == [*map(id, listed(audience))]
+        assert (len(expected), len(audience.lists)) == (audience.size, audience.rules)
 
 
 @given(st.lists(permitted, max_size=8, unique_by=lambda m: m.id), instants, steps)
-def test_content_is_the_same_for_the_same_entries_and_no_others(models, now, history):
-    """Of any two viewers at any two times: equal content is the very same entries."""
+def test_the_state_is_that_of_the_entries(models, now, history):
+    """Of any two viewers at any two times: an equal state is the very same entries."""
     seen = {}
     current = snapshot(models, now=now)
     for revision, (changed, moment) in enumerate([*history, ({}, now)], 2):
-        for viewer in VIEWERS:
-            audience = current.audience(viewer)
-            shown = tuple(map(id, audience.models))
-            assert shown == seen.setdefault(audience.content, shown)
-        of_state = {current.audience(v).content: current.audience(v).models for v in VIEWERS}
-        lists = {tuple(map(id, models)) for models in of_state.values()}
-        assert len(lists) == len(of_state)
+        audiences = [current.audience(viewer) for viewer in VIEWERS]
+        for audience in audiences:
+            shown = tuple(map(id, listed(audience)))
+            assert shown == seen.setdefault(audience.state, shown)
+        lists = {tuple(map(id, listed(audience))) for audience in audiences}
+        assert len(lists) == len({audience.state for audience in audiences})
         current = current.apply(Changes(revision, named(changed), {}), moment)
 
 
@@ -103,14 +103,24 @@ def test_viewers_that_see_the_same_are_one_audience():
 
 
 def test_an_audience_keeps_its_name():
-    """A change leaves the name of each audience, and the content of those that do not see it."""
+    """A change leaves the name of each audience, and the state of those that do not see it."""
     old = snapshot([*entries("a"), entry("b", organization="acme")])
     changed = old.apply(Changes(2, {"b": entry("b", organization="acme")}, {}), MIDNIGHT)
     for viewer, is_same in ((ACME, False), (ANONYMOUS, True)):
         before, after = old.audience(viewer), changed.audience(viewer)
 
         assert before.name == after.name
-        assert is_same == (before.content == after.content)
+        assert is_same == (before.state == after.state)
+
+
+def test_a_date_that_changes_nothing_changes_no_audience():
+    """An entry that is retired before it appears is nowhere at any date."""
+    never = entry("b", available_from=MIDNIGHT + 5, shutdown_date="2027-01-15")
+    old = snapshot([*entries("a"), never])
+    turned = old.turn(MIDNIGHT + 5)
+
+    assert old.since != turned.since
+    assert old.audience(ANONYMOUS) is turned.audience(ANONYMOUS)
 
 
 def many(organizations, public):
@@ -119,59 +129,65 @@ def many(organizations, public):
     return snapshot([*entries(*(f"all-{n}" for n in range(public))), *private])
 
 
-@pytest.fixture
-def calls(monkeypatch):
-    """Return a list of the arguments with which the rule was asked."""
-    asked = []
-    permits = audiences.permits
-
-    def counted(rule, viewer):
-        asked.append((rule, viewer))
-        return permits(rule, viewer)
-
-    monkeypatch.setattr(audiences, "permits", counted)
-    return asked
+def of_many(model_id, organizations, **fields):
+    """Return an entry that these organizations see."""
+    permission = tuple(
+        Permission(id="p", created=0, organization=f"org-{n}") for n in organizations
+    )
+    return entry(model_id, permission=permission, **fields)
 
 
 @pytest.mark.parametrize("number", [20, 2000])
-def test_a_viewer_is_compared_with_no_other(calls, number):
-    """Each viewer costs the rules that name it, two here, however many viewers there are."""
+def test_a_viewer_costs_the_rules_that_it_sees(number, monkeypatch):
+    """However many viewers there are, each looks up its own scopes and two lists of entries."""
     current = many(number, 3)
     viewers = [Viewer(f"org-{n}") for n in range(number)]
-    found = {current.audience(viewer).name for viewer in viewers}
+    asked = []
 
-    assert number == len(found)
-    assert 2 * number == len(calls)
-    calls.clear()
-    written = current.apply(Changes(2, {"all-1": entry("all-1", name="new")}, {}), MIDNIGHT)
-    assert [{None, "new"}] * number == [
-        {m.name for m in written.audience(v).models} for v in viewers
-    ]
-    assert [] == calls
-    added = written.apply(Changes(3, {"x": entry("x", organization="org-1")}, {}), MIDNIGHT)
-    assert ["own-1", "x"] == ids(added.audience(viewers[1]).models)[3:]
+    class Watched(dict):
+        def get(self, scope, default=None):
+            asked.append(scope)
+            return super().get(scope, default)
+
+    index = current._audiences._index
+    watched = Audiences(_Index(index.entries, Watched(index.allowing), Watched(index.blocking)))
+    names = {watched.of_viewer(viewer).name for viewer in viewers}
+
+    assert number == len(names)
+    assert 4 * number == len(asked)  # two scopes, in two indexes
 
 
 def test_a_write_makes_one_list_anew():
-    """A write to one group leaves the lists of all others where they are."""
+    """A write to the entries of one rule leaves the lists of all others where they are."""
     current = many(2000, 1000)
     written = current.apply(Changes(2, {"all-1": entry("all-1", name="new")}, {}), MIDNIGHT)
     before, after = ({*map(id, s.audience(Viewer("org-7")).lists)} for s in (current, written))
 
     assert (1, 1, 1) == (len(before - after), len(before & after), len(after - before))
+    assert before.isdisjoint({id(written.models)})
 
 
-def test_an_audience_is_small_whatever_it_sees():
-    """2,000 audiences of 3,000 entries hold less than a list of 100 entries each."""
-    current = many(2000, 3000)
-    viewers = [Viewer(f"org-{n}") for n in range(2000)]
+def held(current, viewers):
+    """Return the bytes that the audiences of these viewers take, for each of them."""
+    gc.collect()
     tracemalloc.start()
     for viewer in viewers:
         current.audience(viewer)
     taken, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
+    return taken / len(viewers)
 
-    assert taken / 2000 < sys.getsizeof([None] * 100)
+
+def test_an_audience_is_small_whatever_it_sees():
+    """It holds less than a list of 100 entries, of one rule or of as many as entries."""
+    viewers = [Viewer(f"org-{n}") for n in range(1000)]
+    one_rule = many(1000, 3000)
+    rules = snapshot([of_many(f"e-{n}", (n, *range(990, 1000))) for n in range(990)])
+    limit = sys.getsizeof([None] * 100)
+
+    assert 990 == rules.audience(viewers[-1]).rules
+    assert held(one_rule, viewers) < limit
+    assert held(rules, [*viewers[-10:]] * 10 + viewers) < limit
 
 
 def test_an_old_state_is_let_go():
@@ -192,11 +208,18 @@ def test_an_old_state_is_let_go():
 
 
 def test_rules_that_come_and_go_leave_nothing():
-    """Organizations whose last entry is removed are forgotten."""
+    """Organizations whose last entry is removed are forgotten, and so are those it blocked."""
     current = many(1, 1)
+    before = current._audiences._index
     for number in range(100):
-        owned = {"x": entry("x", organization=f"passing-{number}")}
-        current = current.apply(Changes(number, owned, {}), MIDNIGHT)
+        blocking = Permission(
+            id="p", created=0, organization=f"blocked-{number}", is_blocking=True
+        )
+        owned = of_many("x", [number])
+        owned = entry("x", permission=(*owned.permission, blocking))
+        current = current.apply(Changes(number, {"x": owned}, {}), MIDNIGHT)
     current = current.apply(Changes(100, {"x": None}, {}), MIDNIGHT)
+    after = current._audiences._index
 
-    assert {("*", None), ("org-0", None)} == {*current._audiences._rules}
+    assert before.entries == after.entries
+    assert (before.allowing, before.blocking) == (after.allowing, after.blocking)

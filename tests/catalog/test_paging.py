@@ -1,11 +1,13 @@
 """Which part of a list is asked for: limits, cursors and filters, over one list or several."""
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.catalog.ordered import OrderedModels
-from app.catalog.paging import EVERYTHING, Page, Window, cut, locate
+from app.catalog.paging import EVERYTHING, Page, Window, bounds, cut, locate
 from tests.catalog.samples import catalogs, entries, entry, ids, model_ids, snapshot
 
 
@@ -194,19 +196,22 @@ def test_a_place_names_a_page(models, parts, window):
     window = window._replace(owned_by=None, q=None)
     whole = snapshot(models).models
     split = split_up(whole, parts)
-    (start, stop, has_more), page = locate(split, window), cut(split, window)
+    start, stop, has_more = place(split, window)
+    page = cut(split, window)
 
     assert whole[start:stop] == page.models
     assert has_more == page.has_more
+
+
+def place(lists, window):
+    return locate(*bounds(lists, window), window)
 
 
 def test_cursors_that_lead_to_one_page_have_one_place():
     """Made-up cursors, of which there is no end, lead to places that are few."""
     lists = [entries("a", "m"), entries("b")]
     cursors = ["!1", "!2", "0"], ["a0", "a1"], ["z1", "z2", "m"]
-    places = [
-        {locate(lists, Window(limit=1, after=cursor)) for cursor in same} for same in cursors
-    ]
+    places = [{place(lists, Window(limit=1, after=cursor)) for cursor in same} for same in cursors]
 
     assert [
         {(0, 1, True)},
@@ -219,3 +224,16 @@ def test_cursors_that_lead_to_one_page_have_one_place():
 def test_a_control_character_is_found_nowhere(q):
     """No id and no name has one; what stands between the two in the text is not found either."""
     assert [] == cut([OrderedModels([entry("a", name="b")])], Window(q=q)).models
+
+
+@pytest.mark.parametrize("cursor", [{}, {"before": "m9"}, {"after": "m"}])
+def test_a_short_page_of_long_lists_copies_none(cursor):
+    """Of each list as many entries are taken as the page may have, and one more."""
+    lists = [entries(*(f"m{n:05}" for n in range(part, 20_000, 2))) for part in (0, 1)]
+    tracemalloc.start()
+    page = cut(lists, Window(limit=1, **cursor))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert (1, True) == (len(page.models), page.has_more)
+    assert peak < 5_000

@@ -20,6 +20,7 @@ from tests.catalog.samples import (
     ids,
     instants,
     key,
+    listed,
     model_ids,
     snapshot,
     states,
@@ -42,7 +43,7 @@ class TestOrder:
         expected = sorted((model.id for model in models), key=lambda i: i.encode("utf-32-be"))
 
         assert expected == ids(snapshot(models).models)
-        assert expected == ids(snapshot(models).audience(ANONYMOUS).models)
+        assert expected == ids(listed(snapshot(models).audience(ANONYMOUS)))
 
     def test_keys_are_oldest_first(self):
         """Keys are listed by age, those of one second by kid."""
@@ -84,7 +85,7 @@ class TestApply:
 
         assert scratch == followed
         for viewer in (ACME, ANONYMOUS):
-            expected, models = (s.audience(viewer).models for s in (scratch, followed))
+            expected, models = (listed(s.audience(viewer)) for s in (scratch, followed))
             assert expected == models
             assert states(expected) == states(models)
         assert states(scratch.models) == states(followed.models)
@@ -99,12 +100,12 @@ class TestApply:
         assert [True, True, False] == [old.get(i) is not None for i in "abc"]
         assert (1, ["a", "b"], None) == (
             old.revision,
-            ids(old.audience(ANONYMOUS).models),
+            ids(listed(old.audience(ANONYMOUS))),
             old.keys_by_digest["digest of k"].revoked_at,
         )
         assert (2, ["b", "c"], 5) == (
             new.revision,
-            ids(new.audience(ANONYMOUS).models),
+            ids(listed(new.audience(ANONYMOUS))),
             new.keys_by_digest["digest of k"].revoked_at,
         )
 
@@ -115,9 +116,9 @@ class TestApply:
         hidden = old.apply(Changes(2, {"b": entry("b", permission=())}, {}), MIDNIGHT)
         shown = hidden.apply(Changes(3, {"b": entry("b")}, {}), MIDNIGHT)
 
-        assert audience.content == hidden.audience(ANONYMOUS).content
-        assert audience.content != shown.audience(ANONYMOUS).content
-        assert ["a", "b"] == ids(shown.audience(ANONYMOUS).models)
+        assert audience.state == hidden.audience(ANONYMOUS).state
+        assert audience.state != shown.audience(ANONYMOUS).state
+        assert ["a", "b"] == ids(listed(shown.audience(ANONYMOUS)))
 
     def test_a_write_copies_nothing_that_it_does_not_change(self):
         """A change of an entry leaves the keys as they are, and a change of a key the entries."""
@@ -163,7 +164,7 @@ class TestTurn:
         moments = [now, other, current.since, current.until - 1]
         for moment in (m for m in moments if abs(m) != float("inf") and current.covers(m)):
             assert [m.id for m in current.models if is_visible(m, viewer, moment)] == ids(
-                current.audience(viewer).models
+                listed(current.audience(viewer))
             )
 
         assert current.covers(now)
@@ -191,7 +192,7 @@ class TestTurn:
         assert [False, True] == [model.is_deprecated for model in after.models]
         assert before.get("a") is after.get("a")
         assert before.get("b") is not after.get("b")
-        assert before.audience(ANONYMOUS).content != after.audience(ANONYMOUS).content
+        assert before.audience(ANONYMOUS).state != after.audience(ANONYMOUS).state
         assert not before.get("b").is_deprecated
 
     def test_the_stretch_ends_at_the_nearest_turns(self):
@@ -216,7 +217,7 @@ class TestTurn:
         current = snapshot(entries("a"))
 
         assert (True, True) == (current.covers(-(2**60)), current.covers(2**60))
-        assert ["a"] == ids(current.audience(ANONYMOUS).models)
+        assert ["a"] == ids(listed(current.audience(ANONYMOUS)))
 
     def test_before_the_first_turn_nothing_dated_has_come(self):
         """Before all turns, entries to come are hidden and entries to go are there."""
@@ -225,7 +226,7 @@ class TestTurn:
             entry("old", shutdown_date="2027-01-16"),
         ]
 
-        assert ["old"] == ids(snapshot(models).audience(ANONYMOUS).models)
+        assert ["old"] == ids(listed(snapshot(models).audience(ANONYMOUS)))
 
     def test_a_turn_keeps_revision_keys_and_entries(self):
         """Turning writes nothing: revision, keys and the administrator's list stay."""
@@ -239,8 +240,8 @@ class TestTurn:
             after.keys_by_digest,
         )
         assert ([], ["new"]) == (
-            ids(before.audience(ANONYMOUS).models),
-            ids(after.audience(ANONYMOUS).models),
+            ids(listed(before.audience(ANONYMOUS))),
+            ids(listed(after.audience(ANONYMOUS))),
         )
 
 
@@ -330,4 +331,4 @@ class TestFind:
             except ModelNotFound:
                 continue
 
-        assert ids(current.audience(viewer).models) == found
+        assert ids(listed(current.audience(viewer))) == found
