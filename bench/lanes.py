@@ -40,7 +40,8 @@ def connections_to_each(
 def _pid(server: Server, request_id: str) -> int:
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
-        for line in server.out.read_text().splitlines():
+        *lines, _ = server.out.read_text().split("\n")  # the last one may not be whole yet
+        for line in lines:
             if request_id in line:
                 return int(json.loads(line)["pid"])
         time.sleep(0.01)  # the line may be written after the answer

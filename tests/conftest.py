@@ -362,7 +362,8 @@ class Server(Site):
         wanted = f'"request_id": "{answer.headers["x-request-id"]}"'
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
-            for line in reversed(self.out.read_text().splitlines()):
+            *lines, _ = self.out.read_text().split("\n")  # the last one may not be whole yet
+            for line in reversed(lines):
                 if wanted in line:
                     return json.loads(line)
             time.sleep(0.01)

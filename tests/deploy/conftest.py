@@ -214,7 +214,8 @@ def heard(gunicorn, direct):
     def lines():
         last = direct("GET", "/healthz").headers["x-request-id"]
         deadline = time.monotonic() + PATIENCE
-        while last not in (text := (gunicorn / "out").read_text()):  # it comes a moment later
+        # It comes a moment later, and perhaps not at once.
+        while last not in (text := (gunicorn / "out").read_text()) or not text.endswith("\n"):
             assert time.monotonic() < deadline, text
             time.sleep(0.01)
         told = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
