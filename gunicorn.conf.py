@@ -1,8 +1,9 @@
 """How gunicorn serves Roster: ``gunicorn`` with no argument reads this file.
 
 The master process must never import the application: what it holds, a HUP cannot replace. So
-the settings, the log format and the metrics' board, files of the standard library alone, are run
-here and not imported, anew at each HUP, and the store is prepared in a child process.
+the settings, the log format, the metrics' board and the generations of workers, files of the
+standard library alone, are run here and not imported, anew at each HUP, and the store is prepared
+in a child process.
 """
 
 import contextlib
@@ -12,6 +13,7 @@ import json
 import multiprocessing
 import os
 import runpy
+import signal
 import sys
 import time
 from http import HTTPStatus
@@ -24,6 +26,7 @@ from gunicorn.workers.gthread import ThreadWorker
 _APP = Path(__file__).parent / "app"
 _logs = runpy.run_path(str(_APP / "logs.py"))
 _board = runpy.run_path(str(_APP / "metrics" / "board.py"))
+_generations = runpy.run_path(str(_APP / "generations.py"))
 _settings = runpy.run_path(str(_APP / "settings.py"))
 
 try:
@@ -84,6 +87,47 @@ class PatientWorker(ThreadWorker):
             self.short = False
 
 
+class ReplaceableWorker(PatientWorker):
+    """A worker that serves until the workers of a newer generation do.
+
+    gunicorn's reload stops the old workers as soon as the new ones are forked: no worker accepts
+    connections until these have loaded the application and the catalogue. `on_reload` prevents
+    that, and the old workers end by themselves.
+    """
+
+    def init_signals(self):
+        """Take gunicorn's handlers, and end if a signal to stop came before they were there."""
+        super().init_signals()
+        while not self.roster_signals.empty():  # the handlers of the master queued it, in our copy
+            if self.roster_signals.get() in (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT):
+                self._leave()
+
+    def handle_exit(self, sig, frame):
+        """Stop gracefully; at once while no connection was accepted."""
+        if not self.booted:
+            self._leave()
+        super().handle_exit(sig, frame)
+
+    def _leave(self):
+        self.alive = False
+        sys.exit(0)
+
+    def notify(self):
+        """Note that this worker accepts connections, or stop if newer workers accept them.
+
+        gunicorn calls this first when the worker begins to accept, then at each event and once a
+        second.
+        """
+        super().notify()
+        if self.alive and self.roster_generations.is_replaced(self.roster_generation):
+            self.log.info("Newer workers serve: this one stops.")
+            self.handle_exit(signal.SIGTERM, None)
+        if self.alive:
+            self.roster_generations.serve(self.roster_slot, self.roster_generation)
+        else:
+            self.roster_generations.stop(self.roster_slot)
+
+
 def _refuse(connection, status, reason, _message):
     """Answer in OpenAI's words what the parser does not understand, or a worker's end cut off.
 
@@ -116,7 +160,7 @@ umask = 0o007  # a Unix socket for the owner and the group, such as nginx's
 logger_class = JsonLogger
 accesslog = None  # the access line is the application's own
 
-worker_class = PatientWorker
+worker_class = ReplaceableWorker
 workers = settings.workers
 threads = settings.threads
 preload_app = False  # with it, HUP would keep the old code
@@ -134,7 +178,7 @@ limit_request_line = 8190  # bytes
 
 def on_starting(server):
     """Prepare the store and make the first key, once, before the workers start."""
-    on_reload(server)
+    _warn_of_unknown_variables(server)
     fork = multiprocessing.get_context("fork")
     receiver, sender = fork.Pipe(duplex=False)
     child = fork.Process(target=_prepare, args=(sender,))
@@ -146,7 +190,29 @@ def on_starting(server):
 
 
 def on_reload(server):
-    """Warn of variables that are no setting."""
+    """Let the old workers serve until the new ones do: see `ReplaceableWorker`.
+
+    gunicorn has set `num_workers` to what the configuration says, and starts the new workers next.
+    Until an old worker has ended, the number includes it.
+    """
+    _warn_of_unknown_variables(server)
+    old = {pid: worker for pid, worker in server.WORKERS.items() if hasattr(worker, "roster_slot")}
+    server.num_workers += len(old)
+    if not old:  # workers of a version that had no generations; gunicorn stops them now
+        return
+    generations = _generations["Generations"](server.roster_generations)
+    generations.begin(server.cfg.workers)
+    for pid, worker in old.items():
+        # gunicorn would wait here until all workers of this age and below have ended, and handle
+        # no signal meanwhile. The new workers get whole numbers above this one.
+        worker.age = server.worker_age + 0.5
+        if not generations.serves(
+            worker.roster_slot
+        ):  # else each reload adds workers that only load
+            server.kill_worker(pid, signal.SIGTERM)
+
+
+def _warn_of_unknown_variables(server):
     for sentence in _settings["unknown_variables"](os.environ):
         server.log.warning("%s", sentence)
 
@@ -173,15 +239,28 @@ def when_ready(server):
 
 
 def pre_fork(server, worker):
-    """Give a worker a page of the memory that all workers count in."""
+    """Give a worker a page of the memory that all workers count in, and a slot beside theirs."""
     if not hasattr(server, "roster_memory"):
         server.roster_memory = _board["new_memory"]()
+    if not hasattr(server, "roster_generations"):
+        server.roster_generations = _generations["new_memory"]()
+    worker.roster_signals = server.SIG_QUEUE
+    worker.roster_generations = _generations["Generations"](server.roster_generations)
+    worker.roster_generation = worker.roster_generations.newest
+    worker.roster_slot = worker.roster_generations.take()
     worker.roster_memory = server.roster_memory
     worker.roster_page = _board["Board"](server.roster_memory).take()
 
 
 def child_exit(server, worker):
-    """Leave the page of a worker that has ended to the next one, which counts on from there."""
+    """Leave the page of a worker that has ended to the next one, which counts on from there.
+
+    Nobody takes the place of one that a reload has replaced.
+    """
+    if hasattr(worker, "roster_slot"):  # else it is of a version that had no generations
+        worker.roster_generations.free(worker.roster_slot)
+        if worker.roster_generation != worker.roster_generations.newest and server.num_workers > 1:
+            server.num_workers -= 1
     if worker.roster_page is not None:
         _board["Board"](server.roster_memory).leave(worker.roster_page)
 

@@ -434,9 +434,19 @@ def environ() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, environ: dict[str, str]) -> Iterator[Server]:
+def application() -> tuple[str, ...]:
+    """Return the application of `server` as an argument: ours, unless a file has its own."""
+    return ()
+
+
+@pytest.fixture(scope="module")
+def server(
+    tmp_path_factory: pytest.TempPathFactory,
+    application: tuple[str, ...],
+    environ: dict[str, str],
+) -> Iterator[Server]:
     """One server for all tests of a file that do not mind one another."""
-    started = Server(tmp_path_factory.mktemp("served"), **environ)
+    started = Server(tmp_path_factory.mktemp("served"), *application, **environ)
     yield started
     started.stop()
 

@@ -133,6 +133,16 @@ def options_of_run(_):
     return sorted({"host", "port", "reload"} & {option.name for option in run_command.params})
 
 
+def in_order(*steps):
+    """Return a look at the order in which a function has some pieces of text; all are in it."""
+
+    def look(name):
+        source = inspect.getsource(resolve_name(name))
+        return sorted(steps, key=source.index)
+
+    return look
+
+
 def errors_of_pairs(_):
     """Return how marshmallow reports what is wrong with a name and with a value of an object."""
     pairs = fields.Dict(keys=fields.Integer(), values=fields.Integer())
@@ -164,6 +174,16 @@ POSTGRESQL, FIELDS, SCHEMAS = "app/store/postgresql.py", "app/fields.py", "app/s
 EXPOSITION, TERMINAL = "app/metrics/exposition.py", "app/cli/terminal.py"
 
 MATCH = "(self, path_info=None, method=None, return_rule=False, query_args=None, websocket=None)"
+STARTING = ["self.load_wsgi()", "post_worker_init(self)", "self.booted = True", "self.run()"]
+ACCEPTING = ["self.set_accept_enabled(True)", "while self.alive:", "self.notify()"]
+RELOADING = [
+    "self.setup(",
+    "on_reload(self)",
+    "last_worker_age = self.worker_age",
+    "self.spawn_worker()",
+    "self.manage_workers()",
+    "if oldest > last_worker_age:",
+]
 CONTEXT, FIELD = "flask.ctx.RequestContext", "(self, value, attr, data, **kwargs)"
 USES = [
     # Flask 3.2 passes the context to the methods that take part in a request.
@@ -202,6 +222,24 @@ USES = [
     Use("gunicorn.workers.gthread.ThreadWorker.accept", "(self, listener)", CONF, "def accept("),
     Use("gunicorn.workers.base.Worker.__init__", "log", CONF, "self.log.", assigned("log")),
     Use("gunicorn.workers.base.Worker.load_wsgi", "wsgi", CONF, "worker.wsgi.", assigned("wsgi")),
+    Use("gunicorn.workers.gthread.ThreadWorker.handle_exit", "(self, sig, frame)", CONF,
+        "def handle_exit("),
+    Use("gunicorn.workers.gthread.ThreadWorker.run", ACCEPTING, CONF, "def notify(",
+        in_order(*ACCEPTING)),
+    Use("gunicorn.workers.base.Worker.init_signals", "(self)", CONF, "def init_signals("),
+    Use("gunicorn.workers.base.Worker.notify", "(self)", CONF, "def notify("),
+    Use("gunicorn.workers.base.Worker.init_process", STARTING, CONF, "self.booted",
+        in_order(*STARTING)),
+    Use("gunicorn.workers.base.Worker.__init__", "alive", CONF, "self.alive", assigned("alive")),
+    Use("gunicorn.arbiter.Arbiter.reload", RELOADING, CONF, "worker.age =", in_order(*RELOADING)),
+    Use("gunicorn.arbiter.Arbiter.setup", "num_workers", CONF, "server.num_workers",
+        assigned("num_workers")),
+    Use("gunicorn.arbiter.Arbiter.spawn_worker", "worker_age", CONF, "server.worker_age",
+        assigned("worker_age")),
+    Use("gunicorn.arbiter.Arbiter.__init__", "SIG_QUEUE", CONF, "server.SIG_QUEUE",
+        assigned("SIG_QUEUE")),
+    Use("gunicorn.arbiter.Arbiter.WORKERS", {}, CONF, "server.WORKERS", value),
+    Use("gunicorn.arbiter.Arbiter.kill_worker", "(self, pid, sig)", CONF, "server.kill_worker("),
     Use("gunicorn.glogging.Logger.setup", "(self, cfg)", CONF, "def setup("),
     Use("gunicorn.glogging.Logger.__init__", "error_log", CONF, "self.error_log.",
         assigned("error_log")),

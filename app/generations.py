@@ -1,0 +1,75 @@
+"""Which workers accept connections, in memory that all processes of a gunicorn share.
+
+The first workers of a server are one generation, and each reload starts another. Workers of an
+older generation accept connections until all workers of the newest one do.
+
+Standard library only, and no import of the rest of the application: ``gunicorn.conf.py`` runs
+this file by itself, in a process that must not hold the application's code (see there).
+"""
+
+import mmap
+
+#: For more workers than there can be, those that a reload replaces among them.
+SLOTS = 1000
+#: Bytes of a number; it is written at once, so nobody reads a half of it.
+_NUMBER = 4
+#: Where the memory has the newest generation, how many workers it needs, and the first slot.
+_NEWEST, _NEEDED, _FIRST = range(3)
+#: In the slot of a worker: there is none, or it does not accept connections. Any other number is
+#: the generation of a worker that does.
+_FREE, _IDLE = range(2)
+
+
+def new_memory() -> mmap.mmap:
+    """Return memory for the first generation, which this process and its children will share."""
+    memory = mmap.mmap(-1, _NUMBER * (_FIRST + SLOTS))
+    memoryview(memory).cast("I")[_NEWEST] = _IDLE + 1
+    return memory
+
+
+class Generations:
+    """The slots in `memory`. Only the master begins generations, takes slots and frees them."""
+
+    def __init__(self, memory: mmap.mmap) -> None:
+        self._numbers = memoryview(memory).cast("I")
+
+    @property
+    def newest(self) -> int:
+        """Return the number of the newest generation."""
+        return self._numbers[_NEWEST]
+
+    def begin(self, needed: int) -> None:
+        """Begin a generation; older workers stop when `needed` workers of it serve."""
+        self._numbers[_NEEDED] = needed
+        self._numbers[_NEWEST] += 1
+
+    def take(self) -> int:
+        """Return a slot for a worker that is about to start: a free one, else the last one."""
+        slots = range(_FIRST, _FIRST + SLOTS)
+        slot = next((slot for slot in slots if self._numbers[slot] == _FREE), slots[-1])
+        self._numbers[slot] = _IDLE
+        return slot
+
+    def free(self, slot: int) -> None:
+        """Free the slot of a worker that has ended."""
+        self._numbers[slot] = _FREE
+
+    def serve(self, slot: int, generation: int) -> None:
+        """Note that the worker with this slot accepts connections."""
+        self._numbers[slot] = generation
+
+    def stop(self, slot: int) -> None:
+        """Note that the worker with this slot accepts no more connections."""
+        self._numbers[slot] = _IDLE
+
+    def serves(self, slot: int) -> bool:
+        """Tell whether the worker with this slot accepts connections."""
+        return self._numbers[slot] > _IDLE
+
+    def is_replaced(self, generation: int) -> bool:
+        """Tell whether as many workers as are needed serve in a newer generation than this."""
+        newest = self.newest
+        if newest == generation:
+            return False
+        serving = self._numbers[_FIRST:].tolist().count(newest)
+        return serving >= self._numbers[_NEEDED]

@@ -1,0 +1,142 @@
+"""A reload: at each moment some worker accepts connections, however slow the new workers are."""
+
+import os
+import signal
+import time
+
+import pytest
+
+PATIENCE = 30  # seconds
+
+
+def until(condition):
+    """Return what `condition` returns as soon as that is true."""
+    deadline = time.monotonic() + PATIENCE
+    while not (met := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return met
+
+
+class Reloads:
+    """A server with two workers whose new code waits while it is held."""
+
+    def __init__(self, server):
+        self.server = server
+        self.held = server.instance / "held"
+
+    @property
+    def workers(self):
+        return set(self.server.workers())
+
+    @property
+    def log(self):
+        return self.server.err.read_text()
+
+    def signal(self, number):
+        self.server.process.send_signal(number)
+
+    def begin(self):
+        """Send HUP and return the two new workers."""
+        before = self.workers
+        self.signal(signal.SIGHUP)
+        return until(lambda: len(new := self.workers - before) == 2 and new)
+
+    def answering(self):
+        """Return the workers that answer ten requests, each on a connection of its own."""
+        answers = [self.server("GET", "/v1/models") for _ in range(10)]
+        assert {200} == {answer.status for answer in answers}
+        return {self.server.access_line(answer)["pid"] for answer in answers}
+
+    def end(self, old, number=2):
+        """Let new code start, and wait until all workers are new ones."""
+        self.held.unlink(missing_ok=True)
+        until(lambda: self.answering() and not old & self.workers)
+        assert number == len(self.workers)
+
+
+@pytest.fixture(scope="module")
+def application():
+    return ("tests.server.held:app",)
+
+
+@pytest.fixture
+def reloads(server):
+    """Give the reloads of a server, both workers of which serve."""
+    reloads = Reloads(server)
+    until(lambda: reloads.answering() == reloads.workers and len(reloads.workers) == 2)
+    yield reloads
+    reloads.held.unlink(missing_ok=True)
+
+
+def test_old_workers_accept_until_new_ones_do(reloads):
+    """New connections are answered by old workers, then by new ones, and at no moment by none."""
+    old = reloads.workers
+    reloads.held.touch()
+    new = reloads.begin()
+
+    assert reloads.answering() <= old
+    assert old | new == reloads.workers
+    reloads.end(old)
+    assert new == reloads.workers
+
+
+def test_a_second_reload_replaces_workers_that_do_not_serve_yet(reloads):
+    """The new workers of the first one end before they have loaded; the old ones serve on."""
+    old = reloads.workers
+    reloads.held.touch()
+    loading = reloads.begin()
+    new = reloads.begin()
+    until(lambda: not loading & reloads.workers)
+
+    assert reloads.answering() <= old
+    reloads.end(old)
+    assert new == reloads.workers
+
+
+def test_workers_are_killed_in_a_reload(reloads):
+    """A new worker is replaced, an old one is not; afterwards there are as many as before."""
+    old = reloads.workers
+    reloads.held.touch()
+    new = reloads.begin()
+    for pid in (new.pop(), old.pop()):
+        os.kill(pid, signal.SIGKILL)
+        until(lambda pid=pid: pid not in reloads.workers)
+    until(lambda: len(reloads.workers) == 3)
+
+    assert reloads.answering() == old
+    reloads.end(old)
+    assert new < reloads.workers
+    for pid in new:
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: len(reloads.workers - new) == 2)
+
+
+def test_the_number_of_workers_changes_in_a_reload(reloads):
+    """TTIN adds a new worker to two, and TTOU removes one afterwards."""
+    old = reloads.workers
+    reloads.held.touch()
+    reloads.begin()
+    reloads.signal(signal.SIGTTIN)
+    until(lambda: len(reloads.workers) == 5)
+
+    assert reloads.answering() <= old
+    reloads.end(old, number=3)
+    reloads.signal(signal.SIGTTOU)
+    until(lambda: len(reloads.workers) == 2)
+
+
+def test_a_server_stops_in_a_reload(reloads):
+    """Workers that have just been forked end at once, and none has to be killed.
+
+    It is the last test of this file: the server is stopped.
+    """
+    reloads.held.touch()
+    handled = reloads.log.count("Handling signal: hup")
+    reloads.signal(signal.SIGHUP)
+    until(lambda: reloads.log.count("Handling signal: hup") > handled)
+    before = reloads.log.count("SIGKILL")
+    reloads.server.stop()
+
+    assert 0 == reloads.server.process.returncode
+    assert before == reloads.log.count("SIGKILL")

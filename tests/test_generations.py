@@ -1,0 +1,59 @@
+"""Which workers accept connections, as master and workers read it in shared memory."""
+
+from app.generations import SLOTS, Generations, new_memory
+
+
+def test_nobody_serves_at_first():
+    """Neither in new memory, nor with a worker that starts."""
+    generations = Generations(new_memory())
+    slot = generations.take()
+
+    assert not generations.serves(slot)
+    assert not generations.is_replaced(generations.newest)
+
+
+def test_a_worker_serves_until_it_stops_or_ends():
+    """Others see it in the same memory; the slot of one that has ended is taken again."""
+    memory = new_memory()
+    generations, others = Generations(memory), Generations(memory)
+    slots = [generations.take(), generations.take()]
+    generations.serve(slots[0], generations.newest)
+
+    assert [True, False] == [others.serves(slot) for slot in slots]
+    generations.stop(slots[0])
+    assert not others.serves(slots[0])
+    generations.serve(slots[0], generations.newest)
+    generations.free(slots[0])
+    assert not others.serves(slots[0])
+    assert slots[0] == generations.take()
+
+
+def test_a_generation_is_replaced_when_enough_newer_workers_serve():
+    """Those of its own do not count, nor those that a third generation has replaced itself."""
+    generations = Generations(new_memory())
+    first = generations.newest
+    for _ in range(2):
+        generations.serve(generations.take(), first)
+    generations.begin(2)
+    second = generations.newest
+    slots = [generations.take(), generations.take()]
+    for slot in slots:
+        assert not generations.is_replaced(first)
+        generations.serve(slot, second)
+
+    assert generations.is_replaced(first)
+    assert not generations.is_replaced(second)
+    generations.begin(1)
+    assert not generations.is_replaced(first)
+    generations.serve(generations.take(), generations.newest)
+    assert generations.is_replaced(first)
+    assert generations.is_replaced(second)
+
+
+def test_more_workers_than_slots_share_the_last():
+    """It costs no worker its start."""
+    generations = Generations(new_memory())
+    slots = [generations.take() for _ in range(SLOTS + 2)]
+
+    assert SLOTS == len(set(slots))
+    assert 1 == len(set(slots[-3:]))
