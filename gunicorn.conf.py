@@ -95,6 +95,9 @@ class ReplaceableWorker(PatientWorker):
     that, and the old workers end by themselves.
     """
 
+    #: Seconds until gunicorn starts another worker in place of one that could not start.
+    retry_after = 5
+
     def init_signals(self):
         """Take gunicorn's handlers, and end if a signal to stop came before they were there."""
         super().init_signals()
@@ -111,6 +114,24 @@ class ReplaceableWorker(PatientWorker):
     def _leave(self):
         self.alive = False
         sys.exit(0)
+
+    def init_process(self):
+        """Start and serve; where this worker cannot start and others serve, wait and end.
+
+        gunicorn then starts another one. It would stop the whole server because of a worker that
+        ends at once.
+        """
+        try:
+            super().init_process()
+        except (Exception, SystemExit):
+            if self.booted or not self.alive or not self.roster_generations.any_serves():
+                raise
+            self.log.exception(
+                "This worker cannot start. Others serve; the next try is in %s seconds.",
+                self.retry_after,
+            )
+            time.sleep(self.retry_after)
+            sys.exit(1)  # another code than those that stop the server
 
     def notify(self):
         """Note that this worker accepts connections, or stop if newer workers accept them.

@@ -66,6 +66,10 @@ class Generations:
         """Tell whether the worker with this slot accepts connections."""
         return self._numbers[slot] > _IDLE
 
+    def any_serves(self) -> bool:
+        """Tell whether any worker accepts connections."""
+        return any(number > _IDLE for number in self._numbers[_FIRST:])
+
     def is_replaced(self, generation: int) -> bool:
         """Tell whether as many workers as are needed serve in a newer generation than this."""
         newest = self.newest

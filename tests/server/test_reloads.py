@@ -1,4 +1,4 @@
-"""A reload: at each moment some worker accepts connections, however slow the new workers are."""
+"""A reload: at each moment some worker accepts connections, whatever the new workers do."""
 
 import os
 import signal
@@ -19,11 +19,12 @@ def until(condition):
 
 
 class Reloads:
-    """A server with two workers whose new code waits while it is held."""
+    """A server with two workers whose new code waits while it is held, or is wrong."""
 
     def __init__(self, server):
         self.server = server
         self.held = server.instance / "held"
+        self.wrong = server.instance / "wrong"
 
     @property
     def workers(self):
@@ -66,7 +67,8 @@ def reloads(server):
     reloads = Reloads(server)
     until(lambda: reloads.answering() == reloads.workers and len(reloads.workers) == 2)
     yield reloads
-    reloads.held.unlink(missing_ok=True)
+    for path in (reloads.held, reloads.wrong):
+        path.unlink(missing_ok=True)
 
 
 def test_old_workers_accept_until_new_ones_do(reloads):
@@ -124,6 +126,20 @@ def test_the_number_of_workers_changes_in_a_reload(reloads):
     reloads.end(old, number=3)
     reloads.signal(signal.SIGTTOU)
     until(lambda: len(reloads.workers) == 2)
+
+
+def test_code_that_cannot_start_replaces_nothing(reloads):
+    """The old workers serve on while it is tried again, and it is right code that ends them."""
+    old = reloads.workers
+    reloads.wrong.touch()
+    failing = reloads.begin()
+    until(lambda: reloads.log.count("This worker cannot start.") == 2)
+
+    assert reloads.answering() <= old
+    reloads.wrong.unlink()
+    for pid in failing:  # they wait for some seconds, and others try again
+        os.kill(pid, signal.SIGTERM)
+    reloads.end(old)
 
 
 def test_a_server_stops_in_a_reload(reloads):
