@@ -287,19 +287,38 @@ def child_exit(server, worker):
 
 
 def post_worker_init(worker):
-    """Load the first image before the first request, if the store is there, and join the count."""
-    from app.catalog.errors import StoreUnavailable  # noqa: PLC0415 - in the worker only
-    from app.logs import error_lines  # noqa: PLC0415
+    """Load the first image before the first request, and join the count.
+
+    If the store cannot be read, a worker waits for it as long as others serve: they may have an
+    image. If none does, it accepts connections and answers 503.
+    """
+    from app.logs import error_lines  # noqa: PLC0415 - in the worker only
     from app.services import services  # noqa: PLC0415
 
     _redirect(worker.log.error_log.handlers, error_lines)  # the metric counts gunicorn's lines too
-    gc.disable()  # it would walk through every entry again and again while they are loaded
-    # What is wrong is in the log. A request tries again once a second; until then all get a 503.
-    with worker.wsgi.app_context(), contextlib.suppress(StoreUnavailable):
-        services().warm_up()
     with worker.wsgi.app_context():
+        while (
+            not _is_loaded()
+            and worker.roster_generations.any_serves()
+            and worker.ppid == os.getppid()  # else the master has ended, and frees no slot
+        ):
+            time.sleep(1)  # second; the catalogue does not try more often
         metrics = services().metrics
     if metrics is not None and worker.roster_page is not None:
         metrics.share(worker.roster_memory, worker.roster_page)
-    gc.freeze()  # what is there now stays
-    gc.enable()
+
+
+def _is_loaded():
+    """Load the first image if the store can be read; what is wrong with it is in the log."""
+    from app.catalog.errors import StoreUnavailable  # noqa: PLC0415
+    from app.services import services  # noqa: PLC0415
+
+    gc.disable()  # it would walk through every entry again and again while they are loaded
+    try:
+        services().warm_up()
+    except StoreUnavailable:
+        return False
+    finally:
+        gc.freeze()  # what is there now stays
+        gc.enable()
+    return True

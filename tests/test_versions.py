@@ -233,6 +233,7 @@ USES = [
     Use("gunicorn.workers.base.Worker.init_process", STARTING, CONF, "self.booted",
         in_order(*STARTING)),
     Use("gunicorn.workers.base.Worker.__init__", "alive", CONF, "self.alive", assigned("alive")),
+    Use("gunicorn.workers.base.Worker.__init__", "ppid", CONF, "worker.ppid", assigned("ppid")),
     Use("gunicorn.arbiter.Arbiter.reload", RELOADING, CONF, "worker.age =", in_order(*RELOADING)),
     Use("gunicorn.arbiter.Arbiter.setup", "num_workers", CONF, "server.num_workers",
         assigned("num_workers")),

@@ -142,6 +142,23 @@ def test_code_that_cannot_start_replaces_nothing(reloads):
     reloads.end(old)
 
 
+def test_a_worker_without_an_image_replaces_none_that_has_one(reloads):
+    """While the database is gone, old workers answer from their images; new ones wait for it."""
+    old = reloads.workers
+    files = list(reloads.server.instance.glob("roster.db*"))
+    for path in files:
+        path.rename(path.with_name(f"away-{path.name}"))
+    new = reloads.begin()
+    failed = [f'"pid": {pid}, "message": "The store cannot be read' for pid in new]
+    until(lambda: all(line in reloads.log for line in failed))
+
+    assert reloads.answering() <= old
+    for path in files:
+        path.with_name(f"away-{path.name}").rename(path)
+    reloads.end(old)
+    assert new == reloads.workers
+
+
 def test_a_server_stops_in_a_reload(reloads):
     """Workers that have just been forked end at once, and none has to be killed.
 
