@@ -16,11 +16,21 @@ from bench.findings import Findings
 from bench.load import LoadFailed
 from bench.plan import Plan
 from bench.processes import ServerFailed
-from bench.sections import bounds, freshness, growth, metrics, reads, start, storm, writes
+from bench.sections import (
+    bounds,
+    freshness,
+    growth,
+    metrics,
+    reads,
+    reload,
+    start,
+    storm,
+    writes,
+)
 
 SECTIONS = {
     section.NAME: section
-    for section in (reads, writes, start, growth, storm, freshness, metrics, bounds)
+    for section in (reads, writes, start, growth, storm, freshness, metrics, reload, bounds)
 }
 
 

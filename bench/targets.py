@@ -141,6 +141,8 @@ GOALS = (
     *_reads(),
     Goal(4, "stale of 1,000 reads, direct", "freshness.direct.stale", "=", 0),
     Goal(4, "stale of 1,000 reads, through nginx", "freshness.nginx.stale", "=", 0),
+    Goal(4, "failed requests in 20 reloads, 20,000", "reload.20000.failed", "=", 0),
+    Goal(4, "longest wait in 20 reloads, 20,000, ms", "reload.20000.longest", "≤", 100),
     Goal(5, "p50 of a POST over the raw transaction", "writes.one.over_raw", "≤", 6.5),
     Goal(5, "p99 over p50, 8 clients, 1 worker", "writes.eight, 1 worker.tail", "≤", 3),
     Goal(5, "p99 over p50, 8 clients, 2 workers", "writes.eight, 2 workers.tail", "≤", 3),
