@@ -15,9 +15,11 @@ import os
 import runpy
 import signal
 import sys
+import threading
 import time
 from http import HTTPStatus
 from pathlib import Path
+from random import getrandbits
 
 from gunicorn import util
 from gunicorn.glogging import Logger
@@ -55,6 +57,19 @@ def _redirect(handlers, error_lines):
         stream = getattr(handler, "stream", None)
         if stream is not None and stream.fileno() == error_lines.fileno():
             handler.setStream(error_lines)
+
+
+#: `request_id` is that of the request which this thread refuses, or missing.
+_refused = threading.local()
+
+
+class RefusalFormatter(_logs["JsonFormatter"]):
+    """Our format for gunicorn's lines in a worker: those about a refusal have its request id."""
+
+    def format(self, record):
+        """Return the line, without its end."""
+        record.request_id = getattr(_refused, "request_id", None)
+        return super().format(record)
 
 
 class PatientWorker(ThreadWorker):
@@ -148,6 +163,18 @@ class ReplaceableWorker(PatientWorker):
         else:
             self.roster_generations.stop(self.roster_slot)
 
+    def handle_error(self, req, client, addr, exc):
+        """Log and refuse what cannot be answered, both with the same new request id."""
+        _refused.request_id = _new_request_id()
+        try:
+            super().handle_error(req, client, addr, exc)
+        finally:
+            del _refused.request_id
+
+
+def _new_request_id():
+    return f"req_{getrandbits(96):024x}"  # as app.api.exchange makes them
+
 
 def _refuse(connection, status, reason, _message):
     """Answer in OpenAI's words what the parser does not understand, or a worker's end cut off.
@@ -162,6 +189,7 @@ def _refuse(connection, status, reason, _message):
         "code": None if ours else "invalid_request",
     }
     body = json.dumps({"error": error}, separators=(",", ":"))
+    request_id = getattr(_refused, "request_id", None) or _new_request_id()
     head = (
         f"HTTP/1.1 {status} {reason}",
         "Connection: close",
@@ -169,6 +197,8 @@ def _refuse(connection, status, reason, _message):
         f"Content-Length: {len(body)}",
         "Cache-Control: private, no-cache",
         "X-Content-Type-Options: nosniff",
+        f"x-request-id: {request_id}",
+        f"request-id: {request_id}",
     )
     util.write_nonblock(connection, "\r\n".join((*head, "", body)).encode())
 
@@ -295,7 +325,10 @@ def post_worker_init(worker):
     from app.logs import error_lines  # noqa: PLC0415 - in the worker only
     from app.services import services  # noqa: PLC0415
 
-    _redirect(worker.log.error_log.handlers, error_lines)  # the metric counts gunicorn's lines too
+    handlers = worker.log.error_log.handlers
+    for handler in handlers:  # not by `JsonLogger`, which a HUP does not replace
+        handler.setFormatter(RefusalFormatter())
+    _redirect(handlers, error_lines)  # the metric counts gunicorn's lines too
     with worker.wsgi.app_context():
         while (
             not _is_loaded()

@@ -229,6 +229,8 @@ USES = [
     Use("gunicorn.workers.gthread.ThreadWorker.run", ACCEPTING, CONF, "def notify(",
         in_order(*ACCEPTING)),
     Use("gunicorn.workers.base.Worker.init_signals", "(self)", CONF, "def init_signals("),
+    Use("gunicorn.workers.base.Worker.handle_error", "(self, req, client, addr, exc)", CONF,
+        "def handle_error("),
     Use("gunicorn.workers.base.Worker.notify", "(self)", CONF, "def notify("),
     Use("gunicorn.workers.base.Worker.init_process", STARTING, CONF, "self.booted",
         in_order(*STARTING)),

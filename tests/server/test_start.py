@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import time
+from http.client import HTTPResponse
 from pathlib import Path
 
 from app.store.engine import sqlite
@@ -20,6 +21,21 @@ ROOT = Path(__file__).parents[2]
 
 def lines(path):
     return [json.loads(line) for line in path.read_text().splitlines() if line.startswith("{")]
+
+
+def refusal(server, request):
+    """Send a malformed request and return the new request id of its refusal."""
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(request.encode())
+        connection.shutdown(socket.SHUT_WR)
+        with HTTPResponse(connection) as response:
+            response.begin()
+    request_id = response.headers["x-request-id"]
+
+    assert 400 == response.status
+    assert request_id == response.headers["request-id"]
+    assert re.fullmatch("req_[0-9A-Za-z]{24}", request_id)
+    return request_id
 
 
 def gunicorn(**environ):
@@ -120,7 +136,7 @@ def test_the_access_line_says_what_was_asked_of_whom(serve):
 
 
 def test_gunicorns_own_words_are_redacted_json(serve):
-    """A malformed request with a key in it reaches gunicorn's log without the key."""
+    """A malformed request with a key in it is in the log without it, and with a request id."""
     server = serve(WEB_CONCURRENCY="1")
     key = server.admin_key
     requests = [
@@ -129,13 +145,11 @@ def test_gunicorns_own_words_are_redacted_json(serve):
         f"GET / HTTP/1.1\r\nHost: x\r\nBearer {key}\r\n\r\n",
         f"GET /?key={key} HTTP/1.1 {key[:-3]}\r\nHost: x\r\n\r\n",
     ]
-    for request in requests:
-        with socket.create_connection(("127.0.0.1", server.port)) as connection:
-            connection.sendall(request.encode())
-            assert b" 400 " in connection.recv(100)
+    ids = [refusal(server, request) for request in requests]
     server.stop()
     text = server.err.read_text()
 
+    assert ids == [line["request_id"] for line in lines(server.err) if "request_id" in line]
     assert key[:40] not in text
     assert "[redacted]" in text
     assert all(line.startswith("{") for line in text.splitlines())
@@ -184,6 +198,11 @@ def test_hup_replaces_every_worker(serve):
 
     assert set() == before & set(server.workers())
     assert 200 == server("GET", "/v1/models/x").status
+    request_id = refusal(server, "x\r\n\r\n")
+    server.stop()
+    assert [request_id] == [
+        line["request_id"] for line in lines(server.err) if "request_id" in line
+    ]
 
 
 def test_the_master_holds_none_of_our_code():
