@@ -112,7 +112,6 @@ class Catalog:
             if (
                 latest is not None
                 and (seen is None or latest.position != seen.position)
-                and latest.position.lineage == position.lineage
                 and latest.revision >= position.revision
             ):
                 return latest  # another thread was here first
@@ -137,10 +136,10 @@ class Catalog:
             ) from error
 
     def _read(self, latest: Snapshot | None, position: Position) -> Snapshot:
-        if latest is not None and latest.position.lineage == position.lineage:
+        if latest is not None:
             behind = position.revision - latest.revision
             # To read a log of more changes than there are entries costs more than to load these.
-            # One that went back is of a database put back from a backup by the tools of others.
+            # A store that went back, or has another change at the same revision, lost ours.
             if 0 < behind <= len(latest.models) + len(latest.keys_by_digest):
                 changes = self._feed.changes_since(latest.position)
                 if changes is not None:

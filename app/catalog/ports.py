@@ -14,13 +14,12 @@ from app.catalog.model import Model
 
 
 class Position(NamedTuple):
-    """How far a store has come."""
+    """The last committed change of a store, and so the state that it is in."""
 
-    #: The last committed change.
+    #: Its number. After a failover or a restore that lost changes, others get their numbers.
     revision: int
-    #: The history that the change belongs to: another one from when a backup is put back, so
-    #: that what is written after it is never taken for a continuation of what was lost.
-    lineage: str
+    #: A random text that no other change has or had.
+    mark: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +30,7 @@ class Image:
     models: Sequence[Model]
     keys: Sequence[ApiKey]
     #: See `Position`.
-    lineage: str = ""
+    mark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +40,8 @@ class Changes:
     revision: int
     models: Mapping[str, Model | None]
     keys: Mapping[str, ApiKey]
+    #: See `Position`.
+    mark: str = ""
 
 
 class Feed(Protocol):
@@ -57,7 +58,8 @@ class Feed(Protocol):
     def changes_since(self, position: Position) -> Changes | None:
         """Return what changed after `position`, as one transaction saw it.
 
-        None when the log does not tell: it lacks a revision, or is of another lineage.
+        None when the log does not say: it lacks a revision, or `position` itself because that
+        change was lost, or put there by no change.
         """
         ...
 

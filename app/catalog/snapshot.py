@@ -48,7 +48,7 @@ class Snapshot:
         since, until = _valid(turns, now)
         models = OrderedModels(sorted((as_of(m, since) for m in image.models), key=_ID))
         return cls(
-            position=Position(image.revision, image.lineage),
+            position=Position(image.revision, image.mark),
             models=models,
             keys_by_digest={key.digest: key for key in image.keys},
             turns=turns,
@@ -84,7 +84,7 @@ class Snapshot:
                 del turns[bisect_left(turns, turn)]
             for turn in after:
                 insort(turns, turn)
-        given: dict[str, Any] = {"position": self.position._replace(revision=changes.revision)}
+        given: dict[str, Any] = {"position": Position(changes.revision, changes.mark)}
         if changes.keys:
             fresh = {key.digest: key for key in changes.keys.values()}
             given["keys_by_digest"] = {**self.keys_by_digest, **fresh}

@@ -24,17 +24,18 @@ class Contents:
 def copy(source: sa.Connection, target: sa.Connection) -> Contents:
     """Copy what `source` sees into the empty `target`, inside its open transaction.
 
-    The tables of both have our schema. The target keeps its own lineage. Raises `StoreRefused`
-    when it is not empty, and when it does not hold in the end what the source has.
+    The tables of both have our schema. The target is in the same state then, and its history goes
+    on from there. Raises `StoreRefused` when it is not empty, and when it does not hold in the end
+    what the source has.
     """
     if any(_count(target, table) for table in (models, keys, changes)):
         raise StoreRefused("The database to copy to is not empty: nothing was copied.")
-    revision = source.execute(sa.select(catalogue.c.revision)).scalar_one()
+    state = source.execute(sa.select(catalogue.c.revision, catalogue.c.mark)).mappings().one()
     for table in (models, keys, changes):
         rows = source.execution_options(yield_per=_BATCH).execute(sa.select(table))
         for batch in rows.mappings().partitions():
             target.execute(sa.insert(table), [dict(row) for row in batch])
-    target.execute(sa.update(catalogue).values(revision=revision))
+    target.execute(sa.update(catalogue).values(**state))
     there, here = contents(source), contents(target)
     if there != here:
         raise StoreRefused(f"The copy has {here} where there is {there}: nothing was copied.")

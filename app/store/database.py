@@ -47,7 +47,7 @@ class Database(ABC):
     writing: sa.Engine
     #: What the driver raises where SQLAlchemy is not in between.
     driver_error: tuple[type[Exception], ...]
-    #: The driver's SQL for revision and lineage, if they are no longer those of its parameters.
+    #: The driver's SQL for revision and mark, if they are no longer those of its parameters.
     moved: str
 
     @abstractmethod

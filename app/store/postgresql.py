@@ -59,7 +59,7 @@ class PostgreSQL(Database):
     """
 
     driver_error = (psycopg.Error,)
-    moved = "SELECT revision, lineage FROM catalogue WHERE revision <> %s OR lineage <> %s"
+    moved = "SELECT revision, mark FROM catalogue WHERE revision <> %s OR mark <> %s"
 
     def __init__(self, url: str) -> None:
         try:

@@ -13,7 +13,7 @@ from app.catalog.errors import StoreRefused
 from app.store.database import OPEN_TIMEOUT, Restored
 from app.store.engine import create_engine, sqlite
 from app.store.files import new_file, numbered, sync_folder
-from app.store.schema import HEAD, check_program, new_lineage, schema_number, upgrade
+from app.store.schema import HEAD, begin_history, check_program, schema_number, upgrade
 from app.store.tables import catalogue, metadata, models
 
 #: What SQLite keeps beside a file that is in use, or that was when its process was killed.
@@ -23,8 +23,8 @@ _COMPANIONS = ("-wal", "-shm", "-journal")
 def restore(path: Path, source: Path, now: float) -> Restored:
     """Put a copy of the backup `source` in the place of the database `path`.
 
-    Nothing is changed before the copy is found whole and ours, and has our schema and a lineage
-    of its own. The database before it stays beside it, under a name with the time `now` (Unix
+    Nothing is changed before the copy is found whole and ours, and has our schema and a mark of
+    its own. The database before it stays beside it, under a name with the time `now` (Unix
     seconds). Raises `StoreRefused` for a file that is no backup of ours, and `OSError`.
     """
     for companion in _COMPANIONS:
@@ -109,8 +109,8 @@ def _adopt(draft: Path, source: Path, *, least: int) -> tuple[int, int]:
                 connection.execute(sa.select(table).limit(1))
             own: int = connection.execute(sa.select(catalogue.c.revision)).scalar_one()
             revision = max(own, least)
-            values = {"lineage": new_lineage(), "revision": revision}
-            connection.execute(sa.update(catalogue).values(values))
+            connection.execute(sa.update(catalogue).values(revision=revision))
+            begin_history(connection)
             count = sa.select(sa.func.count()).select_from(models)
             return revision, connection.execute(count).scalar_one()
     finally:

@@ -11,12 +11,12 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from app.catalog.errors import StoreRefused, quote
-from app.store.tables import catalogue
+from app.store.tables import catalogue, changes
 
 _log = logging.getLogger(__name__)
 
 #: The number of the newest revision in ``migrations/versions``; a test holds the two equal.
-HEAD = 2
+HEAD = 3
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -55,10 +55,7 @@ def check_oldest(oldest: int, number: int | None = None) -> None:
 
 
 def upgrade(connection: sa.Connection) -> None:
-    """Bring the database to `HEAD`, inside the transaction that `connection` is in.
-
-    Followers of an older program take the new lineage for what it is, and load everything.
-    """
+    """Bring the database to `HEAD`, inside the transaction that `connection` is in."""
     number = schema_number(connection) or 0
     if number >= HEAD:
         return  # another process was here first
@@ -73,9 +70,18 @@ def upgrade(connection: sa.Connection) -> None:
     made = ScriptDirectory.from_config(config).walk_revisions()
     oldest = max(s.module.oldest_schema for s in made if int(s.revision) > number)
     newer = sa.case((catalogue.c.oldest_schema < oldest, oldest), else_=catalogue.c.oldest_schema)
-    connection.execute(sa.update(catalogue).values(lineage=new_lineage(), oldest_schema=newer))
+    connection.execute(sa.update(catalogue).values(oldest_schema=newer))
+    begin_history(connection)
 
 
-def new_lineage() -> str:
-    """Return what no other history is called."""
+def begin_history(connection: sa.Connection) -> None:
+    """Mark the state of the database as another one, so that all who follow it load it anew."""
+    mark = new_mark()
+    connection.execute(sa.update(catalogue).values(mark=mark, lineage=mark))
+    last = sa.select(catalogue.c.revision).scalar_subquery()
+    connection.execute(sa.update(changes).where(changes.c.revision == last).values(mark=mark))
+
+
+def new_mark() -> str:
+    """Return a random text that marks one state of one database: see `app.catalog.ports`."""
     return secrets.token_hex(8)

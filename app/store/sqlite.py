@@ -30,7 +30,7 @@ class SQLite(Database):
     driver_error = (sqlite.DatabaseError, UnicodeDecodeError)
     # While nothing has changed there is no row, and so one step of SQLite where a row takes two:
     # each step hands the interpreter to another thread, which costs more than the step.
-    moved = "SELECT revision, lineage FROM catalogue WHERE revision <> ? OR lineage <> ?"
+    moved = "SELECT revision, mark FROM catalogue WHERE revision <> ? OR mark <> ?"
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -31,9 +31,10 @@ from app.store.watch import Watch
 _log = logging.getLogger(__name__)
 
 # Made once: to make a statement costs SQLAlchemy more than to run it.
-_CATALOGUE = sa.select(catalogue.c.revision, catalogue.c.lineage, catalogue.c.oldest_schema)
+_CATALOGUE = sa.select(catalogue.c.revision, catalogue.c.mark, catalogue.c.oldest_schema)
 _MODELS = sa.select(models.c.document, models.c.revision)
 _KEYS = sa.select(keys)
+_known = changes.alias("known")
 # Grouped by the bare column, SQLite would walk the index on it, and so the whole log.
 _CHANGED_ID = changes.c.model_id.concat(sa.literal_column("''"))
 _CHANGED = (
@@ -45,7 +46,10 @@ _CHANGED = (
     )
     .where(
         changes.c.revision > sa.bindparam("after"),
-        sa.select(catalogue.c.lineage).scalar_subquery() == sa.bindparam("lineage"),
+        # Of another history, what follows this revision says nothing of what we have.
+        sa.select(_known.c.revision)
+        .where(_known.c.revision == sa.bindparam("after"), _known.c.mark == sa.bindparam("mark"))
+        .exists(),
     )
     .group_by(_CHANGED_ID, changes.c.kid)
     .subquery("changed")
@@ -53,12 +57,15 @@ _CHANGED = (
 _CHANGES = (
     sa.select(
         _CHANGED,
+        catalogue.c.revision.label("last_revision"),
+        catalogue.c.mark.label("last_mark"),
         models.c.document,
         models.c.revision.label("model_revision"),
         keys.c.digest,
         keys.c.document.label("key_document"),
     )
-    .outerjoin_from(_CHANGED, models, models.c.id == _CHANGED.c.model_id)
+    .select_from(_CHANGED.join(catalogue, sa.true()))
+    .outerjoin(models, models.c.id == _CHANGED.c.model_id)
     .outerjoin(keys, keys.c.kid == _CHANGED.c.kid)
 )
 # Each subquery reads one end of the index; one query for both would make SQLite read all of it.
@@ -216,7 +223,7 @@ class Store:
     # Following
 
     def position(self) -> Position:
-        """Return the revision of the last committed change, and its lineage."""
+        """Return the last committed change."""
         return self._watch.position()
 
     def load(self) -> Image:
@@ -226,7 +233,7 @@ class Store:
             row = _catalogue(connection)
             entries = [read_model(*entry) for entry in connection.execute(_MODELS)]
             api_keys = [read_key(*key) for key in connection.execute(_KEYS)]
-            return Image(row.revision, entries, api_keys, row.lineage)
+            return Image(row.revision, entries, api_keys, row.mark)
 
     def contents(self) -> Contents:
         """Return the revision, and how many entries, keys and changes there are."""
@@ -247,22 +254,23 @@ class Store:
 
         However often an entry or key changed, its document is read once.
         """
-        after = {"after": position.revision, "lineage": position.lineage}
-        newest, count = position.revision, 0
+        after = {"after": position.revision, "mark": position.mark}
+        newest, count, last = position.revision, 0, position
         changed: dict[str, Model | None] = {}
         changed_keys: dict[str, ApiKey] = {}
         with self._reading() as connection:
             for row in connection.execute(_CHANGES, after):
                 newest, count = max(newest, row.newest), count + row.changes
+                last = Position(row.last_revision, row.last_mark)
                 if row.kid is not None:
                     changed_keys[row.kid] = read_key(row.kid, row.digest, row.key_document)
                 elif row.document is None:
                     changed[row.model_id] = None
                 else:
                     changed[row.model_id] = read_model(row.document, row.model_revision)
-        if not count or newest - position.revision != count:
+        if not count or newest - position.revision != count or newest != last.revision:
             return None
-        return Changes(newest, changed, changed_keys)
+        return Changes(newest, changed, changed_keys, last.mark)
 
     # Writing
 

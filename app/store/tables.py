@@ -10,9 +10,9 @@ import sqlalchemy as sa
 
 metadata = sa.MetaData()
 
-#: One row. Its revision is the number of changes ever made to entries and keys, its lineage is
-#: that of `app.catalog.ports.Position`, and its oldest schema that of the oldest program which
-#: may still write here, beside the newer one that made the tables what they are.
+#: One row. Its revision and mark are the `app.catalog.ports.Position`. Its oldest schema is that
+#: of the oldest program which may still write here, beside the newer one that made the tables
+#: what they are. Programs of schema 2 follow the lineage, and load everything when it changes.
 catalogue = sa.Table(
     "catalogue",
     metadata,
@@ -26,6 +26,7 @@ catalogue = sa.Table(
     sa.Column("revision", sa.BigInteger, nullable=False),
     sa.Column("lineage", sa.Text, nullable=False, server_default=""),
     sa.Column("oldest_schema", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("mark", sa.Text, nullable=False, server_default=""),
 )
 
 models = sa.Table(
@@ -45,6 +46,8 @@ keys = sa.Table(
 )
 
 #: The audit, the feed that workers follow and the source of undo: one line for each revision.
+#: Its mark is that of the change; its batch is the first revision of the transaction. Lines of
+#: programs before schema 3 have neither.
 changes = sa.Table(
     "changes",
     metadata,
@@ -56,5 +59,8 @@ changes = sa.Table(
     sa.Column("kid", sa.Text),
     sa.Column("before", sa.Text),
     sa.Column("after", sa.Text),
+    sa.Column("mark", sa.Text),
+    sa.Column("batch", sa.BigInteger),
+    sa.Column("request_id", sa.Text),
     sa.Index("changes_by_model", "model_id", "revision"),
 )

@@ -6,8 +6,9 @@ import sqlalchemy as sa
 
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model
+from app.catalog.ports import Position
 from app.store.documents import read_key, read_model, write_key, write_model
-from app.store.schema import check_oldest
+from app.store.schema import check_oldest, new_mark
 from app.store.tables import catalogue, changes, keys, models
 
 # Statements are made once: to make one costs SQLAlchemy more than to run it.
@@ -25,7 +26,7 @@ _ADD_LINE = sa.insert(changes)
 #: The writer's first statement. On PostgreSQL its row lock makes revisions commit in order.
 _NEXT = (
     sa.update(catalogue)
-    .values(revision=catalogue.c.revision + 1)
+    .values(revision=catalogue.c.revision + 1, mark=sa.bindparam("fresh_mark"))
     .returning(catalogue.c.revision, catalogue.c.oldest_schema)
 )
 
@@ -41,9 +42,12 @@ class SqlTransaction:
         self._connection = connection
         self._actor = actor
         self._now = now
-        first = connection.execute(_NEXT).one()
-        check_oldest(first.oldest_schema)
-        self._revision: int = first.revision
+        self._mark = new_mark()
+        row = connection.execute(_NEXT, {"fresh_mark": self._mark}).one()
+        check_oldest(row.oldest_schema)
+        self._revision: int = row.revision
+        #: The first change that this transaction makes, if it makes any.
+        self.first = Position(self._revision, self._mark)
         #: Whether there is anything to commit.
         self.changed = False
 
@@ -102,7 +106,9 @@ class SqlTransaction:
 
     def _next_revision(self) -> int:
         if self.changed:
-            self._revision = self._connection.execute(_NEXT).one().revision
+            self._mark = new_mark()
+            row = self._connection.execute(_NEXT, {"fresh_mark": self._mark}).one()
+            self._revision = row.revision
         self.changed = True
         return self._revision
 
@@ -124,6 +130,8 @@ class SqlTransaction:
             "kid": kid,
             "before": before,
             "after": after,
+            "mark": self._mark,
+            "batch": self.first.revision,
         }
         self._connection.execute(_ADD_LINE, line)
 

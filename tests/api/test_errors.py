@@ -352,7 +352,7 @@ def test_readiness_tells_what_is_served(client, admin):
     assert {
         "status": "ready",
         "store": "ok",
-        "schema": 2,
+        "schema": 3,
         "revision": 2,
         "entries": 1,
         "image_age": pytest.approx(0, abs=5),

@@ -293,7 +293,7 @@ def test_the_second_equal_list_encodes_nothing(client, admin, monkeypatch):
     services.store._watch._threads.kept.connection.connection.driver_connection.set_trace_callback(
         statements.append
     )
-    lineage = services.catalog.current().position.lineage
+    mark = services.catalog.current().position.mark
     statements.clear()
     encoded = []
     dialect = services.dialects.plain
@@ -309,8 +309,8 @@ def test_the_second_equal_list_encodes_nothing(client, admin, monkeypatch):
     services.store._watch._sure_until = 0
     client.get("/v1/models")
     [statement] = statements
-    assert statement.startswith("SELECT revision, lineage FROM catalogue ")
-    assert statement.endswith(f" WHERE revision <> 2 OR lineage <> '{lineage}'")
+    assert statement.startswith("SELECT revision, mark FROM catalogue ")
+    assert statement.endswith(f" WHERE revision <> 2 OR mark <> '{mark}'")
 
 
 # CORS

@@ -30,13 +30,16 @@ def entry(model_id, **fields):
 
 
 class MemoryFeed:
-    """A feed in memory, with a log that can be cut and a switch for outages."""
+    """A feed in memory, with a log that can be cut and switches for outages and failovers."""
 
     def __init__(self, *models):
         self.models = {model.id: model for model in models}
         self.keys = {}
         self.number = 1
-        self.lineage = "first"
+        self._fresh = map(str, itertools.count())
+        #: By revision, the mark of the change, and the entries and keys that there were then.
+        self.marks = {1: next(self._fresh)}
+        self.states = {1: (dict(self.models), {})}
         #: By revision, what changed: the id of an entry or the kid of a key.
         self.log = {}
         self.logs_lost = False
@@ -48,26 +51,30 @@ class MemoryFeed:
         self.reads = []
 
     def put(self, model):
-        self.number += 1
         self.models[model.id] = model
-        self.log[self.number] = ("model", model.id)
+        self._changed("model", model.id)
 
     def remove(self, model_id):
-        self.number += 1
         del self.models[model_id]
-        self.log[self.number] = ("model", model_id)
+        self._changed("model", model_id)
 
     def put_key(self, kid):
-        self.number += 1
         self.keys[kid] = ApiKey(kid=kid, digest=f"digest of {kid}", name=kid, created=0)
-        self.log[self.number] = ("key", kid)
+        self._changed("key", kid)
 
-    def restore(self, number, *models, lineage="first"):
-        """Put back a backup of another time: what was written since never was."""
+    def _changed(self, *what):
+        self.number += 1
+        self.log[self.number] = what
+        self.marks[self.number] = next(self._fresh)
+        self.states[self.number] = dict(self.models), dict(self.keys)
+
+    def fail_over(self, number):
+        """Go back to a revision: what was written after it never was, and others follow it."""
         self.number = number
-        self.lineage = lineage
-        self.models = {model.id: model for model in models}
-        self.log = {n: change for n, change in self.log.items() if n <= number}
+        self.models, self.keys = map(dict, self.states[number])
+        for by_revision in (self.log, self.marks, self.states):
+            for later in [n for n in by_revision if n > number]:
+                del by_revision[later]
 
     def _fail(self, call):
         if self.down is not None and call in self.failing:
@@ -75,20 +82,19 @@ class MemoryFeed:
 
     def position(self):
         self._fail("position")
-        return Position(self.number, self.lineage)
+        return Position(self.number, self.marks[self.number])
 
     def load(self):
         self.reads.append("load")
         self._fail("load")
-        return Image(
-            self.number, list(self.models.values()), list(self.keys.values()), self.lineage
-        )
+        mark = self.marks[self.number]
+        return Image(self.number, list(self.models.values()), list(self.keys.values()), mark)
 
     def changes_since(self, position):
         self.reads.append("changes")
         self._fail("changes_since")
         news = range(position.revision + 1, self.number + 1)
-        if position.lineage != self.lineage:
+        if self.marks.get(position.revision) != position.mark:
             return None
         if self.logs_lost or not news or any(n not in self.log for n in news):
             return None
@@ -97,6 +103,7 @@ class MemoryFeed:
             self.number,
             {i: self.models.get(i) for kind, i in changed if kind == "model"},
             {i: self.keys[i] for kind, i in changed if kind == "key"},
+            self.marks[self.number],
         )
 
 
@@ -195,50 +202,58 @@ class TestFollowing:
         assert (3, ["b"]) == seen(catalog)
         assert ["load", "changes", "load"] == feed.reads
 
-    def test_a_restored_backup_loads_everything(self, catalog, feed):
+    def test_a_store_that_went_back_is_loaded(self, catalog, feed):
         """A revision below the one seen is another history: everything is loaded anew."""
         for name in "bcd":
             feed.put(entry(name))
         catalog.current()
-        feed.restore(2, entry("a"), entry("x"))
+        feed.fail_over(2)
 
-        assert (2, ["a", "x"]) == seen(catalog)
+        assert (2, ["a", "b"]) == seen(catalog)
         assert ["load", "load"] == feed.reads
 
-    def test_a_restored_backup_is_followed_from_there(self, catalog, feed):
-        """After a restored backup, changes are followed as before."""
+    def test_a_store_that_went_back_is_followed_from_there(self, catalog, feed):
+        """After that, changes are followed as before."""
         feed.put(entry("b"))
         catalog.current()
-        feed.restore(1, entry("a"))
+        feed.fail_over(1)
         catalog.current()
         feed.put(entry("c"))
 
         assert (2, ["a", "c"]) == seen(catalog)
         assert ["load", "load", "changes"] == feed.reads
 
-    @pytest.mark.parametrize("number", [1, 2, 3])
-    def test_another_lineage_is_no_continuation(self, catalog, feed, number):
-        """A backup that was put back and written past the revision seen is loaded anew."""
+    @pytest.mark.parametrize(
+        ("written", "reads"), [("", ["load"]), ("x", ["load"]), ("xy", ["changes", "load"])]
+    )
+    def test_equal_numbers_are_not_equal_changes(self, catalog, feed, written, reads):
+        """A history that lost a change, and has more, as many or fewer others, is loaded anew."""
         feed.put(entry("b"))
-        assert (2, ["a", "b"]) == seen(catalog)
-        feed.restore(number, entry("a"), entry("x"), lineage="second")
-        feed.log[number] = ("model", "x")
+        feed.put_key("lost")
+        assert (3, ["a", "b"]) == seen(catalog)
+        feed.fail_over(1)
+        feed.put_key("new")
+        for name in written:
+            feed.put(entry(name))
 
-        assert (number, ["a", "x"]) == seen(catalog)
-        assert ["load", "load"] == feed.reads
+        assert (2 + len(written), ["a", *written]) == seen(catalog)
+        assert ["new"] == [key.kid for key in catalog.current().keys]
+        assert ["load", *reads] == feed.reads
 
     @settings(deadline=None)
     @given(
         st.lists(
             st.tuples(
-                st.sampled_from(["put", "remove", "key", "look", "lose", "fail", "heal"]),
+                st.sampled_from(
+                    ["put", "remove", "key", "look", "lose", "fail", "heal", "failover"]
+                ),
                 st.sampled_from("abc"),
             ),
             max_size=20,
         )
     )
     def test_any_history_ends_in_what_is_stored(self, steps):
-        """After any writes, looks, outages and lost logs, what is served is what is stored."""
+        """After any writes, outages, failovers and lost logs, what is served is what is stored."""
         feed = MemoryFeed()
         ticks = itertools.count()
         catalog = Catalog(feed, lambda: 0.0, lambda: next(ticks) * PAUSE / 2)
@@ -250,6 +265,8 @@ class TestFollowing:
                 feed.remove(name)
             elif step == "key":
                 feed.put_key(name)
+            elif step == "failover":
+                feed.fail_over(max(1, feed.number - ord(name) % 3))
             elif step == "lose":
                 feed.log.clear()
             elif step in ("fail", "heal"):
@@ -519,7 +536,7 @@ class TestThreads:
         """Of two threads that notice a restored backup one loads it and both serve it."""
         feed.put(entry("b"))
         catalog.current()
-        feed.restore(1, entry("x"))
+        feed.fail_over(1)
         feed.together = threading.Barrier(2)
         one, other = follow_in_two_threads(catalog)
 

@@ -17,7 +17,7 @@ from app.store.engine import sqlite
 from app.store.store import Store
 
 OLDER = "Error: The schema is older than this program: 'flask db upgrade' brings it up."
-NEWER = "Error: The database has schema 3, this program knows schemas up to 2: "
+NEWER = "Error: The database has schema 4, this program knows schemas up to 3: "
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_upgrade(unopened_run: Callable[..., Result], store: Store) -> None:
     made = store._settings.database_path.read_bytes()
     second = unopened_run("db", "upgrade")
 
-    assert (0, f"{store.name} has schema 2.\n") == (first.exit_code, first.stdout)
+    assert (0, f"{store.name} has schema 3.\n") == (first.exit_code, first.stdout)
     assert (0, first.stdout) == (second.exit_code, second.stdout)
     assert made == store._settings.database_path.read_bytes()
 
@@ -75,7 +75,7 @@ def test_short_path(
     """A path below the current folder is shown relative."""
     monkeypatch.chdir(tmp_path)
 
-    assert "instance/roster.db has schema 2.\n" == run("db", "upgrade").stdout
+    assert "instance/roster.db has schema 3.\n" == run("db", "upgrade").stdout
 
 
 @pytest.mark.databases("sqlite", "postgresql")
@@ -88,8 +88,8 @@ def test_status(run: Callable[..., Result], store: Store) -> None:
 
     assert {
         "database": store.name,
-        "schema": 2,
-        "newest_schema": 2,
+        "schema": 3,
+        "newest_schema": 3,
         "revision": 2,
         "entries": 1,
         "keys": 1,
@@ -130,7 +130,7 @@ def test_status_without_database(unopened_run: Callable[..., Result], store: Sto
 @pytest.mark.parametrize(
     ("statement", "sentence"),
     [
-        ("UPDATE catalogue SET oldest_schema = 3", NEWER),
+        ("UPDATE catalogue SET oldest_schema = 4", NEWER),
         ("UPDATE alembic_version SET version_num = '0001'", OLDER),
         ("UPDATE alembic_version SET version_num = 'ae1027a6acf'", "Error: "),
         ("DROP TABLE alembic_version", "Error: There is no database yet"),
@@ -153,7 +153,7 @@ def test_status_of_unusable(
 @pytest.mark.parametrize(
     ("version", "sentence"),
     [
-        ("0003", NEWER),
+        ("0004", NEWER),
         ("ae1027a6acf", "Error: "),
     ],
 )
@@ -162,7 +162,7 @@ def test_upgrade_of_unknown(
 ) -> None:
     """A schema that is not ours, or newer, is refused in a sentence and stays as it is."""
     execute(store, "UPDATE alembic_version SET version_num = :version", version=version)
-    execute(store, "UPDATE catalogue SET oldest_schema = 3")
+    execute(store, "UPDATE catalogue SET oldest_schema = 4")
     store.close()
 
     done = run("db", "upgrade")

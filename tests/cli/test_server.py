@@ -27,7 +27,7 @@ PATIENCE = 30.0
 
 BLOCK = (
     r"Roster \S+ at {url}\n"
-    r"  database   {folder}/roster\.db, schema 2, 0 entries\n"
+    r"  database   {folder}/roster\.db, schema 3, 0 entries\n"
     r"  admin key  {folder}/admin-key\n"
     r"  try        curl {url}/v1/models\n"
 )

@@ -66,10 +66,12 @@ def test_everything_is_copied(store, target, url):
 
     assert Contents(revision=2503, entries=2499, keys=2, changes=2503) == copied
     assert rows(store) == rows(target)
-    assert store.position().lineage != target.position().lineage
+    assert store.position() == target.position()
+    after = target.position()
     with target.transaction(actor="test", now=NOW) as transaction:
         put = transaction.put_model(Model.compose({"id": "new"}, now=NOW), None)
     assert 2504 == put.revision
+    assert [put] == list(target.changes_since(after).models.values())
 
 
 @pytest.mark.needs("initdb", "postgresql")

@@ -141,7 +141,7 @@ def test_any_history_is_followed_from_anywhere(store, writes):
         images.append(store.load())
     last = images[-1]
     for image in images:
-        changes = store.changes_since(Position(image.revision, image.lineage))
+        changes = store.changes_since(Position(image.revision, image.mark))
         if image.revision == last.revision:
             assert changes is None
             continue

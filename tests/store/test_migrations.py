@@ -118,15 +118,17 @@ def test_every_migration_names_the_oldest_program():
 
 @BOTH
 def test_an_older_database_keeps_what_it_has(old):
-    """Schema 1 becomes ours with entries, keys and log as they were, in a lineage of its own."""
+    """Schema 1 becomes ours with entries, keys and log as they were, under a mark of its own."""
     image = old.load()
 
     assert (2, [ENTRY], ["n"]) == (image.revision, image.models, [k.name for k in image.keys])
     assert [2] == [model.revision for model in image.models]
     assert HEAD == old.schema()
-    assert 16 == len(row(old).lineage)
+    assert (16, 16) == (len(row(old).mark), len(row(old).lineage))
     assert 1 == row(old).oldest_schema
+    before = old.position()
     assert 3 == put(old, "y").revision
+    assert ["y"] == list(old.changes_since(before).models)
 
 
 def test_an_upgrade_keeps_a_copy(old, settings, clock):
@@ -243,7 +245,7 @@ def test_a_running_program_is_shut_out(store, clock):
     catalog = Catalog(store, clock)
     put(store, "x")
     assert 1 == len(catalog.current().models)
-    execute(store, "UPDATE catalogue SET oldest_schema = :newer, lineage = 'x'", newer=HEAD + 1)
+    execute(store, "UPDATE catalogue SET oldest_schema = :newer, mark = 'x'", newer=HEAD + 1)
     store._watch._sure_until = 0  # a migration holds the lock and rings; this is a stranger
 
     assert 1 == len(catalog.current().models)

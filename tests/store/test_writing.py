@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from app.catalog import keys as api_keys
 from app.catalog.errors import StoreUnavailable
 from app.catalog.model import Model
+from app.catalog.ports import Position
 from app.settings import Settings
 from app.store.database import WRITE_TIMEOUT
 from app.store.documents import read_key, read_model, write_key, write_model
@@ -41,7 +42,8 @@ def put(store, new, before=None):
 
 
 def since(store, revision):
-    return store.changes_since(store.position()._replace(revision=revision))
+    [mark] = [line["mark"] for line in log(store) if line["revision"] == revision] or [""]
+    return store.changes_since(Position(revision, mark))
 
 
 def log(store):
@@ -156,14 +158,36 @@ def test_the_feed_tells_of_keys(store):
 
 def test_a_log_with_a_gap_tells_nothing(store):
     """Where the log lacks a revision, followers are told to load everything."""
-    put(store, model("a"))
-    put(store, model("b"))
+    for name in "abc":
+        put(store, model(name))
     with store._engine.begin() as connection:
         connection.execute(sa.text("DELETE FROM changes WHERE revision = 2"))
 
-    assert since(store, 1) is None
-    assert since(store, 99) is None
-    assert since(store, 2) is not None
+    assert [None, None, None] == [since(store, revision) for revision in (1, 2, 99)]
+    assert since(store, 3) is not None
+
+
+def test_each_change_has_a_mark_and_a_transaction_a_batch(store):
+    """No two changes have the same mark; the lines of one transaction share their batch."""
+    with store.transaction(actor="test", now=NOW) as transaction:
+        for name in "ab":
+            transaction.put_model(model(name), None)
+    put(store, model("c"))
+    lines = log(store)
+
+    assert [1, 2, 2, 4] == [line["batch"] for line in lines]
+    assert 4 == len({line["mark"] for line in lines})
+    assert lines[-1]["mark"] == store.position().mark
+
+
+def test_the_log_of_another_history_tells_nothing(store):
+    """Behind a change with the same number and another mark, followers load everything."""
+    put(store, model("a"))
+    position = store.position()
+    put(store, model("b"))
+
+    assert ["b"] == list(store.changes_since(position).models)
+    assert None is store.changes_since(position._replace(mark="another"))
 
 
 def test_a_broken_connection_is_replaced(store):
