@@ -17,7 +17,9 @@ wrapped, by the dialect.
     ├── InvalidJson           invalid_json
     ├── ValidationFailed      validation_error
     └── StoreUnavailable      unavailable
-        └── StoreRefused      unavailable
+        ├── StoreRefused      unavailable
+        ├── ChangeLost        unavailable
+        └── ChangeUncertain   unavailable
 """
 
 import json
@@ -160,12 +162,28 @@ class StoreUnavailable(RosterError):
     """The store cannot be read or written just now; nothing of the write is kept."""
 
     code = "unavailable"
+    sentence: ClassVar[str] = "The catalogue cannot be reached just now. Try again."
 
     def __init__(self, reason: str) -> None:
-        super().__init__("The catalogue cannot be reached just now. Try again.")
+        super().__init__(self.sentence)
         #: For the operator's log; ``/readyz`` shows it without the places that it names.
         self.reason = reason
 
 
 class StoreRefused(StoreUnavailable):
     """The store is there, but this program must not use it until somebody acts."""
+
+
+class ChangeLost(StoreUnavailable):
+    """The database did not confirm a write, and then said that it had not taken place."""
+
+    sentence = "The database lost the change: nothing was kept. Try again."
+
+
+class ChangeUncertain(StoreUnavailable):
+    """The database did not confirm a write, and does not say whether it took place."""
+
+    sentence = (
+        "The change may have happened: the database did not confirm it. "
+        "Look before you send it again."
+    )

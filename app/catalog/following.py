@@ -3,7 +3,8 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 from app.catalog.errors import StoreUnavailable, quote
 from app.catalog.ports import Feed, Position
@@ -83,6 +84,8 @@ class Catalog:
             position = self._feed.position()
         except StoreUnavailable as error:
             self._note(error)
+            if snapshot is None:
+                self._load_from_standby()
             return self._last(error)
         if snapshot is None or snapshot.position != position:
             try:
@@ -99,6 +102,14 @@ class Catalog:
         if self._snapshot is None:
             raise error
         return self._snapshot
+
+    def _load_from_standby(self) -> None:
+        """Take what a standby has, if there is one: it may be old, and is better than nothing."""
+        with self._following, suppress(StoreUnavailable), _usable():
+            if self._snapshot is None:
+                image = self._feed.load(standby=True)
+                with self._lock:
+                    self._snapshot = Snapshot.of(image, self._clock())
 
     def _follow(self, seen: Snapshot | None, position: Position, failures: int) -> Snapshot:
         """Return a snapshot at `position` or later; one thread makes it, others wait for it.
@@ -117,7 +128,8 @@ class Catalog:
                 return latest  # another thread was here first
             started = self._monotonic()
             try:
-                snapshot = self._make(latest, position)
+                with _usable():
+                    snapshot = self._make(latest, position)
             except StoreUnavailable as error:
                 self._note(error)  # before another thread gets the lock
                 raise
@@ -128,14 +140,6 @@ class Catalog:
             return snapshot
 
     def _make(self, latest: Snapshot | None, position: Position) -> Snapshot:
-        try:
-            return self._read(latest, position)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise StoreUnavailable(
-                f"A stored entry cannot be used: {quote(str(error))}"
-            ) from error
-
-    def _read(self, latest: Snapshot | None, position: Position) -> Snapshot:
         if latest is not None:
             behind = position.revision - latest.revision
             # To read a log of more changes than there are entries costs more than to load these.
@@ -169,3 +173,13 @@ class Catalog:
                 if self.outage is not None:
                     _log.warning("The store can be read again.")
                 self.outage = None
+
+
+@contextmanager
+def _usable() -> Iterator[None]:
+    """Turn what a stored entry of wrong types or dates raises into `StoreUnavailable`."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        reason = f"A stored entry cannot be used: {quote(str(error))}"
+        raise StoreUnavailable(reason) from error

@@ -51,8 +51,11 @@ class Feed(Protocol):
         """Return how far the store has come: one tiny read."""
         ...
 
-    def load(self) -> Image:
-        """Return all entries and keys, as one transaction saw them."""
+    def load(self, *, standby: bool = False) -> Image:
+        """Return all entries and keys, as one transaction saw them.
+
+        `standby` asks for those of a server that follows another one, which may be old.
+        """
         ...
 
     def changes_since(self, position: Position) -> Changes | None:

@@ -11,7 +11,13 @@ from typing import Any
 import click
 from flask.cli import AppGroup
 
-from app.catalog.errors import RosterError, StoreUnavailable, ValidationFailed
+from app.catalog.errors import (
+    ChangeLost,
+    ChangeUncertain,
+    RosterError,
+    StoreUnavailable,
+    ValidationFailed,
+)
 from app.strict_json import dump
 
 #: The option that every command with an answer has.
@@ -33,6 +39,8 @@ class Commands(AppGroup):
         except ValidationFailed as error:
             lines = [f"{field}: {' '.join(said)}" for field, said in error.errors.items()]
             raise click.ClickException("\n".join(lines)) from error
+        except (ChangeLost, ChangeUncertain) as error:
+            raise click.ClickException(f"{error} ({error.reason})") from error
         except StoreUnavailable as error:
             raise click.ClickException(error.reason) from error
         except RosterError as error:

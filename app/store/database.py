@@ -5,10 +5,12 @@ from collections.abc import Hashable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
 from app.catalog.errors import StoreUnavailable
+from app.catalog.ports import Position
 from app.store.lock import Bell
 
 #: How long a writer waits from its arrival, for writers of ours and for others, in seconds.
@@ -38,6 +40,16 @@ class Size:
     database_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """By what a write is found whose commit was not confirmed."""
+
+    #: Its first change.
+    first: Position
+    #: What the database calls the transaction, if it has a name for it.
+    transaction_id: str | None
+
+
 class Database(ABC):
     """A database that a store can be on. It connects when it is first used."""
 
@@ -49,6 +61,8 @@ class Database(ABC):
     driver_error: tuple[type[Exception], ...]
     #: The driver's SQL for revision and mark, if they are no longer those of its parameters.
     moved: str
+    #: What a writer's first statement returns beside the revision, for `commit`.
+    transaction_id: sa.ColumnElement[Any] = sa.null()
 
     @abstractmethod
     def identity(self) -> Hashable | None:
@@ -83,6 +97,14 @@ class Database(ABC):
     @abstractmethod
     def turn(self, deadline: float) -> AbstractContextManager[None]:
         """Wait for one's turn to write until `deadline` (`time.monotonic`), and hold it."""
+
+    def commit(self, connection: sa.Connection, proof: "Proof") -> None:  # noqa: ARG002
+        """Commit a write; raise `ChangeUncertain` or `ChangeLost` where nobody confirms it."""
+        connection.commit()
+
+    def standby(self) -> sa.Connection:
+        """Return a connection to a server that only follows the one which can be written."""
+        raise StoreUnavailable("There is no standby.")
 
     @abstractmethod
     def keep(self) -> sa.Connection:

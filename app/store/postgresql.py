@@ -3,6 +3,7 @@
 Imported only where it is asked for: psycopg is an extra.
 """
 
+import logging
 import os
 import threading
 import time
@@ -16,8 +17,11 @@ import psycopg
 import sqlalchemy as sa
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from app.catalog.errors import StoreRefused, StoreUnavailable
-from app.store.database import WRITE_TIMEOUT, Database, Restored
+from app.catalog.errors import ChangeLost, ChangeUncertain, StoreRefused, StoreUnavailable
+from app.store.database import WRITE_TIMEOUT, Database, Proof, Restored
+from app.store.tables import changes
+
+_log = logging.getLogger(__name__)
 
 #: How long the server may be silent over a statement, in seconds: a writer waits for its turn.
 _ANSWER_TIMEOUT = WRITE_TIMEOUT + 3
@@ -35,6 +39,7 @@ _DEFAULTS = {
     "keepalives_interval": "2",  # seconds
     "keepalives_count": "3",
     "tcp_user_timeout": f"{_ANSWER_TIMEOUT * 1000:.0f}",  # milliseconds
+    "target_session_attrs": "read-write",  # of several hosts the primary, and never a standby
 }
 # A transaction of a process that was stopped holds up all writers until the server ends it. One
 # that loads is idle, too, while its rows are read: some seconds for 100,000 entries.
@@ -48,6 +53,13 @@ _PREPARING = int.from_bytes(b"roster")
 
 # Missing tables and columns, and missing rights: all that a database says of what is not there.
 _NOT_OURS = {"42P01", "42703", "42501"}
+#: Read-only transaction: the server has become a standby since we connected to it.
+_READ_ONLY = "25006"
+#: How long, and how often, a server is asked what became of a transaction, in seconds.
+_OUTCOME_TIMEOUT = 1.0
+_OUTCOME_PAUSE = 0.05
+_STATUS = sa.text("SELECT pg_xact_status(CAST(:transaction AS xid8))")
+_MARK = sa.select(changes.c.mark).where(changes.c.revision == sa.bindparam("which"))
 
 
 class PostgreSQL(Database):
@@ -56,9 +68,11 @@ class PostgreSQL(Database):
     The row of the catalogue is the writers' queue: whoever has moved the revision holds its lock
     until the commit, so revisions are committed in order. While the server is out of reach, one
     thread of the process tries to connect once a second; all others are told so at once.
+    A standby counts as out of reach: it may lack what the primary has answered.
     """
 
     driver_error = (psycopg.Error,)
+    transaction_id = sa.cast(sa.func.pg_current_xact_id(), sa.Text)
     moved = "SELECT revision, mark FROM catalogue WHERE revision <> %s OR mark <> %s"
 
     def __init__(self, url: str) -> None:
@@ -66,6 +80,7 @@ class PostgreSQL(Database):
             said = conninfo_to_dict(url)
             unsaid = {name: value for name, value in _DEFAULTS.items() if name not in said}
             self._parameters = make_conninfo(url, **unsaid)
+            self._any_server = make_conninfo(self._parameters, target_session_attrs="any")
         except psycopg.ProgrammingError:  # its sentence repeats parts of the URL, and so passwords
             raise StoreRefused(
                 "ROSTER_DATABASE_URL is no URL of a PostgreSQL database. In a password, "
@@ -115,6 +130,52 @@ class PostgreSQL(Database):
         """Leave it to the row of the catalogue, which a writer changes first."""
         return nullcontext()
 
+    def commit(self, connection: sa.Connection, proof: Proof) -> None:
+        """Commit; where the answer is lost, ask on a new connection what became of it.
+
+        The line in the log proves that it took place, also after a failover; another line with
+        its number, that it did not. To see no line proves nothing: a COMMIT that waits for a
+        standby is seen by nobody, and takes place later.
+        """
+        try:
+            connection.commit()
+        except sa.exc.DBAPIError as error:
+            if not error.connection_invalidated:
+                raise  # the server refused it
+            reason = " ".join(str(error.orig).split())
+            took_place = self._took_place(proof)
+            if took_place is None:
+                raise ChangeUncertain(f"A COMMIT was not confirmed: {reason}") from error
+            if not took_place:
+                raise ChangeLost(f"A COMMIT did not take place: {reason}") from error
+            _log.warning("A COMMIT took place although its answer was lost: %s", reason)
+
+    def _took_place(self, proof: Proof) -> bool | None:
+        """Tell whether a transaction took place, None if the database does not say."""
+        deadline = time.monotonic() + _OUTCOME_TIMEOUT
+        try:
+            with self._kept.connect() as connection:
+                status: str | None = "in progress"
+                while status == "in progress" and time.monotonic() < deadline:
+                    which = {"transaction": proof.transaction_id}
+                    status = connection.execute(_STATUS, which).scalar_one()
+                    mark = connection.execute(_MARK, {"which": proof.first.revision}).scalar()
+                    if mark is not None:
+                        return bool(mark == proof.first.mark)
+                    time.sleep(_OUTCOME_PAUSE)
+        except (sa.exc.DBAPIError, StoreUnavailable):
+            return None
+        return False if status == "aborted" else None
+
+    def standby(self) -> sa.Connection:
+        """Return a connection to any server that can be reached."""
+        engine = self._engine(
+            partial(_Session.connect, self._any_server),
+            poolclass=sa.NullPool,
+            isolation_level="REPEATABLE READ",
+        )
+        return engine.connect()
+
     def keep(self) -> sa.Connection:
         """Return a connection that waits for an answer as long as a reader may."""
         return self._kept.connect()
@@ -123,6 +184,10 @@ class PostgreSQL(Database):
         """Ask for the whole database, which takes no lock."""
         size = connection.exec_driver_sql("SELECT pg_database_size(current_database())")
         return int(size.scalar_one())
+
+    def is_busy(self, error: Exception) -> bool:
+        """Tell whether the server was silent: on another connection it would be, too."""
+        return isinstance(error, Silent)
 
     def is_outage(self, error: sa.exc.DBAPIError) -> bool:
         """Tell also of tables that are not there, or not ours to read."""
@@ -144,9 +209,16 @@ class PostgreSQL(Database):
     def _engine(connect: Callable[[], Any], **options: Any) -> sa.Engine:
         if "poolclass" not in options:
             options["max_overflow"] = -1  # threads are bounded by the server
-        return sa.create_engine(
+        engine = sa.create_engine(
             "postgresql+psycopg://", creator=connect, use_native_hstore=False, **options
         )
+
+        @sa.event.listens_for(engine, "handle_error")
+        def _leave_standby(context: sa.engine.ExceptionContext) -> None:
+            if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
+                context.is_disconnect = True  # all connections of the pool are dropped
+
+        return engine
 
     def _connect(self, patience: float) -> "_Session":
         known = self._lost
@@ -160,6 +232,10 @@ class PostgreSQL(Database):
                 session = _Session.connect(self._parameters, autocommit=True)
                 session.patience = patience
                 session.execute(_SESSION)
+                [(is_standby,)] = session.execute("SELECT pg_is_in_recovery()").fetchall()
+                if is_standby:  # the URL may ask for any server
+                    session.close()
+                    raise psycopg.OperationalError("The server is a standby.")
                 session.autocommit = False
             except psycopg.Error as error:
                 self._lost = " ".join(str(error).split())
@@ -169,6 +245,10 @@ class PostgreSQL(Database):
             return session
         finally:
             self._connecting.release()
+
+
+class Silent(psycopg.OperationalError):
+    """The server took a statement and has not answered it."""
 
 
 class _Session(psycopg.Connection[Any]):
@@ -194,9 +274,7 @@ class _Session(psycopg.Connection[Any]):
                     deadline = now + self.patience
                 elif now > deadline:
                     self.close()
-                    raise psycopg.OperationalError(
-                        f"The database has not answered for {self.patience:.0f} seconds."
-                    )
+                    raise Silent(f"The database has not answered for {self.patience:.0f} seconds.")
                 wanted = gen.send(ready)
         except StopIteration as done:
             return done.value

@@ -25,7 +25,7 @@ from app.store.places import Places
 from app.store.schema import HEAD, check_oldest, check_program, schema_number, upgrade
 from app.store.sqlite import SQLite
 from app.store.tables import catalogue, changes, keys, models
-from app.store.transaction import SqlTransaction, has_keys
+from app.store.transaction import SqlTransaction, first_statement, has_keys
 from app.store.watch import Watch
 
 _log = logging.getLogger(__name__)
@@ -107,6 +107,10 @@ class Store:
                 "pip install 'psycopg[binary]'"
             ) from error
         return PostgreSQL(str(self._settings.database_url))
+
+    @cached_property
+    def _first_statement(self) -> sa.Executable:
+        return first_statement(self._database.transaction_id)
 
     @cached_property
     def _watch(self) -> Watch:
@@ -226,14 +230,20 @@ class Store:
         """Return the last committed change."""
         return self._watch.position()
 
-    def load(self) -> Image:
+    def load(self, *, standby: bool = False) -> Image:
         """Return all entries and keys, as one transaction saw them."""
+        if standby:
+            with self._database.outages(), self._database.standby() as connection:
+                return self._image(connection)
         self.open()
         with self._reading() as connection:
-            row = _catalogue(connection)
-            entries = [read_model(*entry) for entry in connection.execute(_MODELS)]
-            api_keys = [read_key(*key) for key in connection.execute(_KEYS)]
-            return Image(row.revision, entries, api_keys, row.mark)
+            return self._image(connection)
+
+    def _image(self, connection: sa.Connection) -> Image:
+        row = _catalogue(connection)
+        entries = [read_model(*entry) for entry in connection.execute(_MODELS)]
+        api_keys = [read_key(*key) for key in connection.execute(_KEYS)]
+        return Image(row.revision, entries, api_keys, row.mark)
 
     def contents(self) -> Contents:
         """Return the revision, and how many entries, keys and changes there are."""
@@ -293,9 +303,11 @@ class Store:
     @contextmanager
     def _transaction(self, deadline: float, *, actor: str, now: int) -> Iterator[SqlTransaction]:
         with self._writing(deadline) as connection:
-            transaction = SqlTransaction(connection, actor=actor, now=now)
+            transaction = SqlTransaction(connection, self._first_statement, actor=actor, now=now)
             yield transaction
-            if not transaction.changed:
+            if transaction.changed:
+                self._database.commit(connection, transaction.proof)
+            else:
                 connection.rollback()
 
     @contextmanager

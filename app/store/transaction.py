@@ -1,12 +1,14 @@
 """One write: the row, the next revision and the line in the log, together."""
 
 from dataclasses import replace
+from typing import Any
 
 import sqlalchemy as sa
 
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model
 from app.catalog.ports import Position
+from app.store.database import Proof
 from app.store.documents import read_key, read_model, write_key, write_model
 from app.store.schema import check_oldest, new_mark
 from app.store.tables import catalogue, changes, keys, models
@@ -23,12 +25,19 @@ _ADD_KEY = sa.insert(keys)
 _CHANGE_KEY = sa.update(keys).where(keys.c.kid == _WHICH)
 _ADD_LINE = sa.insert(changes)
 
-#: The writer's first statement. On PostgreSQL its row lock makes revisions commit in order.
 _NEXT = (
     sa.update(catalogue)
     .values(revision=catalogue.c.revision + 1, mark=sa.bindparam("fresh_mark"))
-    .returning(catalogue.c.revision, catalogue.c.oldest_schema)
+    .returning(catalogue.c.revision)
 )
+
+
+def first_statement(transaction_id: sa.ColumnElement[Any]) -> sa.Executable:
+    """Return the statement that a writer begins with.
+
+    On PostgreSQL its row lock makes revisions commit in order.
+    """
+    return _NEXT.returning(catalogue.c.oldest_schema, transaction_id.label("transaction_id"))
 
 
 class SqlTransaction:
@@ -38,16 +47,23 @@ class SqlTransaction:
     the write will meet.
     """
 
-    def __init__(self, connection: sa.Connection, *, actor: str, now: int) -> None:
+    def __init__(
+        self,
+        connection: sa.Connection,
+        first_statement: sa.Executable,
+        *,
+        actor: str,
+        now: int,
+    ) -> None:
         self._connection = connection
         self._actor = actor
         self._now = now
         self._mark = new_mark()
-        row = connection.execute(_NEXT, {"fresh_mark": self._mark}).one()
+        row = connection.execute(first_statement, {"fresh_mark": self._mark}).one()
         check_oldest(row.oldest_schema)
         self._revision: int = row.revision
-        #: The first change that this transaction makes, if it makes any.
-        self.first = Position(self._revision, self._mark)
+        #: The first change of this transaction, if it makes any, and what it is called.
+        self.proof = Proof(Position(self._revision, self._mark), row.transaction_id)
         #: Whether there is anything to commit.
         self.changed = False
 
@@ -131,7 +147,7 @@ class SqlTransaction:
             "before": before,
             "after": after,
             "mark": self._mark,
-            "batch": self.first.revision,
+            "batch": self.proof.first.revision,
         }
         self._connection.execute(_ADD_LINE, line)
 

@@ -74,7 +74,6 @@ class Watch:
             except self._database.driver_error as error:
                 if self._database.is_busy(error):  # a new connection would wait as long again
                     raise StoreUnavailable(str(error)) from error
-                kept.connection.invalidate()
         identity = self._open_store()
         with self._database.outages():
             self._threads.kept = None
@@ -106,8 +105,13 @@ class Watch:
         state = None if kept.bell is None else kept.bell.state()
         # All rows are fetched: an unfinished cursor would go on seeing an old state. The row is
         # given back as the plain tuple that it came as: of a subclass, the driver takes a µs more.
-        for row in kept.cursor.execute(self._database.moved, kept.row).fetchall():
-            kept.row = row
+        try:
+            for row in kept.cursor.execute(self._database.moved, kept.row).fetchall():
+                kept.row = row
+        except self._database.driver_error:
+            self._threads.kept = None
+            kept.connection.invalidate()
+            raise
         if kept.row[0] < 0:
             raise StoreUnavailable("The database has lost its revision.")
         position = Position(*kept.row)

@@ -43,6 +43,8 @@ class MemoryFeed:
         #: By revision, what changed: the id of an entry or the kid of a key.
         self.log = {}
         self.logs_lost = False
+        #: The one entry of a standby, if there is a standby.
+        self.standby = None
         #: Why the feed cannot be read; None while it can.
         self.down = None
         #: The calls that may fail while the feed is down.
@@ -84,7 +86,11 @@ class MemoryFeed:
         self._fail("position")
         return Position(self.number, self.marks[self.number])
 
-    def load(self):
+    def load(self, *, standby=False):
+        if standby and self.standby is None:
+            raise StoreUnavailable("There is no standby.")
+        if standby:
+            return Image(1, [self.standby], [], "of the standby")
         self.reads.append("load")
         self._fail("load")
         mark = self.marks[self.number]
@@ -392,6 +398,39 @@ class TestOutage:
             ("ERROR", "The store cannot be read: gone"),
             ("WARNING", "The store can be read again."),
         ] == [(record.levelname, record.getMessage()) for record in caplog.records]
+
+
+class TestStandby:
+    def test_a_standby_serves_who_has_nothing(self, catalog, feed, monotonic):
+        """Without any image, that of a standby serves as a stale one, until the store is back."""
+        feed.standby = entry("old")
+        feed.down = "no primary"
+        for _ in range(3):
+            monotonic.now += PAUSE
+            assert (1, ["old"]) == seen(catalog)
+            assert "no primary" == catalog.outage
+        feed.down = None
+        monotonic.now += PAUSE
+
+        assert (1, ["a"]) == seen(catalog)
+        assert (None, 0) == (catalog.outage, catalog.age)
+
+    def test_a_standby_replaces_no_image(self, catalog, feed, monotonic):
+        """What a worker has is newer than what a standby may have."""
+        catalog.current()
+        feed.standby = entry("old")
+        feed.down = "no primary"
+        monotonic.now += PAUSE
+
+        assert (1, ["a"]) == seen(catalog)
+
+    def test_a_standby_out_of_reach_is_an_outage(self, catalog, feed):
+        """The reason is that of the store, and not that of the standby."""
+        feed.down = "no primary"
+        with pytest.raises(StoreUnavailable) as caught:
+            catalog.current()
+
+        assert "no primary" == caught.value.reason
 
 
 class TestUnusable:

@@ -134,14 +134,15 @@ class Locked:
         raise sqlite.OperationalError("database is locked")
 
 
-def test_silence_hides_no_outage(store):
+def test_silence_hides_no_outage(store, monkeypatch):
     """Once a look has failed, silence says nothing until one has succeeded."""
     known = store.position().revision
-    cursor, store._watch._threads.kept.cursor = store._watch._threads.kept.cursor, Locked()
+    store._watch._threads.kept.cursor = Locked()
     store._watch._sure_until = 0
-    for _ in range(2):
-        with pytest.raises(StoreUnavailable, match="cannot be reached"):
-            store.position()
-    store._watch._threads.kept.cursor = cursor
+    with monkeypatch.context() as patch:
+        patch.setattr(store._database, "keep", lambda: Locked().execute())
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable, match="cannot be reached"):
+                store.position()
 
     assert known == store.position().revision
