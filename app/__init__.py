@@ -36,7 +36,7 @@ def create_app(
         __name__, instance_path=str(settings.instance_path.resolve()), static_folder=None
     )
     store = Store(settings, clock)
-    catalog = Catalog(store, clock)
+    catalog = Catalog(store, clock, max_stale=settings.max_stale)
     bodies = Bodies(settings.cache_bytes)
     services = Services(
         settings=settings,

@@ -151,6 +151,15 @@ class Settings:
             help="Web pages that may read the public routes, such as https://chat.example.com.",
         ),
     )
+    max_stale: int | None = field(
+        default=None,
+        metadata=_about(
+            "ROSTER_MAX_STALE",
+            _whole(1, 999_999_999),
+            values="1 or more seconds",
+            help="In an outage of the database, how old lists may get; unset, they are served on.",
+        ),
+    )
     cache_bytes: int = field(
         default=256 * 1024 * 1024,  # 256 MiB
         metadata=_about(

@@ -220,6 +220,7 @@ def test_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "ROSTER_ADMIN_KEY_FILE": ("-", "default"),
         "ROSTER_FIELDS": ("all", "default"),
         "ROSTER_CORS_ORIGINS": ("https://a.example https://b.example", "environment"),
+        "ROSTER_MAX_STALE": ("-", "default"),
         "ROSTER_CACHE_BYTES": ("268435456", "default"),
         "ROSTER_BIND": ("127.0.0.1:8000", "default"),
         "WEB_CONCURRENCY": ("3", "create_app()"),

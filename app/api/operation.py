@@ -38,27 +38,30 @@ def healthz() -> Response:
 
 @blueprint.get("/readyz")
 def readyz() -> Response:
-    """Answer whether the store can be read and from which image this worker serves.
+    """Answer whether lists are answered, from which image, and whether the store can be read.
 
     ``image_age`` is in seconds, since the store last confirmed that the image is current.
-    During an outage the status is 503 although reads are answered, so that new traffic goes
-    where there is a choice. Anyone may ask: the places that the reason names are for the log.
+    During an outage the status stays 200 while lists are answered: all hosts have the outage at
+    once, and a load balancer that takes them all out leaves the last images to nobody. Anyone may
+    ask: the places that the reason names are for the log.
     """
-    catalog = services().catalog
+    catalog, writes = services().catalog, services().store.writes
     try:
         snapshot = catalog.current()
     except StoreUnavailable as error:
-        return json_reply({"status": "unavailable", "store": _without_places(error.reason)}, 503)
-    reason = catalog.outage
+        reason = _without_places(error.reason)
+        return json_reply({"status": "unavailable", "store": reason, "writes": writes}, 503)
+    outage = catalog.outage
     facts = {
-        "status": "ready" if reason is None else "stale",
-        "store": "ok" if reason is None else _without_places(reason),
+        "status": "ready" if outage is None else "stale",
+        "store": "ok" if outage is None else _without_places(outage),
+        "writes": writes,
         "schema": HEAD,
         "revision": snapshot.revision,
         "entries": len(snapshot.models),
         "image_age": round(catalog.age, 3),
     }
-    return json_reply(facts, 200 if reason is None else 503)
+    return json_reply(facts)
 
 
 def _without_places(reason: str) -> str:

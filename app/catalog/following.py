@@ -1,6 +1,7 @@
 """A worker's view of the store: always the current snapshot, and the last one in an outage."""
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ class Catalog:
     """The catalogue as this process serves it; one instance is shared by all its threads.
 
     `clock` gives Unix seconds and decides what is live; ages are told by `monotonic`, which
-    nobody can set back.
+    nobody can set back. In an outage an image serves until it is `max_stale` seconds old.
     """
 
     def __init__(
@@ -29,8 +30,11 @@ class Catalog:
         feed: Feed,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
+        *,
+        max_stale: float | None = None,
     ) -> None:
         self._feed = feed
+        self._max_stale = math.inf if max_stale is None else max_stale
         self._clock = clock
         self._monotonic = monotonic
         # Held by the one thread that makes a new image; only those who need that image wait.
@@ -62,7 +66,7 @@ class Catalog:
         One read of the revision, and nothing else unless it moved. When the store cannot be
         read, the last snapshot goes on serving and `outage` says why; one thread at a time tries
         again, a `PAUSE` after the last try. `StoreUnavailable` is raised only where there is no
-        snapshot yet.
+        snapshot yet, or where it is too old.
         """
         outage = self.outage
         if outage is None:
@@ -98,10 +102,11 @@ class Catalog:
         return snapshot
 
     def _last(self, error: StoreUnavailable) -> Snapshot:
-        """Return the last snapshot; raise `error` if there is none."""
-        if self._snapshot is None:
+        """Return the last snapshot; raise `error` if there is none, or if it is too old."""
+        snapshot = self._snapshot
+        if snapshot is None or self.age > self._max_stale:
             raise error
-        return self._snapshot
+        return snapshot
 
     def _load_from_standby(self) -> None:
         """Take what a standby has, if there is one: it may be old, and is better than nothing."""

@@ -48,6 +48,10 @@ _GAUGES: dict[str, tuple[str, Callable[[Sequence[Gauges]], float]]] = {
         "Whether some worker cannot read the store.",
         lambda workers: max(worker.outage for worker in workers),
     ),
+    "roster_writes_failing": (
+        "Whether the last write of some worker failed for the store.",
+        lambda workers: max(worker.failing for worker in workers),
+    ),
     "roster_reply_cache_bytes": (
         "Size of the ready replies of all workers.",
         lambda workers: sum(worker.cached for worker in workers),

@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 TICK = 1.0
 
 #: Of records. It changes with their form: during a HUP, workers of two versions share a board.
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,8 @@ class Gauges:
     image_age: float
     #: Whether the store cannot be read.
     outage: bool
+    #: Whether the last write failed for the store.
+    failing: bool
     #: Bytes of ready replies.
     cached: int
     #: The moment, on the monotonic clock that all processes of a host share.
@@ -143,6 +145,7 @@ class Metrics:
             entries,
             self._catalog.age,
             self._catalog.outage is not None,
+            self._store.writes == "failing",
             self._bodies.size,
         )
 
@@ -165,6 +168,7 @@ def _encode(totals: Totals, gauges: Gauges | None) -> bytes:
         gauges.entries,
         gauges.image_age,
         gauges.outage,
+        gauges.failing,
         gauges.cached,
         gauges.at,
     ]

@@ -88,6 +88,8 @@ class Store:
         self._opening = threading.Lock()
         self._opened: Hashable | None = None
         self._opener = 0
+        #: What became of the last write of this process: ``ok``, ``failing``, or ``unknown``.
+        self.writes = "unknown"
 
     @property
     def name(self) -> str:
@@ -291,14 +293,20 @@ class Store:
         One deadline, set at arrival, serves for the queue of our writers and for SQLite's lock.
         """
         deadline = time.monotonic() + WRITE_TIMEOUT
-        self.open()
-        with (
-            self._places.taken(deadline),
-            self._database.outages(),
-            self._database.turn(deadline),
-            self._transaction(deadline, actor=actor, now=now) as transaction,
-        ):
-            yield transaction
+        try:
+            self.open()
+            with (
+                self._places.taken(deadline),
+                self._database.outages(),
+                self._database.turn(deadline),
+                self._transaction(deadline, actor=actor, now=now) as transaction,
+            ):
+                yield transaction
+        except StoreUnavailable:
+            self.writes = "failing"
+            raise
+        if transaction.changed:
+            self.writes = "ok"
 
     @contextmanager
     def _transaction(self, deadline: float, *, actor: str, now: int) -> Iterator[SqlTransaction]:

@@ -1,10 +1,12 @@
 """Errors: one envelope for every status, and nothing of our insides in it."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from werkzeug.exceptions import ServiceUnavailable, TooManyRequests
 
+from app import create_app
 from app.api.errors import STATUS, init_app
 from app.catalog import errors
 from app.catalog.errors import StoreUnavailable
@@ -242,7 +244,7 @@ def test_reads_survive_the_store(outage, admin, client):
     assert 200 == client.get("/v1/models/x").status_code
     assert 200 == client.get("/v1/models", headers={"x-api-key": admin.key}).status_code
     ready = client.get("/readyz")
-    assert (503, "stale", 1) == (ready.status_code, ready.json["status"], ready.json["entries"])
+    assert (200, "stale", 1) == (ready.status_code, ready.json["status"], ready.json["entries"])
     assert "not a database" in ready.json["store"]
     write = admin("POST", "/admin/models", {"id": "y"})
     assert (503, "1") == (write.status_code, write.headers["Retry-After"])
@@ -298,7 +300,7 @@ def test_readiness_tells_strangers_no_places(app, admin, client, caplog, monkeyp
     ready = client.get("/readyz")
 
     assert (
-        503,
+        200,
         "There is no database roster.db: a server's start and 'flask db upgrade' make one.",
     ) == (ready.status_code, ready.json["store"])
     assert f"There is no database {path}:" in caplog.text
@@ -352,11 +354,56 @@ def test_readiness_tells_what_is_served(client, admin):
     assert {
         "status": "ready",
         "store": "ok",
+        "writes": "ok",
         "schema": 3,
         "revision": 2,
         "entries": 1,
         "image_age": pytest.approx(0, abs=5),
     } == client.get("/readyz").json
+
+
+def test_readiness_tells_whether_writes_succeed(app, admin, client, outage):
+    """What became of the last write is told, and not what may become of the next one."""
+    begin, end = outage
+    store = app.extensions["roster"].store
+    store.writes = "unknown"  # as in a worker that has not written yet
+    told = [client.get("/readyz").json["writes"]]
+    admin.add("x")
+    assert 409 == admin("POST", "/admin/models", {"id": "x"}).status_code
+    told.append(client.get("/readyz").json["writes"])
+    begin()
+    assert 503 == admin("POST", "/admin/models", {"id": "y"}).status_code
+    told.append(client.get("/readyz").json["writes"])
+    end()
+    told.append(client.get("/readyz").json["writes"])
+    admin.add("y")
+    told.append(client.get("/readyz").json["writes"])
+
+    assert ["unknown", "ok", "failing", "failing", "ok"] == told
+
+
+def test_lists_that_are_too_old_are_refused(settings, outage, clock, monkeypatch):
+    """Beyond ROSTER_MAX_STALE neither lists nor readiness are answered from the last image."""
+    begin, end = outage
+    monkeypatch.setattr("app.store.watch.SURE", 0)
+    app = create_app(replace(settings, max_stale=1), clock)
+    services, client = app.extensions["roster"], app.test_client()
+    assert 200 == client.get("/v1/models").status_code
+    services.store.close()
+    begin()
+    assert (200, "stale") == (
+        client.get("/readyz").status_code,
+        client.get("/readyz").json["status"],
+    )
+    services.catalog._confirmed -= 2
+    ready = client.get("/readyz")
+
+    assert 503 == client.get("/v1/models").status_code
+    assert (503, "unavailable") == (ready.status_code, ready.json["status"])
+    services.store.close()
+    end()
+    assert 200 == client.get("/v1/models").status_code
+    services.store.close()
 
 
 def test_the_index_says_what_this_is(client):

@@ -3,6 +3,7 @@
 import itertools
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
@@ -398,6 +399,25 @@ class TestOutage:
             ("ERROR", "The store cannot be read: gone"),
             ("WARNING", "The store can be read again."),
         ] == [(record.levelname, record.getMessage()) for record in caplog.records]
+
+    def test_an_image_may_become_too_old(self, feed, clock, monotonic):
+        """Beyond the age that is allowed lists are refused, until the store is back."""
+        catalog = Catalog(feed, clock, monotonic, max_stale=10)
+        catalog.current()
+        feed.down = "gone"
+        ages = []
+        for _ in range(12):
+            monotonic.now += 1
+            with suppress(StoreUnavailable):
+                catalog.current()
+                ages.append(catalog.age)
+
+        assert [*range(1, 11)] == ages
+        with pytest.raises(StoreUnavailable, match="cannot be reached"):
+            catalog.current()
+        feed.down = None
+        monotonic.now += PAUSE
+        assert (1, ["a"]) == seen(catalog)
 
 
 class TestStandby:

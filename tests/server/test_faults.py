@@ -106,8 +106,8 @@ class Writer:
 
 
 def ready(server, connections):
-    """Return what each worker says of its readiness, as a set of statuses."""
-    return {server("GET", "/readyz", connection=each).status for each in connections}
+    """Return what each worker says of its readiness, as a set of words."""
+    return {server("GET", "/readyz", connection=each).json["status"] for each in connections}
 
 
 def logged(server, logger):
@@ -216,7 +216,7 @@ def test_a_lock_of_another_process_is_waited_for_and_no_longer(serve):
             refused = [clients.submit(write) for _ in range(3)]
             assert [503] * 3 == [answer.result() for answer in refused]
             waiting = [clients.submit(write) for _ in range(3)]
-            assert {200} == ready(server, workers)
+            assert {"ready"} == ready(server, workers)
             time.sleep(end - time.monotonic())
         assert [201] * 3 == [answer.result(RECOVERED) for answer in waiting]
 
@@ -260,7 +260,7 @@ def test_a_disk_that_is_really_full(serve, tmp_path):
             while True:
                 file.write(b"x" * 512)
         assert [503] * 20 == [write() for _ in range(20)]
-        assert {200} == ready(server, workers)
+        assert {"ready"} == ready(server, workers)
         ballast.unlink()
         wait_until(lambda: write() == 201, RECOVERED)
 
@@ -372,10 +372,10 @@ def test_a_backup_in_its_place_is_what_is_served(serve):
     with server.connections_to_each() as workers, reading(server):
         for path in server.instance.glob("roster.db*"):
             path.unlink()
-        wait_until(lambda: ready(server, workers) == {503})
+        wait_until(lambda: ready(server, workers) == {"stale"})
         assert [503] * 5 == [write() for _ in range(5)]
         (server.instance / "backup.db").rename(server.instance / "roster.db")
-        wait_until(lambda: ready(server, workers) == {200}, RECOVERED)
+        wait_until(lambda: ready(server, workers) == {"ready"}, RECOVERED)
         for connection in workers:
             listed = server("GET", "/v1/models", connection=connection).json["data"]
             assert in_backup == {entry["id"] for entry in listed}
@@ -394,7 +394,7 @@ def test_a_full_disk_can_be_read(serve):
     with server.connections_to_each() as workers, reading(server) as answers:
         with full(server):
             assert [503] * 20 == [write() for _ in range(20)]
-            assert {200} == ready(server, workers)
+            assert {"ready"} == ready(server, workers)
         wait_until(lambda: write() == 201, RECOVERED)
         assert [201] * 20 == [write() for _ in range(20)]
 
@@ -413,14 +413,14 @@ def test_what_is_out_of_reach_is_served_from_the_last_image(serve, fault):
     pids = server.workers()
     with server.connections_to_each() as workers, reading(server) as answers:
         with fault(server):
-            wait_until(lambda: ready(server, workers) == {503})
+            wait_until(lambda: ready(server, workers) == {"stale"})
             begun = len(answers)
             assert [503] * 20 == [write() for _ in range(20)]
             refused = server("GET", "/readyz").json
             wait_until(lambda: len(answers) > begun + 100)
             stale = answers[begun + 5 :]
             assert None not in {answer.headers["x-roster-stale"] for answer in stale}
-        wait_until(lambda: ready(server, workers) == {200}, RECOVERED)
+        wait_until(lambda: ready(server, workers) == {"ready"}, RECOVERED)
         assert [201] * 20 == [write() for _ in range(20)]
 
     assert "x-roster-stale" not in server("GET", "/v1/models").headers
