@@ -21,6 +21,12 @@ from bench.sections import (
     freshness,
     growth,
     metrics,
+from bench.sections import (
+    bounds,
+    freshness,
+    growth,
+    metrics,
+    outage,
     reads,
     reload,
     start,
@@ -30,7 +36,30 @@ from bench.sections import (
 
 SECTIONS = {
     section.NAME: section
-    for section in (reads, writes, start, growth, storm, freshness, metrics, reload, bounds)
+    for section in (reads, writes, start, growth, storm, freshness, outage, metrics, reload, bounds)
+    start,
+    storm,
+    writes,
+)
+
+SECTIONS = {
+    section.NAME: section
+from bench.sections import (
+    bounds,
+    freshness,
+    growth,
+    metrics,
+    outage,
+    reads,
+    reload,
+    start,
+    storm,
+    writes,
+)
+
+SECTIONS = {
+    section.NAME: section
+    for section in (reads, writes, start, growth, storm, freshness, outage, metrics, reload, bounds)
 }
 
 

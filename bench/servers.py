@@ -38,11 +38,11 @@ def roster(
     workers: int = 1,
     unix: bool = False,
     log: bool = False,
-    cache_bytes: int | None = None,
+    **settings: str,
 ) -> Iterator[Server]:
     """Serve `instance` as ``gunicorn`` with no argument does; the access log is discarded.
 
-    With `log` it goes to a file: `Server.out`. `cache_bytes` is for ROSTER_CACHE_BYTES.
+    With `log` it goes to a file: `Server.out`. `settings` are environment variables.
     """
     number = next(_numbers)
     err = instance / f"stderr-{number}"
@@ -53,9 +53,8 @@ def roster(
         "ROSTER_BIND": f"unix:{socket}" if unix else "127.0.0.1:0",
         "WEB_CONCURRENCY": str(workers),
         "ROSTER_THREADS": "4",
+        **settings,
     }
-    if cache_bytes is not None:
-        environ["ROSTER_CACHE_BYTES"] = str(cache_bytes)
     with process([_GUNICORN], err=err, environ=environ, out=out) as started:
         if unix:
             wait_for_socket(started, err, socket)

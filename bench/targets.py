@@ -150,6 +150,8 @@ GOALS = (
     Goal(6, "next list after a write, 100,000, ms", "growth.next_list", "≤", 250),
     Goal(6, "CPU of a page of 100, 100,000 over 300", "growth.page", "≤", 2),
     Goal(6, "p99 of 2,500 under 50 writes/s over idle", "storm.ratio", "≤", 4),
+    Goal(14, "reads/s of a silent PostgreSQL over healthy", "outage.ratio", "≥", 0.5),
+    Goal(14, "p99 of a read of a silent PostgreSQL, ms", "outage.silent.p99", "≤", 50),
     Goal(8, "CPU that metrics add to a read, 300, %", "metrics.percent", "≤", 3),
     Goal(7, "MiB of a worker over bare Flask, 300", "start.over.largest_of", "≤", 25),
     *_bounds(),

@@ -62,7 +62,7 @@ def _cursors(found: Findings, plan: Plan, catalogues: Catalogues) -> None:
     rounds = plan.times(10_000)
     limit = 16
     with (
-        roster(catalogue.instance, cache_bytes=limit * MIB) as server,
+        roster(catalogue.instance, ROSTER_CACHE_BYTES=str(limit * MIB)) as server,
         Connection(server.port) as connection,
     ):
 
@@ -133,7 +133,7 @@ def _readers_and_writes(found: Findings, plan: Plan, catalogues: Catalogues) -> 
     writes = plan.times(5_000)
     limit = 64
     with (
-        roster(catalogue.instance, cache_bytes=limit * MIB) as server,
+        roster(catalogue.instance, ROSTER_CACHE_BYTES=str(limit * MIB)) as server,
         Connection(server.port) as connection,
     ):
 
