@@ -139,7 +139,8 @@ class ReplaceableWorker(PatientWorker):
         try:
             super().init_process()
         except (Exception, SystemExit):
-            if self.booted or not self.alive or not self.roster_generations.any_serves():
+            others_serve = self.roster_generations.any_serves(self.roster_generation)
+            if self.booted or not self.alive or not others_serve:
                 raise
             self.log.exception(
                 "This worker cannot start. Others serve; the next try is in %s seconds.",
@@ -320,7 +321,7 @@ def post_worker_init(worker):
     """Load the first image before the first request, and join the count.
 
     If the store cannot be read, a worker waits for it as long as others serve: they may have an
-    image. If none does, it accepts connections and answers 503.
+    image. If none does, it accepts connections and serves what it has, or answers 503.
     """
     from app.logs import error_lines  # noqa: PLC0415 - in the worker only
     from app.services import services  # noqa: PLC0415
@@ -330,19 +331,23 @@ def post_worker_init(worker):
         handler.setFormatter(RefusalFormatter())
     _redirect(handlers, error_lines)  # the metric counts gunicorn's lines too
     with worker.wsgi.app_context():
-        while (
-            not _is_loaded()
-            and worker.roster_generations.any_serves()
-            and worker.ppid == os.getppid()  # else the master has ended, and frees no slot
-        ):
+        while worker.ppid == os.getppid():  # else the master has ended, and frees no slot
+            image = _load()
+            # That of a standby may be older than those of the workers that a reload replaces.
+            older = worker.roster_generation - (image == "stale")
+            if image == "current" or not worker.roster_generations.any_serves(older):
+                break
             time.sleep(1)  # second; the catalogue does not try more often
         metrics = services().metrics
     if metrics is not None and worker.roster_page is not None:
         metrics.share(worker.roster_memory, worker.roster_page)
 
 
-def _is_loaded():
-    """Load the first image if the store can be read; what is wrong with it is in the log."""
+def _load():
+    """Load the first image, and return what there is: ``current``, ``stale`` or ``nothing``.
+
+    What is wrong with the store is in the log.
+    """
     from app.catalog.errors import StoreUnavailable  # noqa: PLC0415
     from app.services import services  # noqa: PLC0415
 
@@ -350,8 +355,8 @@ def _is_loaded():
     try:
         services().warm_up()
     except StoreUnavailable:
-        return False
+        return "nothing"
     finally:
         gc.freeze()  # what is there now stays
         gc.enable()
-    return True
+    return "current" if services().catalog.outage is None else "stale"

@@ -66,9 +66,9 @@ class Generations:
         """Tell whether the worker with this slot accepts connections."""
         return self._numbers[slot] > _IDLE
 
-    def any_serves(self) -> bool:
-        """Tell whether any worker accepts connections."""
-        return any(number > _IDLE for number in self._numbers[_FIRST:])
+    def any_serves(self, up_to: int) -> bool:
+        """Tell whether any worker of the generation `up_to`, or an older one, serves."""
+        return any(_IDLE < number <= up_to for number in self._numbers[_FIRST:])
 
     def is_replaced(self, generation: int) -> bool:
         """Tell whether as many workers as are needed serve in a newer generation than this."""

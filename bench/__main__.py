@@ -21,11 +21,6 @@ from bench.sections import (
     freshness,
     growth,
     metrics,
-from bench.sections import (
-    bounds,
-    freshness,
-    growth,
-    metrics,
     outage,
     reads,
     reload,
@@ -36,30 +31,10 @@ from bench.sections import (
 
 SECTIONS = {
     section.NAME: section
-    for section in (reads, writes, start, growth, storm, freshness, outage, metrics, reload, bounds)
-    start,
-    storm,
-    writes,
-)
-
-SECTIONS = {
-    section.NAME: section
-from bench.sections import (
-    bounds,
-    freshness,
-    growth,
-    metrics,
-    outage,
-    reads,
-    reload,
-    start,
-    storm,
-    writes,
-)
-
-SECTIONS = {
-    section.NAME: section
-    for section in (reads, writes, start, growth, storm, freshness, outage, metrics, reload, bounds)
+    for section in (
+        *(reads, writes, start, growth, storm, freshness),
+        *(outage, metrics, reload, bounds),
+    )
 }
 
 

@@ -9,7 +9,7 @@ def test_nobody_serves_at_first():
     slot = generations.take()
 
     assert not generations.serves(slot)
-    assert not generations.any_serves()
+    assert not generations.any_serves(generations.newest)
     assert not generations.is_replaced(generations.newest)
 
 
@@ -21,12 +21,12 @@ def test_a_worker_serves_until_it_stops_or_ends():
     generations.serve(slots[0], generations.newest)
 
     assert [True, False] == [others.serves(slot) for slot in slots]
-    assert others.any_serves()
+    assert [True, False] == [others.any_serves(others.newest - older) for older in (0, 1)]
     generations.stop(slots[0])
-    assert not others.any_serves()
+    assert not others.any_serves(others.newest)
     generations.serve(slots[0], generations.newest)
     generations.free(slots[0])
-    assert not others.any_serves()
+    assert not others.any_serves(others.newest)
     assert slots[0] == generations.take()
 
 
