@@ -119,6 +119,8 @@ class ReplaceableWorker(PatientWorker):
         while not self.roster_signals.empty():  # the handlers of the master queued it, in our copy
             if self.roster_signals.get() in (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT):
                 self._leave()
+        if self.roster_generation != self.roster_generations.newest:
+            self._leave()  # Python drops a signal that arrives while it forks; a reload sent one
 
     def handle_exit(self, sig, frame):
         """Stop gracefully; at once while no connection was accepted."""
