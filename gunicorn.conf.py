@@ -101,6 +101,15 @@ class PatientWorker(ThreadWorker):
                 self.log.warning("File descriptors are free again.")
             self.short = False
 
+    def handle_quit(self, sig, frame):  # noqa: ARG002 - gunicorn's signature
+        """Exit from the event loop, where this thread holds no lock.
+
+        gunicorn's own shuts the thread pool down at once, inside the signal handler. That waits
+        without end for a lock which this thread holds while it gives a request to the pool.
+        """
+        self.alive = False
+        self.method_queue.defer(sys.exit, 0)
+
 
 class ReplaceableWorker(PatientWorker):
     """A worker that serves until the workers of a newer generation do.

@@ -220,6 +220,13 @@ USES = [
         "parse_accept_header(accept_encoding", quality_of_gzip),
     # Of its workers and loggers, gunicorn documents only the settings that name another class.
     Use("gunicorn.workers.gthread.ThreadWorker.accept", "(self, listener)", CONF, "def accept("),
+    Use("gunicorn.workers.gthread.ThreadWorker.handle_quit", "(self, sig, frame)", CONF,
+        "def handle_quit("),
+    Use("gunicorn.workers.gthread.PollableMethodQueue.defer", "self, callback", CONF,
+        "self.method_queue.defer(", first_two_parameters),
+    Use("gunicorn.workers.gthread.ThreadWorker.__init__", "method_queue", CONF,
+        "self.method_queue.", assigned("method_queue")),
+    Use("gunicorn.workers.base.Worker.__init__", "alive", CONF, "self.alive", assigned("alive")),
     Use("gunicorn.workers.base.Worker.__init__", "log", CONF, "self.log.", assigned("log")),
     Use("gunicorn.workers.base.Worker.load_wsgi", "wsgi", CONF, "worker.wsgi.", assigned("wsgi")),
     Use("gunicorn.workers.gthread.ThreadWorker.init_process", "(self)", CONF,
