@@ -12,7 +12,7 @@ from pathlib import Path
 from app.catalog.errors import StoreUnavailable
 
 #: How often a waiting process looks whether the lock is free, in seconds.
-_POLL = 0.0005
+POLL = 0.0005
 #: Bytes of one counter of the bell, and of both.
 _COUNTER = 8
 _BELL = 2 * _COUNTER
@@ -66,7 +66,7 @@ class FileLock:
         while not is_taken(descriptor, fcntl.LOCK_EX):
             if time.monotonic() > deadline:
                 raise self._busy(began)
-            time.sleep(_POLL)
+            time.sleep(POLL)
 
     def inode(self) -> int:
         """Return which file it is, 0 while there is none."""

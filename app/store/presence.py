@@ -3,19 +3,25 @@
 import fcntl
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from app.catalog.errors import StoreRefused, StoreUnavailable
-from app.store.lock import is_taken
+from app.store.database import READ_TIMEOUT
+from app.store.lock import POLL, is_taken
 
 
 class Presence:
-    """A lock on a file beside the database, which all processes share that have it open."""
+    """A lock on a file beside the database, which all processes share that have it open.
 
-    def __init__(self, path: Path) -> None:
+    The first of them calls `check` before any has it open.
+    """
+
+    def __init__(self, path: Path, check: Callable[[], None]) -> None:
         self._path = path
+        self._check = check
         self._mutex = threading.Lock()
         self._process = 0
         self._descriptor: int | None = None
@@ -26,10 +32,17 @@ class Presence:
             if self._process == os.getpid():
                 return
             self._close()  # after a fork it is the parent's: ours to close, and not to rely on
-            descriptor = self._open()
-            if not is_taken(descriptor, fcntl.LOCK_SH):
-                os.close(descriptor)
-                raise StoreUnavailable("The database is being restored just now.")
+            with ExitStack() as stack:
+                descriptor = self._open()
+                stack.callback(os.close, descriptor)
+                if is_taken(descriptor, fcntl.LOCK_EX):
+                    self._check()
+                deadline = time.monotonic() + READ_TIMEOUT
+                while not is_taken(descriptor, fcntl.LOCK_SH):  # another process may check it
+                    if time.monotonic() > deadline:
+                        raise StoreUnavailable("The database is being restored just now.")
+                    time.sleep(POLL)
+                stack.pop_all()
             self._process, self._descriptor = os.getpid(), descriptor
 
     def leave(self) -> None:

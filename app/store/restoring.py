@@ -15,6 +15,7 @@ from app.store.engine import create_engine, sqlite
 from app.store.files import new_file, numbered, sync_folder
 from app.store.schema import HEAD, begin_history, check_program, schema_number, upgrade
 from app.store.tables import catalogue, metadata, models
+from app.store.wal import check_pair, read_uri
 
 #: What SQLite keeps beside a file that is in use, or that was when its process was killed.
 _COMPANIONS = ("-wal", "-shm", "-journal")
@@ -40,7 +41,7 @@ def restore(path: Path, source: Path, now: float) -> Restored:
             shutil.copyfile(source, unnamed)
             revision, entries = _adopt(unnamed, source, least=_revision(path))
             _own(unnamed, path)
-        kept = _keep(path, now) if path.exists() else None
+        kept = _keep(path, now)
         draft.replace(path)
         sync_folder(path.parent)
     finally:
@@ -49,11 +50,11 @@ def restore(path: Path, source: Path, now: float) -> Restored:
 
 
 def check(path: Path) -> None:
-    """Raise `StoreRefused` when SQLite finds damage in a file."""
+    """Raise `StoreRefused` when SQLite finds damage in a file; nothing of it is changed."""
     deadline = time.monotonic() + OPEN_TIMEOUT
     while True:
         try:
-            with closing(sqlite.connect(path)) as connection:
+            with closing(sqlite.connect(read_uri(path), uri=True)) as connection:
                 [(found,)] = connection.execute("PRAGMA quick_check(1)").fetchall()
             break
         except sqlite.OperationalError as error:
@@ -73,10 +74,9 @@ def check(path: Path) -> None:
 
 def _revision(path: Path) -> int:
     """Return the revision of the database that is to be replaced, 0 if it has none to tell."""
-    uri = f"{path.absolute().as_uri()}?mode=rw"
     with (
         suppress(sqlite.Error, UnicodeDecodeError),
-        closing(sqlite.connect(uri, uri=True)) as connection,
+        closing(sqlite.connect(read_uri(path), uri=True)) as connection,
     ):
         row = connection.execute("SELECT revision FROM catalogue").fetchone()
         return 0 if row is None else int(row[0])
@@ -137,16 +137,21 @@ def _own(draft: Path, path: Path) -> None:
     draft.chmod(stat.st_mode & 0o666 if model is path else 0o640)
 
 
-def _keep(path: Path, now: float) -> Path:
-    with suppress(sqlite.Error, UnicodeDecodeError), closing(sqlite.connect(path)) as connection:
+def _keep(path: Path, now: float) -> Path | None:
+    with suppress(StoreRefused, sqlite.Error, UnicodeDecodeError):
+        check_pair(path)
         # What is only in the log of a killed process goes into the file; the log goes.
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        with closing(sqlite.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as sql:
+            sql.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
     for kept in numbered(path.with_name(f"{path.name}.before-restore-{moment}")):
+        if any(Path(f"{kept}{companion}").exists() for companion in _COMPANIONS):
+            continue
         with suppress(FileExistsError):
-            os.link(path, kept)
+            if path.exists():
+                os.link(path, kept)
             break
-    for companion in _COMPANIONS:  # those of a damaged file: it keeps them under its new name
+    for companion in _COMPANIONS:  # those that are not in the file keep its new name
         with suppress(FileNotFoundError):
             path.with_name(path.name + companion).rename(f"{kept}{companion}")
-    return kept
+    return kept if kept.exists() else None

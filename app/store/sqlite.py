@@ -12,9 +12,10 @@ from app.catalog.errors import StoreUnavailable
 from app.store.database import READ_TIMEOUT, Database, Restored
 from app.store.engine import create_engine, journal_mode, sqlite, wait_for_others
 from app.store.files import new_file, numbered
-from app.store.lock import Bell, FileLock
+from app.store.lock import Bell, FileLock, is_at_rest
 from app.store.presence import Presence
 from app.store.restoring import check, restore
+from app.store.wal import NO_TABLES, check_pair, wal_of
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ class SQLite(Database):
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = FileLock(path.with_name(path.name + ".lock"))
-        self._presence = Presence(path.with_name(path.name + ".users"))
+        self._presence = Presence(path.with_name(path.name + ".users"), self._check_pair)
         self.reading = self.writing = create_engine(path, self._presence.enter)
 
     def identity(self) -> _Identity | None:
@@ -61,7 +62,13 @@ class SQLite(Database):
         """Hold the writers' lock, in a folder that is made for it."""
         self._make_folder()
         with self._lock.held(deadline):
-            yield
+            try:
+                yield
+            except BaseException:
+                with suppress(StoreUnavailable), self.outages():
+                    if self._path.stat().st_size == NO_TABLES:
+                        self._choose_journal("delete")  # else it looks like a file without its log
+                raise
 
     def check(self) -> None:
         """Look at every page: a tenth of a second for 100,000 entries."""
@@ -76,12 +83,9 @@ class SQLite(Database):
     def prepare(self) -> None:
         """Make the file, and choose its journal."""
         if not self._path.exists():
+            check_pair(self._path)
             os.close(os.open(self._path, os.O_CREAT | os.O_EXCL, 0o640))
-        connection = self.writing.raw_connection()
-        try:  # outside a transaction: inside one, the journal mode cannot change
-            connection.cursor().execute(f"PRAGMA journal_mode={journal_mode()}").fetchall()
-        finally:
-            connection.close()
+        self._choose_journal(journal_mode())
 
     def save(self, schema: int) -> None:
         """Copy the file to one beside it that is named after the schema; replace none."""
@@ -114,7 +118,7 @@ class SQLite(Database):
 
     def size(self, connection: sa.Connection) -> int:  # noqa: ARG002 - the files have it
         """Add up the file and its write-ahead log."""
-        files = (self._path, self._path.with_name(f"{self._path.name}-wal"))
+        files = (self._path, wal_of(self._path))
         return sum(file.stat().st_size for file in files if file.exists())
 
     def bell(self) -> Bell | None:
@@ -152,6 +156,17 @@ class SQLite(Database):
         """Close them, and let others restore."""
         super().close()
         self._presence.leave()
+
+    def _choose_journal(self, mode: str) -> None:
+        connection = self.writing.raw_connection()
+        try:  # outside a transaction: inside one, the journal mode cannot change
+            connection.cursor().execute(f"PRAGMA journal_mode={mode}").fetchall()
+        finally:
+            connection.close()
+
+    def _check_pair(self) -> None:
+        state = self._lock.path.read_bytes() if self._lock.inode() else b""
+        check_pair(self._path, unfinished=not is_at_rest(state))
 
     def _make_folder(self) -> None:
         # What is hidden from readers is hidden from strangers on the host, too.

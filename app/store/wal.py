@@ -1,0 +1,82 @@
+"""The write-ahead log beside a SQLite file, and whether the two belong together.
+
+SQLite does not check that: it writes any log that has the right name into the file.
+"""
+
+from contextlib import closing, suppress
+from pathlib import Path
+
+from app.catalog.errors import StoreRefused
+from app.store.engine import sqlite
+
+#: The size of a file without tables, in bytes: one page of SQLite.
+NO_TABLES = 4096
+#: Schema, lineage and revision.
+_HISTORY = "SELECT version_num, lineage, revision FROM alembic_version, catalogue"
+
+
+def wal_of(path: Path) -> Path:
+    """Return the path of the write-ahead log of a database."""
+    return path.with_name(f"{path.name}-wal")
+
+
+def has_content(wal: Path) -> bool:
+    """Tell whether a write-ahead log exists and is not empty."""
+    return wal.exists() and wal.stat().st_size > 0
+
+
+def read_uri(path: Path) -> str:
+    """Return a URI with which SQLite reads a database and does not write its log into it."""
+    # Where there is no log, "ro" would leave an empty one.
+    return f"{path.absolute().as_uri()}?mode={'ro' if has_content(wal_of(path)) else 'rw'}"
+
+
+def check_pair(path: Path, *, unfinished: bool = False) -> None:
+    """Raise `StoreRefused` unless the file and its write-ahead log belong together.
+
+    No process may have the database open. Nothing is changed. `unfinished` means that a writer
+    was killed: it may be the one that was making the file and had not made the log yet.
+    """
+    wal = wal_of(path)
+    size = path.stat().st_size if path.exists() else 0
+    if not size and wal.exists():
+        found, missing, left = f"{path} is missing or empty, and {wal.name} exists", path, wal
+    elif size == NO_TABLES and not wal.exists() and not unfinished and _is_wal(path):
+        found, missing, left = f"{path} has no tables, and {wal.name} is missing", wal, path
+    elif has_content(wal) and _is_foreign(path):
+        raise StoreRefused(
+            f"{wal} is the write-ahead log of another database than {path.name}. Nothing was "
+            f"changed: move {wal.name} away, or put the database of {wal.name} back."
+        )
+    else:
+        return
+    raise StoreRefused(
+        f"{found}: the two belong together. Put {missing.name} back, or run 'flask db restore "
+        f"FILE'. To start with an empty catalogue, move {left.name} away."
+    )
+
+
+def _is_wal(path: Path) -> bool:
+    """Tell whether the header of a file has the version that stands for WAL mode."""
+    return path.read_bytes()[18] == 2  # noqa: PLR2004 - https://sqlite.org/fileformat2.html
+
+
+def _is_foreign(path: Path) -> bool:
+    """Compare the history of a file with what its log makes of it.
+
+    A log that belongs to the file has a later revision. Only a new schema changes the lineage in
+    a log: a restored database has none.
+    """
+    alone = _history(f"{path.absolute().as_uri()}?immutable=1")
+    together = _history(read_uri(path))
+    if alone is None or together is None:
+        return False
+    (schema, lineage, revision), (new_schema, new_lineage, new_revision) = alone, together
+    return schema == new_schema and (lineage != new_lineage or revision > new_revision)
+
+
+def _history(uri: str) -> tuple[str, str, int] | None:
+    with suppress(sqlite.Error, UnicodeDecodeError), closing(sqlite.connect(uri, uri=True)) as sql:
+        row: tuple[str, str, int] | None = sql.execute(_HISTORY).fetchone()
+        return row
+    return None

@@ -1,0 +1,264 @@
+"""A SQLite file and its write-ahead log: both are used together, or the file is refused."""
+
+import multiprocessing
+import os
+import shutil
+import time
+
+import pytest
+
+from app.catalog.errors import StoreRefused
+from app.catalog.model import Model
+from app.settings import Settings
+from app.store.engine import sqlite
+from app.store.schema import HEAD
+from app.store.store import Store
+
+NOW = 1_800_000_000
+PATIENCE = 30.0  # seconds
+fork = multiprocessing.get_context("fork")
+
+
+@pytest.fixture
+def at(tmp_path, clock):
+    """What returns a store on the database of a folder; all of them are closed in the end."""
+    stores = []
+
+    def store_at(name):
+        stores.append(Store(Settings(instance_path=tmp_path / name), clock))
+        return stores[-1]
+
+    yield store_at
+    for store in stores:
+        store.close()
+
+
+def put(store, *ids):
+    with store.transaction(actor="test", now=NOW) as transaction:
+        for model_id in ids:
+            new = Model.compose({"id": model_id, "description": model_id * 100}, now=NOW)
+            transaction.put_model(new, transaction.model(model_id))
+
+
+def ids(store):
+    return [model.id for model in store.load().models]
+
+
+def killed(work, *args):
+    """Do some work in a process that is then killed, as SIGKILL does it: nothing is closed."""
+
+    def run():
+        work(*args)
+        os._exit(9)
+
+    process = fork.Process(target=run)
+    process.start()
+    process.join()
+    assert 9 == process.exitcode
+
+
+def killed_with(store, *entries):
+    """Write entries, each in a transaction of its own, in a process that is killed."""
+
+    def write():
+        store.open(create=True)
+        for model_id in entries:
+            put(store, model_id)
+
+    killed(write)
+
+
+def stopped_with(store, *entries):
+    """Write entries in this process and close the database."""
+    store.open(create=True)
+    put(store, *entries)
+    store.close()
+
+
+def path_of(store, suffix=""):
+    path = store._settings.database_path
+    return path.with_name(path.name + suffix)
+
+
+def contents(store):
+    """Return the bytes of the database and of its log."""
+    paths = [path_of(store), path_of(store, "-wal")]
+    return [path.read_bytes() if path.exists() else None for path in paths]
+
+
+def refusal(call):
+    with pytest.raises(StoreRefused) as refused:
+        call()
+    return refused.value.reason
+
+
+def test_what_a_killed_process_wrote_is_there(at):
+    """A file and its own log are opened together, wherever both are copied to."""
+    killed_with(at("a"), "x", "y")
+    path_of(at("b")).parent.mkdir()
+    for suffix in ("", "-wal"):
+        shutil.copy(path_of(at("a"), suffix), path_of(at("b"), suffix))
+
+    assert ["x", "y"] == ids(at("b"))
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_a_log_without_its_database_is_refused(at, tmp_path, empty):
+    """Beside the log of a file that is missing or empty no database is made."""
+    killed_with(at("a"), "x")
+    whole, log = contents(at("a"))
+    path_of(at("a")).write_bytes(b"") if empty else path_of(at("a")).unlink()
+    folder = tmp_path / "a"
+
+    assert (
+        f"{folder}/roster.db is missing or empty, and roster.db-wal exists: the two belong "
+        "together. Put roster.db back, or run 'flask db restore FILE'. To start with an empty "
+        "catalogue, move roster.db-wal away."
+    ) == refusal(lambda: at("a").open(create=True))
+    assert [b"" if empty else None, log] == contents(at("a"))
+    path_of(at("a")).write_bytes(whole)
+    assert ["x"] == ids(at("a"))
+
+
+def test_a_copy_without_its_log_is_refused(at, tmp_path):
+    """A file whose tables were in its log is no new database, whoever opens it first."""
+    killed_with(at("a"), "x")
+    whole, log = contents(at("a"))
+    path_of(at("a"), "-wal").unlink()
+    sentence = (
+        f"{tmp_path}/a/roster.db has no tables, and roster.db-wal is missing: the two belong "
+        "together. Put roster.db-wal back, or run 'flask db restore FILE'. To start with an empty "
+        "catalogue, move roster.db away."
+    )
+
+    for open_ in (at("a").schema, at("a").position, lambda: at("a").open(create=True)):
+        assert sentence == refusal(open_)
+    assert [whole, None] == contents(at("a"))
+    path_of(at("a"), "-wal").write_bytes(log)
+    assert ["x"] == ids(at("a"))
+
+
+@pytest.mark.parametrize("later", [False, True], ids=["young", "later"])
+def test_a_log_of_another_database_is_refused(at, tmp_path, later):
+    """SQLite would write it into the file, which holds something else; neither is changed."""
+    if later:
+        stopped_with(at("a"), "x", "y")
+    killed_with(at("a"), "z")
+    stopped_with(at("b"), "mine")
+    shutil.copy(path_of(at("a"), "-wal"), path_of(at("b"), "-wal"))
+    before = contents(at("b"))
+    sentence = (
+        f"{tmp_path}/b/roster.db-wal is the write-ahead log of another database than roster.db. "
+        "Nothing was changed: move roster.db-wal away, or put the database of roster.db-wal back."
+    )
+
+    for open_ in (at("b").position, lambda: at("b").open(create=True)):
+        assert sentence == refusal(open_)
+    assert before == contents(at("b"))
+    path_of(at("b"), "-wal").unlink()
+    assert ["mine"] == ids(at("b"))
+
+
+def test_an_older_log_is_refused(at):
+    """A log from before what the file holds is not written into it."""
+    stopped_with(at("a"), "x")
+    killed_with(at("a"), "y")
+    log = contents(at("a"))[1]
+    stopped_with(at("a"), "z", "y")
+    path_of(at("a"), "-wal").write_bytes(log)
+
+    assert "of another database" in refusal(at("a").position)
+    path_of(at("a"), "-wal").unlink()
+    assert ["x", "y", "z"] == ids(at("a"))
+
+
+def test_a_start_that_finds_damage_changes_nothing(at):
+    """An older copy beside a later log is damaged, and stays what it was without the log."""
+    stopped_with(at("a"), *(f"m{number}" for number in range(100)))
+    copy = path_of(at("a")).read_bytes()
+    stopped_with(at("a"), *(f"n{number}" for number in range(100)))
+    killed_with(at("a"), *(f"o{number}" for number in range(10)))
+    path_of(at("a")).write_bytes(copy)
+
+    assert "is damaged" in refusal(lambda: at("a").open(create=True))
+    assert copy == contents(at("a"))[0]
+    path_of(at("a"), "-wal").unlink()
+    assert 100 == len(ids(at("a")))
+
+
+def test_a_first_start_may_be_killed(at):
+    """A start that was killed before it made the log is followed by one that makes both."""
+    store = at("a")
+    wal = path_of(store, "-wal")
+
+    def begin():
+        with store._database.preparing(time.monotonic() + PATIENCE):
+            store._database.prepare()
+            assert (4096, False) == (path_of(store).stat().st_size, wal.exists())
+            os._exit(9)
+
+    killed(begin)
+    at("a").open(create=True)
+
+    assert HEAD == at("a").schema()
+
+
+def test_a_first_start_may_fail(at, monkeypatch):
+    """A start that made no tables, and closed the file, is followed by one that makes them."""
+    store = at("a")
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr("app.store.store.upgrade", lambda _: 1 / 0)
+        store.open(create=True)
+    store.close()
+    assert 4096 == path_of(store).stat().st_size
+    at("a").open(create=True)
+
+    assert HEAD == at("a").schema()
+
+
+def test_an_upgrade_may_be_killed(at, monkeypatch):
+    """The lineage that an upgrade gives a database may be in the log alone."""
+    stopped_with(at("a"), "x")
+    connection = sqlite.connect(path_of(at("a")))
+    connection.execute("ALTER TABLE catalogue DROP COLUMN lineage")
+    connection.execute("ALTER TABLE catalogue DROP COLUMN oldest_schema")
+    connection.execute("UPDATE alembic_version SET version_num = '0001'")
+    connection.commit()
+    connection.close()
+    killed_with(at("a"))
+
+    assert ["x"] == ids(at("a"))
+
+
+# Restoring
+
+
+@pytest.mark.parametrize("lost", ["roster.db", "roster.db-wal"])
+def test_a_restore_helps(at, tmp_path, lost):
+    """A backup replaces a file without its log, or a log without its file, and both are kept."""
+    killed_with(at("a"), "x")
+    at("a").backup(tmp_path / "backup.db")
+    at("a").close()
+    killed_with(at("b"), "y")
+    (tmp_path / "b" / lost).unlink()
+    left = [content for content in contents(at("b")) if content is not None]
+    at("b").restore(tmp_path / "backup.db")
+
+    assert ["x"] == ids(at("b"))
+    kept = (tmp_path / "b").glob("roster.db.before-restore-*")
+    assert left == [path.read_bytes() for path in kept if not path.name.endswith("-shm")]
+
+
+def test_a_restore_keeps_two_that_differ_apart(at, tmp_path):
+    """A restore keeps a file and the log of another database, and writes neither."""
+    stopped_with(at("a"), "x")
+    at("a").backup(tmp_path / "backup.db")
+    at("a").close()
+    killed_with(at("a"), "z")
+    stopped_with(at("b"), "mine")
+    shutil.copy(path_of(at("a"), "-wal"), path_of(at("b"), "-wal"))
+    before = contents(at("b"))
+    kept = at("b").restore(tmp_path / "backup.db").kept
+
+    assert before == [kept.read_bytes(), kept.with_name(f"{kept.name}-wal").read_bytes()]
+    assert ["x"] == ids(at("b"))
