@@ -25,6 +25,7 @@ from gunicorn import util
 from gunicorn.glogging import Logger
 from gunicorn.workers.gthread import ThreadWorker
 
+_fork = multiprocessing.get_context("fork")
 _APP = Path(__file__).parent / "app"
 _logs = runpy.run_path(str(_APP / "logs.py"))
 _board = runpy.run_path(str(_APP / "metrics" / "board.py"))
@@ -242,9 +243,8 @@ limit_request_line = 8190  # bytes
 def on_starting(server):
     """Prepare the store and make the first key, once, before the workers start."""
     _warn_of_unknown_variables(server)
-    fork = multiprocessing.get_context("fork")
-    receiver, sender = fork.Pipe(duplex=False)
-    child = fork.Process(target=_prepare, args=(sender,))
+    receiver, sender = _fork.Pipe(duplex=False)
+    child = _fork.Process(target=_prepare, args=(sender,))
     child.start()
     child.join()
     if child.exitcode:
@@ -289,10 +289,33 @@ def _prepare(sender):
     with app.app_context():
         try:
             sender.send(services().start())
+            services().store.close()
         except StoreUnavailable as error:
             sys.exit(f"Roster cannot start: {error.reason}")
         finally:
             drain()  # multiprocessing ends this process by os._exit
+
+
+def on_exit(server):
+    """Write the log of SQLite into the database where a worker was killed before it could."""
+    path = settings.database_path
+    if path is not None and path.with_name(f"{path.name}-wal").exists():
+        child = _fork.Process(target=_close)
+        child.start()
+        child.join(5)  # seconds; a worker may have had 30 of systemd's 40 already
+        child.kill()
+
+
+def _close():
+    from app.catalog.errors import StoreUnavailable  # noqa: PLC0415 - in the child only
+    from app.logs import drain  # noqa: PLC0415
+    from app.services import services  # noqa: PLC0415
+    from wsgi import app  # noqa: PLC0415
+
+    with app.app_context(), contextlib.suppress(StoreUnavailable):
+        services().store.open()
+        services().store.close()
+    drain()
 
 
 def when_ready(server):

@@ -74,6 +74,7 @@ def configure() -> None:
         handler.setFormatter(JsonFormatter())
         logger.addHandler(handler)
     logging.getLogger("werkzeug").addFilter(_redact_record)
+    _drain_at_exit()  # after all that logs at the exit and is registered later
 
 
 def _redact_record(record: logging.LogRecord) -> bool:

@@ -1,6 +1,7 @@
 """What ``flask run`` says when it starts; gunicorn's start is in ``gunicorn.conf.py``."""
 
 import os
+import signal
 import sys
 
 import click
@@ -21,6 +22,7 @@ def announce(app: Flask) -> None:
     reloads = context.params["reload"]
     if (app.debug if reloads is None else reloads) and not is_running_from_reloader():
         return  # the process that serves is yet to be started
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the store is closed
     for sentence in unknown_variables(os.environ):
         click.echo(f"Warning: {sentence}", err=True)
     with app.app_context():

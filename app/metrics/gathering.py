@@ -88,7 +88,7 @@ class Metrics:
         self._inherited, _ = _decode(self._board.read(page))
         self._publish(self._look())
         atexit.register(self._publish, None)
-        threading.Thread(target=self._tick, name="metrics", daemon=True).start()
+        threading.Thread(target=self._tick, name="metrics").start()
 
     def gather(self) -> Gathered:
         """Return the metrics of all workers, this one's and the store's size as they are now."""
@@ -107,8 +107,9 @@ class Metrics:
         return Gathered(totals, workers, self._measure())
 
     def _tick(self) -> None:
-        while True:
-            time.sleep(TICK)
+        main = threading.main_thread()
+        while main.is_alive():  # at its end, so that the store can close what this thread kept
+            main.join(TICK)
             try:
                 self._publish(self._look())
             except Exception:  # noqa: BLE001 - else gauges would stand still and be believed

@@ -2,20 +2,21 @@
 
 import logging
 import os
+import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import sqlalchemy as sa
 
-from app.catalog.errors import StoreUnavailable
-from app.store.database import READ_TIMEOUT, Database, Restored
+from app.catalog.errors import StoreRefused, StoreUnavailable
+from app.store.database import READ_TIMEOUT, WRITE_TIMEOUT, Database, Restored
 from app.store.engine import create_engine, journal_mode, sqlite, wait_for_others
 from app.store.files import new_file, numbered
 from app.store.lock import Bell, FileLock, is_at_rest
 from app.store.presence import Presence
 from app.store.restoring import check, restore
-from app.store.wal import NO_TABLES, check_pair, wal_of
+from app.store.wal import NO_TABLES, check_pair, has_content, wal_of
 
 _log = logging.getLogger(__name__)
 
@@ -153,9 +154,22 @@ class SQLite(Database):
             return restore(self._path, source, now)
 
     def close(self) -> None:
-        """Close them, and let others restore."""
-        super().close()
+        """Close them, and let others restore.
+
+        With the last connection of all processes, SQLite writes the log into the file and
+        removes it. Two processes that close at once would each see a connection of the other and
+        leave the log: here one waits for the other.
+        """
+        with ExitStack() as stack:
+            with suppress(StoreUnavailable, OSError):
+                stack.enter_context(self.turn(time.monotonic() + WRITE_TIMEOUT))
+            super().close()
         self._presence.leave()
+        wal = wal_of(self._path)
+        with suppress(StoreRefused, OSError):  # others have it open
+            if has_content(wal):
+                with self._presence.alone():
+                    _log.warning("%s was not written into the database: keep both files.", wal)
 
     def _choose_journal(self, mode: str) -> None:
         connection = self.writing.raw_connection()

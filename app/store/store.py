@@ -1,5 +1,6 @@
 """The database: how it is opened, followed, written and backed up."""
 
+import atexit
 import logging
 import os
 import threading
@@ -150,6 +151,9 @@ class Store:
                     self._prepare(deadline)
             self._opened = self._watch.look()
             self._opener = os.getpid()
+            if self._settings.database_path is not None:  # a silent server would hold up the exit
+                atexit.unregister(self.close)  # of a parent, or when another file was open
+                atexit.register(self.close)
             caution = self._database.caution()
             if caution is not None:
                 _log.warning(caution)
@@ -161,11 +165,16 @@ class Store:
             add_given_key(transaction, self._settings, now)
 
     def close(self) -> None:
-        """Close this process's connections, but for those that other threads keep."""
-        if "_database" in vars(self):  # else there is nothing to close, and may be no driver
+        """Close this process's connections, but for those that other threads keep.
+
+        At the exit, when no other threads are left but daemons, an opened SQLite file is closed.
+        """
+        atexit.unregister(self.close)
+        # Else there is nothing to close, and may be no driver, or it is a parent's after a fork.
+        if "_database" in vars(self) and self._opener in (0, os.getpid()):
             self._watch.close()
             self._database.close()
-        self._opened = None
+        self._opened, self._opener = None, 0
 
     def schema(self) -> int | None:
         """Return the schema of the database, None when there is none; change nothing."""

@@ -129,6 +129,16 @@ def test_started(flask_run: Callable[..., Run], tmp_path: Path, args: list[str])
     assert 1 == run.err.count("Warning: ROSTER_PORT is no setting of Roster")
 
 
+def test_stopped(flask_run: Callable[..., Run], tmp_path: Path) -> None:
+    """TERM ends it as Ctrl-C does, and the database is one file."""
+    run = flask_run()
+    assert 200 == run.answer()
+    run.process.terminate()
+
+    assert 0 == run.process.wait(PATIENCE)
+    assert [] == [*(tmp_path / "run").glob("roster.db-*")]
+
+
 def test_cannot_start(flask_run: Callable[..., Run]) -> None:
     """A store that cannot be opened stops the start with a sentence and no traceback."""
     run = flask_run(ROSTER_ADMIN_KEY_FILE="absent")

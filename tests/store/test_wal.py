@@ -1,8 +1,11 @@
 """A SQLite file and its write-ahead log: both are used together, or the file is refused."""
 
+import fcntl
 import multiprocessing
 import os
 import shutil
+import subprocess
+import sys
 import time
 
 import pytest
@@ -11,6 +14,7 @@ from app.catalog.errors import StoreRefused
 from app.catalog.model import Model
 from app.settings import Settings
 from app.store.engine import sqlite
+from app.store.lock import FileLock, is_taken
 from app.store.schema import HEAD
 from app.store.store import Store
 
@@ -262,3 +266,62 @@ def test_a_restore_keeps_two_that_differ_apart(at, tmp_path):
 
     assert before == [kept.read_bytes(), kept.with_name(f"{kept.name}-wal").read_bytes()]
     assert ["x"] == ids(at("b"))
+
+
+# Closing
+
+
+def test_processes_close_one_after_the_other(at, tmp_path):
+    """A process that closes waits for another that does, and then removes the log."""
+    stopped_with(at("a"))
+    written, may_close = fork.Event(), fork.Event()
+
+    def write_and_close():
+        store = at("a")
+        put(store, "x")
+        written.set()
+        may_close.wait(PATIENCE)
+        store.close()
+
+    process = fork.Process(target=write_and_close)
+    process.start()
+    assert written.wait(PATIENCE)
+    lock = FileLock(path_of(at("a"), ".lock"))
+    with lock.held(time.monotonic() + PATIENCE), path_of(at("a"), ".lock.next").open() as waits:
+        may_close.set()
+        while is_taken(waits.fileno(), fcntl.LOCK_EX):
+            fcntl.flock(waits, fcntl.LOCK_UN)
+            assert process.is_alive()
+        assert path_of(at("a"), "-wal").exists()
+    process.join()
+
+    assert [] == [*(tmp_path / "a").glob("roster.db-*")]
+    assert ["x"] == ids(at("a"))
+
+
+#: A process whose thread for the metrics has a connection when the process ends.
+ENDING = """
+from app import create_app
+from app.metrics import gathering
+from app.metrics.board import new_memory
+from app.store import watch
+
+gathering.TICK, watch.SURE = 0.001, 0
+services = create_app().extensions["roster"]
+services.store.open(create=True)
+services.metrics.share(new_memory(), 0)
+while services.store._engine.pool.checkedout() < 2:
+    pass
+"""
+
+
+def test_a_process_that_ends_closes_what_its_threads_kept(at, tmp_path):
+    """The thread of the metrics ends before the store is closed, and the database is one file."""
+    environ = {**os.environ, "ROSTER_INSTANCE_PATH": str(tmp_path / "a")}
+    done = subprocess.run(
+        [sys.executable, "-c", ENDING], env=environ, capture_output=True, text=True, check=True
+    )
+
+    assert "" == done.stderr
+    assert [] == [*(tmp_path / "a").glob("roster.db-*")]
+    assert 1 == at("a").position().revision
