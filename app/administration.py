@@ -139,9 +139,10 @@ class Administration:
             return revoked
 
     def rotate_key(self, kid: str, fields: Mapping[str, Any], *, actor: str) -> tuple[ApiKey, str]:
-        """Make a key like this one, which lives on for ``grace`` seconds and no longer."""
+        """Make a key like this one, which lives on for ``grace`` seconds, rounded up."""
         grace = check(_ROTATION, fields)["grace"]
-        now = int(self.clock())
+        time = self.clock()
+        now, end = int(time), keys.end_after(grace, time)
         secret = keys.mint()
         with self.store.transaction(actor=actor, now=now) as transaction:
             old = transaction.key(kid)
@@ -158,7 +159,7 @@ class Administration:
                 created=now,
                 expires_at=old.expires_at,
             )
-            retired = replace(old, retires_at=min(now + grace, old.retires_at or now + grace))
+            retired = replace(old, retires_at=min(end, old.retires_at or end))
             transaction.put_key(new, None, "key.create")
             transaction.put_key(retired, old, "key.rotate")
         return new, secret

@@ -10,6 +10,7 @@ import hashlib
 import re
 import zlib
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Any
 
 from app.catalog.ids import BASE62, random_base62
@@ -58,6 +59,11 @@ class ApiKey:
             return "revoked"
         ends_at = self.ends_at
         return "expired" if ends_at is not None and ends_at <= now else "active"
+
+
+def end_after(seconds: int, now: float) -> int:
+    """Return the end of a key that is accepted for `seconds` at least, and not at all for 0."""
+    return ceil(now) + seconds if seconds else int(now)
 
 
 def mint() -> str:

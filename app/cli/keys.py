@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from app.catalog.keys import ADMIN, READ, ApiKey
+from app.catalog.keys import ADMIN, READ, ApiKey, end_after
 from app.cli.terminal import Commands, Duration, actor, as_json, day, echo_json, echo_table
 from app.schemas import KeySchema
 from app.services import services
@@ -43,7 +43,7 @@ def create(
         "groups": list(groups),
     }
     if expires_in is not None:
-        fields["expires_at"] = int(services().clock()) + expires_in
+        fields["expires_at"] = end_after(expires_in, services().clock())
     key, secret = services().administration.create_key(fields, actor=actor())
     _echo_new(key, secret, as_json=as_json)
 

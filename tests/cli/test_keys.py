@@ -98,6 +98,18 @@ def test_time_spans(create: Callable[..., dict[str, Any]], span: str, seconds: i
     assert NOW + seconds == create("--expires-in", span)["expires_at"]
 
 
+def test_a_time_span_is_rounded_up(
+    create: Callable[..., dict[str, Any]], run: Callable[..., Result], clock: Any
+) -> None:
+    """A key lives for its time span at least, and none is made that would be refused at once."""
+    clock.now += 0.25
+
+    assert NOW + 46 == create("--expires-in=45s")["expires_at"]
+    done = run("create", "billing", "--expires-in=0s")
+    assert (1, "") == (done.exit_code, done.stdout)
+    assert "Error: expires_at: Must be in the future" in done.stderr
+
+
 def test_list(
     run: Callable[..., Result], create: Callable[..., dict[str, Any]], clock: Any
 ) -> None:

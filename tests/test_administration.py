@@ -1,0 +1,49 @@
+"""The rules of changes, on a store in memory: what is accepted, until when, and what is logged."""
+
+import math
+from contextlib import contextmanager
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.administration import Administration
+
+
+class Memory:
+    """A `Writer` of keys that notes the lines of the log."""
+
+    def __init__(self):
+        self.keys = {}
+        #: Action, the key before and the key after.
+        self.lines = []
+
+    @contextmanager
+    def transaction(self, *, actor, now):
+        yield self
+
+    def key(self, kid):
+        return self.keys.get(kid)
+
+    def put_key(self, key, before, action):
+        self.keys[key.kid] = key
+        self.lines.append((action, before, key))
+
+
+@given(
+    now=st.floats(0, 4_000_000_000, allow_nan=False),
+    grace=st.integers(0, 90 * 24 * 60 * 60),
+)
+def test_a_rotated_key_lives_for_its_grace(now, grace):
+    """It is accepted until the grace is over and refused from the next second on; at once at 0."""
+    store = Memory()
+    administration = Administration(store, lambda: now)
+    old, _ = administration.create_key({"name": "n"}, actor="test")
+    new, _ = administration.rotate_key(old.kid, {"grace": grace}, actor="test")
+    state = store.keys[old.kid].state
+
+    if grace:
+        assert "active" == state(math.nextafter(now + grace, 0))
+        assert "expired" == state(math.ceil(now) + grace)
+    else:
+        assert "expired" == state(now)
+    assert "active" == store.keys[new.kid].state(now)
