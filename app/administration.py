@@ -161,7 +161,8 @@ class Administration:
             )
             retired = replace(old, retires_at=min(end, old.retires_at or end))
             transaction.put_key(new, None, "key.create")
-            transaction.put_key(retired, old, "key.rotate")
+            if retired != old:  # an earlier rotation may have set an end that is no later
+                transaction.put_key(retired, old, "key.rotate")
         return new, secret
 
 

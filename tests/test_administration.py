@@ -47,3 +47,24 @@ def test_a_rotated_key_lives_for_its_grace(now, grace):
     else:
         assert "expired" == state(now)
     assert "active" == store.keys[new.kid].state(now)
+
+
+@given(
+    fractions=st.tuples(st.floats(0, 1, exclude_max=True), st.floats(0, 1, exclude_max=True)),
+    longer=st.integers(0, 60),
+)
+def test_a_change_of_nothing_leaves_no_line(fractions, longer):
+    """A second rotation that moves no end makes another successor, and no line of its own."""
+    store, times = Memory(), [1000.0, 1000 + min(fractions), 1000 + max(fractions)]
+    administration = Administration(store, lambda: times.pop(0))
+    old, _ = administration.create_key({"name": "n"}, actor="test")
+    first, _ = administration.rotate_key(old.kid, {"grace": 60}, actor="test")
+    second, _ = administration.rotate_key(old.kid, {"grace": 61 + longer}, actor="test")
+
+    assert [
+        ("key.create", old.kid),
+        ("key.create", first.kid),
+        ("key.rotate", old.kid),
+        ("key.create", second.kid),
+    ] == [(action, after.kid) for action, _, after in store.lines]
+    assert [] == [line for line in store.lines if line[1] == line[2]]
