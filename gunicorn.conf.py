@@ -138,6 +138,12 @@ class ReplaceableWorker(PatientWorker):
             self._leave()
         super().handle_exit(sig, frame)
 
+    def handle_quit(self, sig, frame):
+        """Stop without waiting for requests; at once while no connection was accepted."""
+        if not self.booted:
+            self._leave()
+        super().handle_quit(sig, frame)
+
     def _leave(self):
         self.alive = False
         sys.exit(0)

@@ -224,8 +224,10 @@ def test_an_upgrade_may_be_killed(at, monkeypatch):
     """The lineage that an upgrade gives a database may be in the log alone."""
     stopped_with(at("a"), "x")
     connection = sqlite.connect(path_of(at("a")))
-    connection.execute("ALTER TABLE catalogue DROP COLUMN lineage")
-    connection.execute("ALTER TABLE catalogue DROP COLUMN oldest_schema")
+    for column in ("lineage", "oldest_schema", "mark"):
+        connection.execute(f"ALTER TABLE catalogue DROP COLUMN {column}")
+    for column in ("mark", "batch", "request_id"):
+        connection.execute(f"ALTER TABLE changes DROP COLUMN {column}")
     connection.execute("UPDATE alembic_version SET version_num = '0001'")
     connection.commit()
     connection.close()
