@@ -11,7 +11,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from app.catalog.errors import StoreRefused, quote
-from app.store.tables import catalogue, changes
+from app.store.tables import catalogue
 
 _log = logging.getLogger(__name__)
 
@@ -75,11 +75,12 @@ def upgrade(connection: sa.Connection) -> None:
 
 
 def begin_history(connection: sa.Connection) -> None:
-    """Mark the state of the database as another one, so that all who follow it load it anew."""
+    """Mark the state of the database as another one, so that all who follow it load it anew.
+
+    No line of the log has this mark: who has loaded it loads once more at the next change.
+    """
     mark = new_mark()
     connection.execute(sa.update(catalogue).values(mark=mark, lineage=mark))
-    last = sa.select(catalogue.c.revision).scalar_subquery()
-    connection.execute(sa.update(changes).where(changes.c.revision == last).values(mark=mark))
 
 
 def new_mark() -> str:
