@@ -57,4 +57,5 @@ def test_a_write_is_in_the_next_reply_of_every_host(hosts, nginx):
 
     assert {200: 3000} == statuses
     assert [1000] * 3 == [answers["GET", 200] for answers in by_host]
-    assert [333, 333, 334] == sorted(answers["POST", 201] for answers in by_host)
+    # nginx ends a connection after 1,000 requests, and its next process begins with any host.
+    assert all(answers["POST", 201] in range(4 * 83, 4 * 84 + 1) for answers in by_host)
