@@ -49,8 +49,8 @@ _GAUGES: dict[str, tuple[str, Callable[[Sequence[Gauges]], float]]] = {
         lambda workers: max(worker.outage for worker in workers),
     ),
     "roster_writes_failing": (
-        "Whether the last write of some worker failed for the store.",
-        lambda workers: max(worker.failing for worker in workers),
+        "Whether the last write failed for the store.",
+        lambda workers: max(workers, key=lambda worker: worker.wrote_at).failing,
     ),
     "roster_reply_cache_bytes": (
         "Size of the ready replies of all workers.",

@@ -13,6 +13,7 @@ import mmap
 import threading
 import time
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 
@@ -32,7 +33,7 @@ _log = logging.getLogger(__name__)
 TICK = 1.0
 
 #: Of records. It changes with their form: during a HUP, workers of two versions share a board.
-_FORMAT = 2
+_FORMAT = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,9 @@ class Gauges:
     image_age: float
     #: Whether the store cannot be read.
     outage: bool
-    #: Whether the last write failed for the store.
+    #: Whether the last write failed for the store, and when that was, on the clock of `at`.
     failing: bool
+    wrote_at: float
     #: Bytes of ready replies.
     cached: int
     #: The moment, on the monotonic clock that all processes of a host share.
@@ -136,17 +138,16 @@ class Metrics:
 
     def _look(self) -> Gauges:
         """Return how this worker stands; without requests nobody else would ask the store."""
-        try:
-            snapshot = self._catalog.current()
-            revision, entries = snapshot.revision, len(snapshot.models)
-        except StoreUnavailable:  # before the first image; afterwards there is always one
-            revision = entries = 0
+        with suppress(StoreUnavailable):  # which is what `outage` says
+            self._catalog.current()
+        snapshot = self._catalog.last
         return Gauges(
-            revision,
-            entries,
+            0 if snapshot is None else snapshot.revision,
+            0 if snapshot is None else len(snapshot.models),
             self._catalog.age,
             self._catalog.outage is not None,
             self._store.writes == "failing",
+            self._store.wrote_at,
             self._bodies.size,
         )
 
@@ -170,6 +171,7 @@ def _encode(totals: Totals, gauges: Gauges | None) -> bytes:
         gauges.image_age,
         gauges.outage,
         gauges.failing,
+        gauges.wrote_at,
         gauges.cached,
         gauges.at,
     ]

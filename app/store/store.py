@@ -89,8 +89,10 @@ class Store:
         self._opening = threading.Lock()
         self._opened: Hashable | None = None
         self._opener = 0
-        #: What became of the last write of this process: ``ok``, ``failing``, or ``unknown``.
+        #: What became of the last write of this process: ``ok``, ``failing``, or ``unknown``; and
+        #: when that was, on the monotonic clock.
         self.writes = "unknown"
+        self.wrote_at = 0.0
 
     @property
     def name(self) -> str:
@@ -312,10 +314,10 @@ class Store:
             ):
                 yield transaction
         except StoreUnavailable:
-            self.writes = "failing"
+            self.writes, self.wrote_at = "failing", time.monotonic()
             raise
         if transaction.changed:
-            self.writes = "ok"
+            self.writes, self.wrote_at = "ok", time.monotonic()
 
     @contextmanager
     def _transaction(self, deadline: float, *, actor: str, now: int) -> Iterator[SqlTransaction]:

@@ -8,6 +8,8 @@ import pytest
 
 LIST = 'roster_requests_total{dialect="openai",route="/v1/models",status="200"}'
 
+FAILING = "roster_writes_failing"
+
 
 @pytest.fixture
 def read(samples):
@@ -112,8 +114,11 @@ def test_a_reload_loses_no_request(serve, wait_for):
 
 
 def test_an_outage_shows_without_a_reader(serve, wait_for):
-    """Workers that nobody asks notice that the database is gone, and that it is back."""
-    server = serve()
+    """Workers that nobody asks notice that the database is gone, and that it is back.
+
+    They tell what is in their last image even where that is too old to be served.
+    """
+    server = serve(ROSTER_MAX_STALE="1")
     wait_for(server, lambda found: found["roster_workers"] == 2)
     away = server.instance / "away"
     away.mkdir()
@@ -123,12 +128,32 @@ def test_an_outage_shows_without_a_reader(serve, wait_for):
     found = wait_for(server, lambda found: found["roster_outage"] == 1)
     assert 1 == found["roster_revision"]
     age = found["roster_image_age_seconds"]
-    wait_for(server, lambda found: found["roster_image_age_seconds"] > age + 0.5)
+    found = wait_for(server, lambda found: found["roster_image_age_seconds"] > age + 1.5)
+    assert (503, 1) == (server("GET", "/v1/models").status, found["roster_revision"])
     for name in names:
         (away / name).rename(server.instance / name)
     found = wait_for(server, lambda found: found["roster_outage"] == 0)
 
     assert found["roster_image_age_seconds"] < 30
+
+
+def test_the_last_write_of_all_workers_counts(serve, wait_for):
+    """A write that one worker could not make is over when another worker makes one."""
+    server = serve()
+    database = server.instance / "roster.db"
+    told = []
+    with server.connections_to_each() as workers:
+        for away, status in ((True, 503), (False, 201)):
+            if away:
+                database.rename(database.with_name("away"))
+            else:
+                database.with_name("away").rename(database)
+            worker, body = workers.pop(), {"id": "x"}
+            answer = server("POST", "/admin/models", body, server.admin_key, worker)
+            assert status == answer.status
+            told.append(wait_for(server, lambda found, e=away: found[FAILING] == e)[FAILING])
+
+    assert [1, 0] == told
 
 
 def test_a_stopped_worker_shows(serve, wait_for):
