@@ -94,8 +94,8 @@ class Exchange:
         """Return the one snapshot that this request is answered from."""
         if self._snapshot is None:
             catalog = self.services.catalog
-            self._snapshot = catalog.current()
-            if catalog.outage is not None:
+            self._snapshot, is_stale = catalog.current_or_stale()
+            if is_stale:
                 self.stale = int(catalog.age)
         return self._snapshot
 

@@ -47,14 +47,14 @@ def readyz() -> Response:
     """
     catalog, writes = services().catalog, services().store.writes
     try:
-        snapshot = catalog.current()
+        snapshot, is_stale = catalog.current_or_stale()
     except StoreUnavailable as error:
         reason = _without_places(error.reason)
         return json_reply({"status": "unavailable", "store": reason, "writes": writes}, 503)
-    outage = catalog.outage
+    outage = catalog.outage or "ok"  # it may just have ended
     facts = {
-        "status": "ready" if outage is None else "stale",
-        "store": "ok" if outage is None else _without_places(outage),
+        "status": "stale" if is_stale else "ready",
+        "store": _without_places(outage) if is_stale else "ok",
         "writes": writes,
         "schema": HEAD,
         "revision": snapshot.revision,

@@ -60,8 +60,17 @@ class Catalog:
         """Seconds since the store last confirmed that the image is the current one."""
         return self._monotonic() - self._confirmed
 
+    @property
+    def last(self) -> Snapshot | None:
+        """The last snapshot, however old; the store is not asked. None before the first one."""
+        return self._snapshot
+
     def current(self) -> Snapshot:
-        """Return the snapshot at the store's revision.
+        """Return the snapshot to answer from; see `current_or_stale`."""
+        return self.current_or_stale()[0]
+
+    def current_or_stale(self) -> tuple[Snapshot, bool]:
+        """Return the snapshot at the store's revision and False, or the last one and True.
 
         One read of the revision, and nothing else unless it moved. When the store cannot be
         read, the last snapshot goes on serving and `outage` says why; one thread at a time tries
@@ -70,42 +79,49 @@ class Catalog:
         """
         outage = self.outage
         if outage is None:
-            snapshot = self._ask()
+            snapshot, is_stale = self._ask()
         elif self._monotonic() < self._retry_at or not self._trying.acquire(blocking=False):
-            snapshot = self._last(StoreUnavailable(outage))
+            snapshot, is_stale = self._last(outage), True
         else:
             try:
-                snapshot = self._ask()
+                snapshot, is_stale = self._ask()
             finally:
                 self._trying.release()
         now = self._clock()
-        return snapshot if snapshot.covers(now) else self._turn(now)
+        return (snapshot if snapshot.covers(now) else self._turn(now)), is_stale
 
-    def _ask(self) -> Snapshot:
-        """Return the snapshot at the store's revision, or the last one if it cannot be read."""
+    def _ask(self) -> tuple[Snapshot, bool]:
+        """Return the snapshot at the store's revision and False, or the last one and True."""
         snapshot, failures = self._snapshot, self._failures
+        asked = self._monotonic()
         try:
             position = self._feed.position()
         except StoreUnavailable as error:
             self._note(error)
-            if snapshot is None:
+            # How old its list is, a standby does not know: not where lists must not be too old.
+            if snapshot is None and self._max_stale == math.inf:
                 self._load_from_standby()
-            return self._last(error)
+            return self._last(error.reason), True
         if snapshot is None or snapshot.position != position:
             try:
                 snapshot = self._follow(snapshot, position, failures)
             except StoreUnavailable as error:
-                return self._last(error)
-        self._confirmed = self._monotonic()
+                return self._last(error.reason), True
+        self._confirmed = max(asked, self._confirmed)  # another thread may have asked later
         if self.outage is not None:
             self._recover(failures)
-        return snapshot
+        return snapshot, False
 
-    def _last(self, error: StoreUnavailable) -> Snapshot:
-        """Return the last snapshot; raise `error` if there is none, or if it is too old."""
-        snapshot = self._snapshot
-        if snapshot is None or self.age > self._max_stale:
-            raise error
+    def _last(self, outage: str) -> Snapshot:
+        """Return the last snapshot; raise `StoreUnavailable` if there is none or it is too old."""
+        snapshot, age = self._snapshot, self.age
+        if snapshot is None:
+            raise StoreUnavailable(outage)
+        if age > self._max_stale:
+            raise StoreUnavailable(
+                f"The last list is {age:.0f} seconds old, and ROSTER_MAX_STALE is "
+                f"{self._max_stale:.0f}: {outage}"
+            )
         return snapshot
 
     def _load_from_standby(self) -> None:
@@ -128,7 +144,7 @@ class Catalog:
             if (
                 latest is not None
                 and (seen is None or latest.position != seen.position)
-                and latest.revision >= position.revision
+                and (latest.revision > position.revision or latest.position == position)
             ):
                 return latest  # another thread was here first
             started = self._monotonic()

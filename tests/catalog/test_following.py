@@ -247,6 +247,23 @@ class TestFollowing:
         assert ["new"] == [key.kid for key in catalog.current().keys]
         assert ["load", *reads] == feed.reads
 
+    def test_what_another_thread_has_followed_may_be_lost(self, catalog, feed):
+        """A thread that learned of a change in place of a lost one does not take the lost one."""
+        catalog.current()
+        position = feed.position
+
+        def late():
+            feed.position = position
+            feed.put(entry("lost"))
+            catalog.current()  # another thread does so, and then the primary fails over
+            feed.fail_over(1)
+            feed.put(entry("new"))
+            return position()
+
+        feed.position = late
+
+        assert (2, ["a", "new"]) == seen(catalog)
+
     @settings(deadline=None)
     @given(
         st.lists(
@@ -333,6 +350,35 @@ class TestOutage:
 
         assert [2, 0, 1, 0, 4, 4, 12, 12] == ages
 
+    def test_the_age_counts_from_the_question(self, catalog, feed, monotonic):
+        """What the store takes to answer, and what a load takes, is part of the age."""
+        position = feed.position
+
+        def slow():
+            found = position()
+            monotonic.now += 3
+            return found
+
+        feed.position = slow
+        catalog.current()
+
+        assert 3 == catalog.age
+
+    def test_a_stale_answer_is_called_so(self, catalog, feed, monotonic):
+        """The snapshot comes with whether the store could be read."""
+        first = catalog.current_or_stale()
+        feed.down = "gone"
+        told = [catalog.current_or_stale() for _ in range(2)]
+        feed.down = None
+        monotonic.now += PAUSE
+        told.append(catalog.current_or_stale())
+
+        snapshot = catalog.current()
+        assert [(snapshot, False), (snapshot, True), (snapshot, True), (snapshot, False)] == [
+            first,
+            *told,
+        ]
+
     def test_the_store_recovers(self, catalog, feed, monotonic):
         """With the store back, what was written meanwhile is there and the outage is over."""
         catalog.current()
@@ -413,8 +459,10 @@ class TestOutage:
                 ages.append(catalog.age)
 
         assert [*range(1, 11)] == ages
-        with pytest.raises(StoreUnavailable, match="cannot be reached"):
+        with pytest.raises(StoreUnavailable) as caught:
             catalog.current()
+        too_old = "The last list is 12 seconds old, and ROSTER_MAX_STALE is 10: gone"
+        assert too_old == caught.value.reason
         feed.down = None
         monotonic.now += PAUSE
         assert (1, ["a"]) == seen(catalog)
@@ -434,6 +482,15 @@ class TestStandby:
 
         assert (1, ["a"]) == seen(catalog)
         assert (None, 0) == (catalog.outage, catalog.age)
+
+    def test_a_standby_serves_nobody_where_lists_must_not_be_old(self, feed, clock, monotonic):
+        """How old its list is, nobody knows: with an age that is allowed, there is no answer."""
+        catalog = Catalog(feed, clock, monotonic, max_stale=10)
+        feed.standby = entry("old")
+        feed.down = "no primary"
+
+        with pytest.raises(StoreUnavailable):
+            catalog.current()
 
     def test_a_standby_replaces_no_image(self, catalog, feed, monotonic):
         """What a worker has is newer than what a standby may have."""
