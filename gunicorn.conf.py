@@ -360,8 +360,9 @@ def child_exit(server, worker):
 def post_worker_init(worker):
     """Load the first image before the first request, and join the count.
 
-    If the store cannot be read, a worker waits for it as long as others serve: they may have an
-    image. If none does, it accepts connections and serves what it has, or answers 503.
+    If the store cannot be read, a worker waits for it as long as others serve: what they have is
+    not older than the list of a standby. If none does, it accepts connections and serves what it
+    has, or answers 503.
     """
     from app.logs import error_lines  # noqa: PLC0415 - in the worker only
     from app.services import services  # noqa: PLC0415
@@ -372,10 +373,7 @@ def post_worker_init(worker):
     _redirect(handlers, error_lines)  # the metric counts gunicorn's lines too
     with worker.wsgi.app_context():
         while worker.ppid == os.getppid():  # else the master has ended, and frees no slot
-            image = _load()
-            # That of a standby may be older than those of the workers that a reload replaces.
-            older = worker.roster_generation - (image == "stale")
-            if image == "current" or not worker.roster_generations.any_serves(older):
+            if _load() or not worker.roster_generations.any_serves(worker.roster_generation):
                 break
             time.sleep(1)  # second; the catalogue does not try more often
         metrics = services().metrics
@@ -384,7 +382,7 @@ def post_worker_init(worker):
 
 
 def _load():
-    """Load the first image, and return what there is: ``current``, ``stale`` or ``nothing``.
+    """Load the first image; tell whether it is the current one.
 
     What is wrong with the store is in the log.
     """
@@ -395,8 +393,8 @@ def _load():
     try:
         services().warm_up()
     except StoreUnavailable:
-        return "nothing"
+        return False
     finally:
         gc.freeze()  # what is there now stays
         gc.enable()
-    return "current" if services().catalog.outage is None else "stale"
+    return services().catalog.outage is None

@@ -22,6 +22,7 @@ class Address:
     def __init__(self, target: Cluster) -> None:
         self.target = target
         self._delivered: bool | None = None
+        self._refusals = 0
         self._selector = selectors.DefaultSelector()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._ended, self._end = socket.socketpair()
@@ -34,14 +35,15 @@ class Address:
         return f"postgresql://roster@127.0.0.1:{self._listener.getsockname()[1]}/{database}"
 
     @contextmanager
-    def cutting_commit(self, *, delivered: bool) -> Iterator[None]:
+    def cutting_commit(self, *, delivered: bool, refusals: int = 0) -> Iterator[None]:
         """Cut the connection of the next COMMIT: when it is done, or before it is delivered.
 
-        When the client notices, the server has done with the transaction.
+        When the client notices, the server has done with the transaction. So many attempts to
+        connect fail then.
         """
-        self._delivered = delivered
+        self._delivered, self._refusals = delivered, refusals
         yield
-        assert self._delivered is None, "there was no COMMIT"
+        assert (None, 0) == (self._delivered, self._refusals), "there was no COMMIT, or no attempt"
 
     def close(self) -> None:
         self._end.close()
@@ -62,6 +64,10 @@ class Address:
 
     def _accept(self) -> None:
         client, _ = self._listener.accept()
+        if self._delivered is None and self._refusals:
+            self._refusals -= 1
+            client.close()
+            return
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         server = socket.socket(socket.AF_UNIX)
         try:

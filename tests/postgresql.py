@@ -128,8 +128,8 @@ class Cluster:
         return file
 
     def restore(self, database: str, file: Path) -> None:
-        """Restore a backup into a database that others have open."""
-        self._run("pg_restore", "-c", "-d", self.url(database), file)
+        """Restore a backup into a database that others have open, with the documented command."""
+        self._run("pg_restore", "-c", "-1", "-d", self.url(database), file)
 
     def connect(self, database: str = "postgres") -> Any:
         """Return a connection; each statement is a transaction."""

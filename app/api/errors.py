@@ -11,6 +11,7 @@ from werkzeug.exceptions import HTTPException
 
 from app.api.exchange import exchange, may_ask, preflight_response
 from app.catalog.errors import (
+    ChangeUncertain,
     InvalidKey,
     MissingKey,
     ModelNotFound,
@@ -123,7 +124,7 @@ def _answer_roster_error(outage_log: _OutageLog, error: RosterError) -> Response
         metrics.tally.count_refusal(error.reason)
     if isinstance(error, StoreUnavailable):
         outage_log.write(error.reason, exchange().request_id)
-    return _respond(
+    response = _respond(
         Problem(
             status=STATUS[error.code],
             code=error.code,
@@ -135,6 +136,9 @@ def _answer_roster_error(outage_log: _OutageLog, error: RosterError) -> Response
             request_id=exchange().request_id,
         )
     )
+    if isinstance(error, ChangeUncertain):  # sent again, it might make a second key
+        del response.headers["Retry-After"]
+    return response
 
 
 def _answer_http_exception(error: HTTPException) -> Response:

@@ -159,7 +159,10 @@ class ValidationFailed(RosterError):
 
 
 class StoreUnavailable(RosterError):
-    """The store cannot be read or written just now; nothing of the write is kept."""
+    """The store cannot be read or written just now; nothing of a write is kept.
+
+    `ChangeUncertain` alone does not promise the latter.
+    """
 
     code = "unavailable"
     sentence: ClassVar[str] = "The catalogue cannot be reached just now. Try again."

@@ -16,9 +16,9 @@ from app.catalog.model import Model
 class Position(NamedTuple):
     """The last committed change of a store, and so the state that it is in."""
 
-    #: Its number. After a failover or a restore that lost changes, others get their numbers.
+    #: Its number. After a failover or a restore that lost changes, others get the same numbers.
     revision: int
-    #: A random text that no other change has or had.
+    #: A random text that no other change has or had; a program of schema 2 leaves the last one.
     mark: str
 
 
@@ -69,6 +69,8 @@ class Feed(Protocol):
 
 class Transaction(Protocol):
     """One write: all of it is durable when the block ends, or none of it ever was.
+
+    Where the database does not say which, the block ends with `ChangeUncertain`.
 
     Each change takes the next revision and leaves one line in the log. A block that changes
     nothing takes no revision.

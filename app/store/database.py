@@ -42,7 +42,7 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """By what a write is found whose commit was not confirmed."""
+    """What identifies a write whose COMMIT was not confirmed."""
 
     #: Its first change.
     first: Position
@@ -98,7 +98,7 @@ class Database(ABC):
     def turn(self, deadline: float) -> AbstractContextManager[None]:
         """Wait for one's turn to write until `deadline` (`time.monotonic`), and hold it."""
 
-    def commit(self, connection: sa.Connection, proof: "Proof") -> None:  # noqa: ARG002
+    def commit(self, connection: sa.Connection, proof: Proof) -> None:  # noqa: ARG002
         """Commit a write; raise `ChangeUncertain` or `ChangeLost` where nobody confirms it."""
         connection.commit()
 

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,13 @@ from app.store.tables import changes
 
 _log = logging.getLogger(__name__)
 
-#: How long the server may be silent over a statement, in seconds: a writer waits for its turn.
-_ANSWER_TIMEOUT = WRITE_TIMEOUT + 3
-#: The same for the revision, which a reader waits for with the last image at hand.
+#: How long the server may be silent over a statement, in seconds. Over the revision, and over
+#: the question whether a connection still works: a reader has the last image at hand.
 _REVISION_TIMEOUT = 1.0
+#: Over what a reader loads when the revision has moved: many rows, from a disk that is busy.
+_LOAD_TIMEOUT = 3.0
+#: Over what a writer sends: it waits for its turn.
+_WRITE_TIMEOUT = WRITE_TIMEOUT + 3
 #: How long nobody tries to connect again when it has failed, in seconds.
 _PAUSE = 1.0
 
@@ -38,7 +41,7 @@ _DEFAULTS = {
     "keepalives_idle": "5",  # seconds
     "keepalives_interval": "2",  # seconds
     "keepalives_count": "3",
-    "tcp_user_timeout": f"{_ANSWER_TIMEOUT * 1000:.0f}",  # milliseconds
+    "tcp_user_timeout": f"{_WRITE_TIMEOUT * 1000:.0f}",  # milliseconds
     "target_session_attrs": "read-write",  # of several hosts the primary, and never a standby
 }
 # A transaction of a process that was stopped holds up all writers until the server ends it. One
@@ -55,8 +58,9 @@ _PREPARING = int.from_bytes(b"roster")
 _NOT_OURS = {"42P01", "42703", "42501"}
 #: Read-only transaction: the server has become a standby since we connected to it.
 _READ_ONLY = "25006"
-#: How long, and how often, a server is asked what became of a transaction, in seconds.
-_OUTCOME_TIMEOUT = 1.0
+#: How long, and how often, a server is asked what became of a transaction, in seconds. To connect
+#: takes 3 of them where the first of two hosts has vanished.
+_OUTCOME_TIMEOUT = 5.0
 _OUTCOME_PAUSE = 0.05
 _STATUS = sa.text("SELECT pg_xact_status(CAST(:transaction AS xid8))")
 _MARK = sa.select(changes.c.mark).where(changes.c.revision == sa.bindparam("which"))
@@ -77,10 +81,10 @@ class PostgreSQL(Database):
 
     def __init__(self, url: str) -> None:
         try:
-            said = conninfo_to_dict(url)
-            unsaid = {name: value for name, value in _DEFAULTS.items() if name not in said}
-            self._parameters = make_conninfo(url, **unsaid)
-            self._any_server = make_conninfo(self._parameters, target_session_attrs="any")
+            given = conninfo_to_dict(url)
+            missing = {name: value for name, value in _DEFAULTS.items() if name not in given}
+            self._parameters = make_conninfo(url, **missing)
+            any_server = make_conninfo(self._parameters, target_session_attrs="any")
         except psycopg.ProgrammingError:  # its sentence repeats parts of the URL, and so passwords
             raise StoreRefused(
                 "ROSTER_DATABASE_URL is no URL of a PostgreSQL database. In a password, "
@@ -89,14 +93,23 @@ class PostgreSQL(Database):
         self._connecting = threading.Lock()
         self._lost: str | None = None
         self._closed_until = 0.0
-        engine = self._engine(partial(self._connect, _ANSWER_TIMEOUT), pool_pre_ping=True)
-        self.reading = engine.execution_options(isolation_level="REPEATABLE READ")
-        self.writing = engine.execution_options(isolation_level="READ COMMITTED")
+        engine = self._engine(partial(self._connect, WRITE_TIMEOUT), pool_pre_ping=True)
+        self.reading = engine.execution_options(
+            isolation_level="REPEATABLE READ", patience=_LOAD_TIMEOUT
+        )
+        self.writing = engine.execution_options(
+            isolation_level="READ COMMITTED", patience=_WRITE_TIMEOUT
+        )
         self._kept = self._engine(
             partial(self._connect, _REVISION_TIMEOUT),
             poolclass=sa.NullPool,
             isolation_level="AUTOCOMMIT",
         )
+        self._standby = self._engine(
+            partial(_Session.connect, any_server),
+            poolclass=sa.NullPool,
+            isolation_level="REPEATABLE READ",
+        ).execution_options(patience=_LOAD_TIMEOUT)
 
     def identity(self) -> int:
         """Return the process; what the URL names is the same for as long as it lives."""
@@ -153,28 +166,23 @@ class PostgreSQL(Database):
     def _took_place(self, proof: Proof) -> bool | None:
         """Tell whether a transaction took place, None if the database does not say."""
         deadline = time.monotonic() + _OUTCOME_TIMEOUT
-        try:
-            with self._kept.connect() as connection:
+        which = {"transaction": proof.transaction_id, "which": proof.first.revision}
+        while time.monotonic() < deadline:
+            with suppress(sa.exc.DBAPIError, StoreUnavailable), self._kept.connect() as connection:
                 status: str | None = "in progress"
                 while status == "in progress" and time.monotonic() < deadline:
-                    which = {"transaction": proof.transaction_id}
                     status = connection.execute(_STATUS, which).scalar_one()
-                    mark = connection.execute(_MARK, {"which": proof.first.revision}).scalar()
+                    mark = connection.execute(_MARK, which).scalar()
                     if mark is not None:
                         return bool(mark == proof.first.mark)
                     time.sleep(_OUTCOME_PAUSE)
-        except (sa.exc.DBAPIError, StoreUnavailable):
-            return None
-        return False if status == "aborted" else None
+                return False if status == "aborted" else None
+            time.sleep(_OUTCOME_PAUSE)
+        return None
 
     def standby(self) -> sa.Connection:
         """Return a connection to any server that can be reached."""
-        engine = self._engine(
-            partial(_Session.connect, self._any_server),
-            poolclass=sa.NullPool,
-            isolation_level="REPEATABLE READ",
-        )
-        return engine.connect()
+        return self._standby.connect()
 
     def keep(self) -> sa.Connection:
         """Return a connection that waits for an answer as long as a reader may."""
@@ -196,13 +204,15 @@ class PostgreSQL(Database):
     def backup(self, target: Path) -> None:
         """Refuse: the server's own tools do it, and put it back."""
         raise StoreRefused(
-            f"A database of a server is backed up by the server's tools: pg_dump -Fc -f {target}"
+            "A database of a server is backed up by the server's tools: "
+            f"pg_dump -Fc -f {target} URL"
         )
 
     def restore(self, source: Path, now: float) -> Restored:  # noqa: ARG002 - the face is one
         """Refuse, for the same reason."""
         raise StoreRefused(
-            f"A database of a server is restored by the server's tools: pg_restore {source}"
+            "A database of a server is restored by the server's tools, from a backup of theirs: "
+            "pg_restore -c -1 -d URL FILE"
         )
 
     @staticmethod
@@ -213,31 +223,44 @@ class PostgreSQL(Database):
             "postgresql+psycopg://", creator=connect, use_native_hstore=False, **options
         )
 
+        @sa.event.listens_for(engine, "begin")
+        def _begin(connection: sa.Connection) -> None:
+            patience = connection.get_execution_options().get("patience")
+            if patience is not None:
+                session: Any = connection.connection.driver_connection
+                session.patience = patience
+
+        @sa.event.listens_for(engine, "checkin")
+        def _check_in(session: Any, record: object) -> None:  # noqa: ARG001 - SQLAlchemy's
+            if session is not None:
+                session.patience = _Session.patience
+
         @sa.event.listens_for(engine, "handle_error")
-        def _leave_standby(context: sa.engine.ExceptionContext) -> None:
+        def _handle(context: sa.engine.ExceptionContext) -> None:
             if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
                 context.is_disconnect = True  # all connections of the pool are dropped
 
         return engine
 
-    def _connect(self, patience: float) -> "_Session":
+    def _connect(self, timeout: float) -> "_Session":
+        """Return a new connection; wait at most `timeout` seconds for a thread that makes one."""
         known = self._lost
-        wait = min(patience, WRITE_TIMEOUT) if known is None else 0
-        if not self._connecting.acquire(timeout=wait):
+        if not self._connecting.acquire(timeout=timeout if known is None else 0):
             raise StoreUnavailable(known or "The database takes long to accept a connection.")
         try:
             if self._lost is not None and time.monotonic() < self._closed_until:
                 raise StoreUnavailable(self._lost)
+            session = None
             try:
                 session = _Session.connect(self._parameters, autocommit=True)
-                session.patience = patience
                 session.execute(_SESSION)
                 [(is_standby,)] = session.execute("SELECT pg_is_in_recovery()").fetchall()
                 if is_standby:  # the URL may ask for any server
-                    session.close()
                     raise psycopg.OperationalError("The server is a standby.")
                 session.autocommit = False
             except psycopg.Error as error:
+                if session is not None:
+                    session.close()
                 self._lost = " ".join(str(error).split())
                 self._closed_until = time.monotonic() + _PAUSE
                 raise
@@ -257,7 +280,7 @@ class _Session(psycopg.Connection[Any]):
     libpq waits for ever: for a stopped server, whose host still confirms what is sent to it.
     """
 
-    patience = _ANSWER_TIMEOUT
+    patience = _REVISION_TIMEOUT
 
     def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:
         """Run one exchange with the server."""
@@ -274,7 +297,7 @@ class _Session(psycopg.Connection[Any]):
                     deadline = now + self.patience
                 elif now > deadline:
                     self.close()
-                    raise Silent(f"The database has not answered for {self.patience:.0f} seconds.")
+                    raise Silent(f"The database has not answered for {self.patience:g} s.")
                 wanted = gen.send(ready)
         except StopIteration as done:
             return done.value

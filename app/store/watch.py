@@ -36,6 +36,8 @@ class _Kept:
     #: The process and the database that the connection belongs to.
     pid: int
     identity: Hashable
+    #: How often a database had been silent when it was made.
+    silences: int
     row: tuple[Any, ...] = (-1, "")
 
 
@@ -56,6 +58,7 @@ class Watch:
         self._identity: Hashable | None = None
         self._sure_until = 0.0
         self._quiet: _Quiet | None = None
+        self._silences = 0
 
     def position(self) -> Position:
         """Return where the store is; `StoreUnavailable` when it cannot be read."""
@@ -68,11 +71,17 @@ class Watch:
             self.look()
             if kept is not None and kept.bell is None:  # it may have been made since
                 kept.bell = self._database.bell()
-        if kept is not None and kept.pid == os.getpid() and kept.identity == self._identity:
+        if (
+            kept is not None
+            and kept.pid == os.getpid()
+            and kept.identity == self._identity
+            and kept.silences == self._silences
+        ):
             try:
                 return self._read(kept)
             except self._database.driver_error as error:
                 if self._database.is_busy(error):  # a new connection would wait as long again
+                    self._silences += 1  # and so would the connections of other threads
                     raise StoreUnavailable(str(error)) from error
         identity = self._open_store()
         with self._database.outages():
@@ -80,7 +89,8 @@ class Watch:
             connection = self._database.keep()
             cursor = connection.connection.cursor()
             bell = self._database.bell()
-            kept = self._threads.kept = _Kept(connection, cursor, bell, os.getpid(), identity)
+            kept = _Kept(connection, cursor, bell, os.getpid(), identity, self._silences)
+            self._threads.kept = kept
             return self._read(kept)
 
     def look(self) -> Hashable | None:

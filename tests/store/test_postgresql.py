@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -184,36 +185,56 @@ def standing_still(server):
 
 def test_a_server_that_stands_still_is_an_outage(open_store, fragile, own, monkeypatch):
     """A silent server holds up neither readers nor writers for long, and is found again."""
-    monkeypatch.setattr(postgresql, "_REVISION_TIMEOUT", 0.5)
-    monkeypatch.setattr(postgresql, "_ANSWER_TIMEOUT", 1)
+    monkeypatch.setattr(postgresql._Session, "patience", 0.5)
     monkeypatch.setitem(postgresql._DEFAULTS, "connect_timeout", "2")  # libpq's least
     store = open_store(own)
     store.open(create=True)
     put(store, "x")
     store.position()
     with standing_still(fragile):
-        assert "The database has not answered for 0 seconds." == refusal(store.position)
+        assert "The database has not answered for 0.5 s." == refusal(store.position)
         assert "connection timeout expired" in refusal(lambda: put(store, "y"))
 
     assert 2 == once_back(store.position).revision
     assert 3 == once_back(lambda: put(store, "y")).revision
 
 
+def test_a_silent_server_is_asked_on_no_other_connection(open_store, fragile, own, monkeypatch):
+    """What one thread has waited for in vain, others do not wait for on theirs, one by one."""
+    monkeypatch.setattr(postgresql._Session, "patience", 0.5)
+    store = open_store(own)
+    store.open(create=True)
+    made = []
+    connect = postgresql._Session.connect
+    with ThreadPoolExecutor(1) as other:
+        store.position()
+        other.submit(store.position).result()
+        with standing_still(fragile):
+            refusal(store.position)
+        monkeypatch.setattr(
+            postgresql._Session, "connect", lambda *a, **k: made.append(1) or connect(*a, **k)
+        )
+        assert 1 == other.submit(once_back, store.position).result().revision
+        assert 1 == once_back(store.position).revision
+
+    assert 2 == len(made)
+
+
 def test_a_locked_log_holds_up_no_metrics(open_store, empty, monkeypatch):
     """The size of a log that is locked is waited for as long as the revision, and no longer."""
-    monkeypatch.setattr(postgresql, "_REVISION_TIMEOUT", 0.1)
+    monkeypatch.setattr(postgresql._Session, "patience", 0.1)
     store = open_store(empty)
     store.open(create=True)
     with store._engine.begin() as connection:
         connection.exec_driver_sql("LOCK TABLE changes IN ACCESS EXCLUSIVE MODE")
 
-        assert "The database has not answered for 0 seconds." == refusal(store.size)
+        assert "The database has not answered for 0.1 s." == refusal(store.size)
     assert 1 == store.size().log_changes
 
 
 def test_one_of_many_readers_tries_to_connect(open_store, fragile, own, monkeypatch):
     """Of readers who meet a lost server one waits for it, and nobody for a second after that."""
-    monkeypatch.setattr(postgresql, "_REVISION_TIMEOUT", 0.5)
+    monkeypatch.setattr(postgresql._Session, "patience", 0.5)
     monkeypatch.setitem(postgresql._DEFAULTS, "connect_timeout", "2")
     store = open_store(own)
     store.open(create=True)
@@ -247,6 +268,18 @@ def test_one_of_many_readers_tries_to_connect(open_store, fragile, own, monkeypa
     assert len(attempts) == sum(wait > 1.5 for wait in waits)
     assert len(waits) > 100
     assert 1 == once_back(store.position).revision
+
+
+def test_a_connection_that_has_become_read_only_is_dropped(open_store, empty):
+    """One write is refused and no more: the next one is on a new connection."""
+    store = open_store(empty)
+    store.open(create=True)
+    with store._engine.connect() as connection:  # as on a server that was the primary before
+        connection.exec_driver_sql("SET default_transaction_read_only = on")
+        connection.commit()
+
+    assert "cannot execute UPDATE in a read-only transaction" in refusal(lambda: put(store, "x"))
+    assert 2 == put(store, "x").revision
 
 
 def once_back(read):
