@@ -26,7 +26,7 @@ NAME = "bounds"
 #: A measurement ends early when the worker takes more MiB, or after so many seconds.
 MOST = 1024
 PATIENCE = 600
-#: The same for windows of 100,000 entries: a thousand lists of so many take 800 MiB.
+#: The same for windows of 100,000 entries: a list for each of a thousand would be 800 MiB.
 MOST_OF_WINDOWS = 4096
 PATIENCE_OF_WINDOWS = 180
 
@@ -197,12 +197,10 @@ def _windows(found: Findings, plan: Plan, catalogues: Catalogues) -> None:
     report(found, "bounds.windows", title, course, limit=CACHE, what="windows")
     added = course.end.rss - course.start.rss
     cached = course.end.cache - course.start.cache
-    lists = min(done, organizations) * public * 8 / MIB
     found.note(
         f"{done:,} windows took {number(seconds)} s and {number(added)} MiB. The image and the "
         f"first list had taken {number(course.start.rss)} MiB before. The cache counts "
-        f"{number(cached)} MiB of what was added, and {number(added - cached)} MiB are not in "
-        f"it. Of these, a list of its own for each organization would take {number(lists)} MiB."
+        f"{number(cached)} MiB of what was added, and {number(added - cached)} MiB are not in it."
     )
 
 
