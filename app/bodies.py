@@ -15,10 +15,9 @@ from hashlib import sha256
 from itertools import islice
 from typing import Any
 
-from app.catalog.audiences import FEW_RULES, Audience
-from app.catalog.model import Model
-from app.catalog.ordered import OrderedModels
-from app.catalog.paging import EVERYTHING, Window, bounds, cut, locate
+from app.catalog.audiences import Audience
+from app.catalog.model import Model, Rule
+from app.catalog.paging import Page, Window, bounds, cut, locate
 from app.catalog.snapshot import Snapshot
 from app.catalog.visibility import Viewer
 from app.dialects import Dialect
@@ -30,10 +29,16 @@ GZIP_SIZES = range(1024, 8 * 1024 * 1024 + 1)  # 1 KiB to 8 MiB
 OVERHEAD = 6300
 #: What an encoded entry takes beside its bytes, likewise.
 FRAGMENT_OVERHEAD = 200
+#: What a rule takes in a set of them, and the rule itself, which a change may leave to the set.
+RULE_OVERHEAD = 400
 #: Above this many bytes gzip's level 6 costs more than it saves: 12 ms against 5 for 1.5 MB.
 GZIP_FAST_ABOVE = 2 * 1024 * 1024  # 2 MiB
 #: How often the same list is compressed while it changes all the time, in seconds.
 GZIP_PAUSE = 1.0
+#: Compressing takes at most this part of the time, and so many seconds at once: whoever asks for
+#: page after page, each of them new, would leave no processor to others.
+GZIP_SHARE = 0.1
+GZIP_BURST = 0.5
 
 
 @dataclass(slots=True, eq=False)
@@ -48,7 +53,6 @@ class Body:
     gzipped: "Body | None" = field(default=None, repr=False)
     #: What the HTTP layer keeps with it.
     ready: dict[Hashable, Any] = field(default_factory=dict, repr=False)
-    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def __post_init__(self) -> None:
         self.etag = f'"{sha256(self.content).hexdigest()[:32]}"'
@@ -65,7 +69,7 @@ _Fragment = tuple[int, bytes]
 
 @dataclass(slots=True, eq=False)
 class _Slot:
-    """What the cache has under one key: a body, a merged list, all fragments of a dialect."""
+    """What the cache has under one key: a body, a set of rules, all fragments of a dialect."""
 
     value: Any
     #: The state of an entry or an audience that it was made of. It is only compared: a body holds
@@ -107,6 +111,11 @@ class Bodies:
         # processor to others, and each list is made once and not once for each thread. One for
         # each dialect: the first list of 100,000 takes seconds, and no other dialect waits for it.
         self._making: dict[str, threading.Lock] = {}
+        # Held while something is compressed; nobody waits for it.
+        self._compressing = threading.Lock()
+        #: How long may be compressed, in seconds, and when that was last reckoned.
+        self._compress_credit = GZIP_BURST
+        self._credited_at = monotonic()
 
     def listing(
         self,
@@ -123,11 +132,16 @@ class Bodies:
             self.misses += 1
             with self._making_of(dialect):
                 body = self._make(snapshot, dialect, audience, window)
-            return _gzip(body, 1) if gzipped and _is_worth_gzip(body) else body
-        start, stop = 0, audience.size
-        if window.has_cursor:
-            start, stop = bounds(self._lists_of(audience), window)
-        key = (dialect.name, audience.name, locate(start, stop, window), window.is_page)
+            return self._form(None, _Slot(body), gzipped=gzipped)
+        place: Hashable
+        if not window.has_cursor:
+            place = locate(0, audience.size, window)
+        elif audience.has_few_rules:
+            place = locate(*bounds(audience.lists, window), window)
+        else:
+            page = self._page(audience, window)
+            place = (page.first_id, page.last_id, page.has_more)
+        key = (dialect.name, audience.name, place, window.is_page)
         slot = self._look_up(key, audience.state)
         if slot is None:
             with self._making_of(dialect):
@@ -158,41 +172,49 @@ class Bodies:
     def _make(
         self, snapshot: Snapshot, dialect: Dialect, audience: Audience, window: Window
     ) -> Body:
-        lists = audience.lists if window.is_filtered else self._lists_of(audience)
-        page = cut(lists, window)
+        page = self._page(audience, window)
         items = self._encode(snapshot, dialect, page.models)
         return Body(dialect.listing(items, page, window))
 
-    def _lists_of(self, audience: Audience) -> Sequence[OrderedModels]:
-        """Return what an audience sees: a list for each rule, or one of all if these are many."""
-        if audience.rules <= FEW_RULES:
-            return audience.lists
-        key = ("merged", audience.name)
-        slot = self._slots.get(key)
-        if slot is None or slot.token != audience.state:
-            merged = OrderedModels(cut(audience.lists, EVERYTHING).models)
-            slot = self._put(key, audience.state, merged, OVERHEAD + 8 * len(merged))
-        slot.used = True
-        merged = slot.value
-        return [merged]
+    def _page(self, audience: Audience, window: Window) -> Page:
+        rules = None if audience.has_few_rules else self._rules_of(audience)
+        return cut(audience.lists, window, rules)
 
-    def _form(self, key: Hashable, slot: _Slot, *, gzipped: bool) -> Body:
-        """Return the body as the caller takes it; the first to take gzip has it compressed."""
+    def _rules_of(self, audience: Audience) -> frozenset[Rule]:
+        """Return the rules by which an audience sees entries: to find many takes long."""
+        key = ("rules", audience.name)
+        slot = self._slots.get(key)
+        if slot is None:
+            found = audience.find_rules()
+            slot = self._put(key, None, found, OVERHEAD + RULE_OVERHEAD * len(found))
+        slot.used = True
+        rules: frozenset[Rule] = slot.value
+        return rules
+
+    def _form(self, key: Hashable | None, slot: _Slot, *, gzipped: bool) -> Body:
+        """Return the body as the caller takes it: gzip-encoded where that is there or worth it."""
         body: Body = slot.value
-        if not gzipped or not _is_worth_gzip(body):
+        if not gzipped or len(body.content) not in GZIP_SIZES:
             return body
-        if body.gzipped is not None:
-            return body.gzipped
-        now = self._monotonic()
-        if now < slot.gzip_from:
-            return body  # it changes faster than it is worth compressing
-        with body.lock:  # others wait for the first
-            if body.gzipped is None:
-                level = 1 if len(body.content) > GZIP_FAST_ABOVE else 6
-                slot.gzipped_at = now
-                body.gzipped = _gzip(body, level)
-                self._grow(key, slot, body.gzipped.size)
-        return body.gzipped
+        if body.gzipped is None and self._compressing.acquire(blocking=False):
+            try:
+                self._compress(key, slot, body)
+            finally:
+                self._compressing.release()
+        return body.gzipped or body
+
+    def _compress(self, key: Hashable | None, slot: _Slot, body: Body) -> None:
+        """Make the other form of `body`, unless another thread has, or it is too much just now."""
+        began = self._monotonic()
+        earned = GZIP_SHARE * (began - self._credited_at)
+        self._compress_credit = min(GZIP_BURST, self._compress_credit + earned)
+        self._credited_at = began
+        if body.gzipped is None and began >= slot.gzip_from and self._compress_credit > 0:
+            level = 1 if key is None or len(body.content) > GZIP_FAST_ABOVE else 6
+            body.gzipped = Body(gzip.compress(body.content, level, mtime=0), "gzip")
+            slot.gzipped_at = self._monotonic()
+            self._compress_credit -= slot.gzipped_at - began
+            self._grow(key, slot, body.gzipped.size)
 
     def _look_up(self, key: Hashable, token: Hashable) -> _Slot | None:
         # Without the lock: a thread that waits for one hands over the interpreter.
@@ -269,11 +291,3 @@ class Bodies:
 
 def _weight(fragments: Iterable[_Fragment]) -> int:
     return sum(FRAGMENT_OVERHEAD + len(encoded) for _, encoded in fragments)
-
-
-def _is_worth_gzip(body: Body) -> bool:
-    return len(body.content) in GZIP_SIZES
-
-
-def _gzip(body: Body, level: int) -> Body:
-    return Body(gzip.compress(body.content, level, mtime=0), "gzip")

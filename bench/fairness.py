@@ -22,6 +22,8 @@ KINDS: Mapping[str, Callable[[int, int], str]] = {
     "HEAD after=new": lambda new, _: f"HEAD /v1/models?after=!{new}",
     "q=e": lambda _, __: "GET /v1/models?q=e",
     "q=new": lambda new, _: f"GET /v1/models?q=rare{new}",
+    "q=few": lambda new, _: f"GET /v1/models?q={new % 900 + 100}",
+    "limit=new": lambda new, _: f"GET /v1/models?limit={new % 1000 + 1}",
     "owned_by=new": lambda new, _: f"GET /v1/models?owned_by=owner{new}",
     "limit=1000": lambda new, size: f"GET /v1/models?limit=1000&after={model_id(new * 7 % size)}",
 }

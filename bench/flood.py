@@ -28,6 +28,8 @@ CONNECTIONS = 16
 RATE = 100
 
 _READY = "ready"
+#: As clients send it.
+_HEADERS = {"Accept-Encoding": "gzip"}
 
 
 @dataclass(slots=True)
@@ -145,7 +147,7 @@ def _send(
             break
         method, _, path = requests[place].partition(" ")
         try:
-            answer = connections[number].send(method, path, discard=True)
+            answer = connections[number].send(method, path, _HEADERS, discard=True)
         except ConnectionError:
             if clock.over.is_set():
                 break

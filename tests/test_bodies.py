@@ -13,7 +13,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from app import dialects_of
-from app.bodies import FRAGMENT_OVERHEAD, GZIP_PAUSE, OVERHEAD, Bodies
+from app.bodies import (
+    FRAGMENT_OVERHEAD,
+    GZIP_BURST,
+    GZIP_PAUSE,
+    GZIP_SHARE,
+    OVERHEAD,
+    Bodies,
+)
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model
 from app.catalog.paging import EVERYTHING, Window, cut
@@ -261,7 +268,9 @@ def test_no_reply_keeps_an_old_state_alive(bodies, ask):
     lists = [o for o in gc.get_objects() if isinstance(o, list) and taken.models[-1] in o]
 
     assert [taken.models[0]] == alive
-    assert {id(taken.models), id(taken.audience(ANONYMOUS).lists[0])} == {*map(id, lists)}
+    audiences = taken._audiences
+    own = [taken.models, audiences._live, taken.audience(ANONYMOUS).lists[0]]
+    assert {*map(id, own)} == {*map(id, lists)}
 
 
 def test_the_limit_holds_for_fragments_too(clock):
@@ -304,29 +313,64 @@ def test_replies_of_single_entries_push_out_no_fragments(clock, dialect):
     assert ["m000"] == dialect.entries
 
 
-def test_an_audience_of_many_rules_has_its_list_merged_once(clock, dialect):
-    """Pages at cursors are right, and found in one list that counts like everything else."""
-    permission = [{"organization": "acme"}]
-    entries = [
-        model(f"m{n:03}", permission=[*permission, {"organization": f"o{n % 40}"}])
-        for n in range(200)
+def of_many_rules(number):
+    """Return so many entries of 40 rules, all of which ACME sees."""
+    return [
+        model(f"m{n:03}", permission=[{"organization": "acme"}, {"organization": f"o{n % 40}"}])
+        for n in range(number)
     ]
-    taken = snapshot(*entries, model("public"))
+
+
+def test_pages_of_many_rules_are_right(clock, dialect):
+    """In both directions, filtered or not; cursors that lead to one place get one body."""
+    taken = snapshot(*of_many_rules(200), model("public"), model("hidden", permission=[]))
     bodies = Bodies(16 * 1024 * 1024, clock)
     for changed in (taken, taken.apply(Changes(2, {"m007": None}, {}), NOW)):
-        merged = set()
-        for after in ("m", "m006", "m007", "m1999", "public"):
-            window = Window(limit=3, after=after)
-            body = bodies.listing(changed, dialect, ACME, window, gzipped=False)
-            expected = [m.id for m in changed.models if m.id > after][:3]
-            assert expected == [item["id"] for item in json.loads(body.content)["data"]]
-            [slot] = [s for k, s in bodies._slots.items() if k[0] == "merged"]
-            merged.add(id(slot.value))
-            assert slot.size > 8 * len(changed.models)
-
-        assert 1 == len(merged)
-        assert changed.models == slot.value
+        seen = [m.id for m in changed.models if m.id != "hidden"]
+        for cursor in ("l", "m", "m006", "m006x", "m007", "m1999", "public", "z"):
+            after, before = ([i for i in seen if i > cursor], [i for i in seen if i < cursor])
+            for window, expected in (
+                (Window(limit=3, after=cursor), after[:3]),
+                (Window(limit=3, before=cursor), before[-3:]),
+                (Window(limit=1000, after=cursor), after),
+                (Window(limit=2, after=cursor, q="9"), [i for i in after if "9" in i][:2]),
+                (Window(limit=2, before=cursor, q="9"), [i for i in before if "9" in i][-2:]),
+            ):
+                body = bodies.listing(changed, dialect, ACME, window, gzipped=False)
+                listed = json.loads(body.content)
+                assert expected == [item["id"] for item in listed["data"]]
+        same = [Window(limit=3, after=f"m006{c}") for c in "abc"]
+        made = {bodies.listing(changed, dialect, ACME, w, gzipped=False) for w in same}
+        assert 1 == len(made)
+        whole = bodies.listing(changed, dialect, ACME, EVERYTHING, gzipped=False)
+        assert seen == [item["id"] for item in json.loads(whole.content)["data"]]
     assert bodies.size == counted(bodies)
+
+
+def test_an_audience_of_many_rules_keeps_no_entries(bodies, dialect):
+    """The rules are kept for as long as they are the same; what is gone is kept nowhere."""
+    taken = snapshot(*of_many_rules(200))
+    page = Window(limit=1, after="m")
+    bodies.listing(taken, dialect, ACME, page, gzipped=False)
+    [slot] = [slot for key, slot in bodies._slots.items() if key[0] == "rules"]
+    for number in range(50):
+        fresh = {
+            m.id: model(
+                m.id,
+                name=str(number),
+                permission=[{"organization": p.organization} for p in m.permission],
+            )
+            for m in taken.models
+        }
+        taken = taken.apply(Changes(number, fresh, {}), NOW)
+        bodies.listing(taken, dialect, ACME, page, gzipped=False)
+    gc.collect()
+
+    alive = [o for o in gc.get_objects() if isinstance(o, Model) and o.id == "m007"]
+    assert [taken.get("m007")] == alive
+    assert [slot] == [slot for key, slot in bodies._slots.items() if key[0] == "rules"]
+    assert 40 == len(slot.value)
+    assert slot.size > sys.getsizeof(slot.value)
 
 
 def test_threads_leave_the_count_right(dialect):
@@ -506,6 +550,49 @@ def test_a_storm_of_changes_is_not_compressed_each_time(ask, clock):
         taken = taken.apply(Changes(number, {"a": long("a", name=str(number))}, {}), NOW)
         assert ask(taken, gzipped=True).encoding is None
     clock.now += GZIP_PAUSE / 4
+
+    assert "gzip" == ask(taken, gzipped=True).encoding
+
+
+class Slow:
+    """A clock on which each step takes a tenth of a second."""
+
+    now = 0.0
+
+    def __call__(self):
+        self.now += 0.1
+        return self.now
+
+
+@pytest.mark.parametrize("q", [None, "m"])
+def test_compressing_takes_a_small_part_of_the_time(dialect, q):
+    """Who asks for new pages all the time gets the rest as they are, filtered ones, too."""
+    clock = Slow()
+    bodies = Bodies(64 * 1024 * 1024, clock)
+    taken = snapshot(*(long(f"m{number:02}") for number in range(100)))
+    limits = iter(range(1, 101))
+
+    def compressed(number):
+        windows = [Window(limit=next(limits), q=q) for _ in range(number)]
+        return sum(
+            bodies.listing(taken, dialect, ANONYMOUS, window, gzipped=True).encoding is not None
+            for window in windows
+        )
+
+    for burst in (GZIP_BURST, 0):
+        began = clock.now
+        seconds = compressed(40) * 0.1
+        assert 0 < seconds <= burst + GZIP_SHARE * (clock.now - began) + 0.1
+    clock.now += 100
+
+    assert GZIP_BURST <= compressed(20) * 0.1 < 2 * GZIP_BURST
+
+
+def test_nobody_waits_for_what_another_compresses(bodies, ask):
+    """While one thread compresses, others send what they have as it is."""
+    taken = snapshot(long("a"))
+    with bodies._compressing:
+        assert ask(taken, gzipped=True) is ask(taken)
 
     assert "gzip" == ask(taken, gzipped=True).encoding
 

@@ -12,12 +12,15 @@ from hashlib import blake2b
 from itertools import product
 from typing import Self
 
-from app.catalog.model import Model
+from app.catalog.model import Grant, Model, Rule
 from app.catalog.ordered import OrderedModels
-from app.catalog.visibility import Grant, Rule, Viewer, rule_of
+from app.catalog.visibility import Viewer
 
-#: An audience that sees the entries of no more rules has their lists at hand.
+#: An audience that sees the entries of no more rules has their lists at hand. For one of more,
+#: the rule of each entry is looked at: to merge so many lists takes longer.
 FEW_RULES = 8
+#: Viewers whose audience is remembered, at most. Each takes some hundred bytes, and groups more.
+MOST_VIEWERS = 10_000
 
 #: Organization and group of a permission.
 _Scope = tuple[str | None, str | None]
@@ -60,16 +63,16 @@ class _Index:
             entries, _indexed(self.allowing, allowing), _indexed(self.blocking, blocking)
         )
 
-    def seen_by(self, viewer: Viewer) -> list[RuleEntries]:
-        """Return the entries that `viewer` sees, as `app.catalog.visibility` has it.
+    def allowed(self, viewer: Viewer) -> set[Rule]:
+        """Return the rules by which `viewer` sees entries, as `app.catalog.visibility` has it.
 
         A permission matches if its organization and group are one of the viewer's scopes.
         """
         scopes = [*product({"*", viewer.organization}, (None, *viewer.groups))]
         nothing: frozenset[Rule] = frozenset()
-        allowed = set().union(*(self.allowing.get(scope, nothing) for scope in scopes))
+        allowed: set[Rule] = set().union(*(self.allowing.get(scope, nothing) for scope in scopes))
         allowed.difference_update(*(self.blocking.get(scope, nothing) for scope in scopes))
-        return [self.entries[rule] for rule in allowed]
+        return allowed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,60 +84,67 @@ class Audience:
     name: int
     #: The sum of the states of these entries: the same for the very same entries, and no others.
     state: int
-    #: How many entries there are, and how many rules they have.
+    #: How many entries there are.
     size: int
-    rules: int
-    #: Some viewer of them, and the lists if there are few.
+    #: The entries, a list for each rule; or all live entries, where the rules are more than few.
+    lists: Sequence[OrderedModels] = field(repr=False)
+    has_few_rules: bool
+    #: Some viewer of them.
     _index: _Index = field(repr=False)
     _viewer: Viewer = field(repr=False)
-    _lists: Sequence[OrderedModels] | None = field(repr=False)
 
-    @property
-    def lists(self) -> Sequence[OrderedModels]:
-        """Return the entries, a list for each rule."""
-        if self._lists is not None:
-            return self._lists
-        return [entries.models for entries in self._index.seen_by(self._viewer)]
+    def find_rules(self) -> frozenset[Rule]:
+        """Return the rules of the entries; with the same `name` they are the same."""
+        return frozenset(self._index.allowed(self._viewer))
 
 
 class Audiences:
     """The audiences of one state of the catalogue; each is found when a viewer first asks."""
 
-    def __init__(self, index: _Index) -> None:
+    def __init__(self, index: _Index, live: OrderedModels) -> None:
         self._index = index
+        self._live = live
         self._by_viewer: dict[Viewer, Audience] = {}
         self._by_state: dict[int, Audience] = {}
 
     @classmethod
     def of(cls, models: Iterable[Model]) -> Self:
         """Return the audiences of the live `models`, which are in order of id."""
+        live = OrderedModels(models)
         lists: defaultdict[Rule, OrderedModels] = defaultdict(OrderedModels)
-        for model in models:
-            lists[rule_of(model)].append(model)
-        return cls(_Index({}, {}, {}).changed(lists))
+        for model in live:
+            lists[model.rule].append(model)
+        return cls(_Index({}, {}, {}).changed(lists), live)
 
     def changed(self, changes: Mapping[Rule, Mapping[str, Model | None]]) -> Self:
         """Return the audiences after `changes`: by rule and id the live entry, None if gone."""
         lists = {}
+        latest: dict[str, Model | None] = {}
         for rule, entries in changes.items():
             before = self._index.entries.get(rule)
             lists[rule] = (OrderedModels() if before is None else before.models).changed(entries)
-        return type(self)(self._index.changed(lists))
+            # Of an entry that has another rule than before, one says that it is gone.
+            latest |= {i: model for i, model in entries.items() if model or i not in latest}
+        return type(self)(self._index.changed(lists), self._live.changed(latest))
 
     def of_viewer(self, viewer: Viewer) -> Audience:
         """Return the audience that `viewer` belongs to."""
         audience = self._by_viewer.get(viewer)
         if audience is None:
-            seen = self._index.seen_by(viewer)
+            seen = [self._index.entries[rule] for rule in self._index.allowed(viewer)]
             state = sum([entries.state for entries in seen])
             audience = self._by_state.get(state)
             if audience is None:
                 name = sum([entries.digest for entries in seen])
                 size = sum([len(entries.models) for entries in seen])
-                few = [e.models for e in seen] if len(seen) <= FEW_RULES else None
-                audience = Audience(name, state, size, len(seen), self._index, viewer, few)
+                has_few = len(seen) <= FEW_RULES
+                lists = [entries.models for entries in seen] if has_few else [self._live]
+                audience = Audience(name, state, size, lists, has_few, self._index, viewer)
                 # Two threads may come here at once: both take what the first one found.
                 audience = self._by_state.setdefault(state, audience)
+            if len(self._by_viewer) >= MOST_VIEWERS:
+                self._by_viewer.clear()
+                self._by_state.clear()
             self._by_viewer[viewer] = audience
         return audience
 

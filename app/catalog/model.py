@@ -7,7 +7,8 @@ wire. Which viewer sees an entry is in ``visibility``, when it is live in ``life
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
+from weakref import WeakValueDictionary
 
 from app.catalog.ids import random_base62
 
@@ -34,6 +35,22 @@ class Permission:
     #: None is every group of the organization.
     group: str | None = None
     is_blocking: bool = False
+
+
+class Grant(NamedTuple):
+    """What of a permission decides who sees the entry."""
+
+    organization: str
+    group: str | None
+    allow_view: bool
+    is_blocking: bool
+
+
+#: All that decides who sees an entry while it is live; many entries have the same rule.
+Rule = frozenset[Grant]
+
+#: One object for all entries that have the same rule: these are compared in all searches.
+_rules: WeakValueDictionary[Rule, Rule] = WeakValueDictionary()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +101,8 @@ class Model:
 
     #: What ``q`` is looked for in: the folded id and name, with a line break in between.
     search_text: str = field(init=False, compare=False, repr=False)
+    #: By what it is seen.
+    rule: Rule = field(init=False, compare=False, repr=False)
     #: A number unique in this process. Caches compare it and hold no entry.
     identity: int = field(
         init=False, compare=False, repr=False, default_factory=itertools.count().__next__
@@ -92,6 +111,10 @@ class Model:
     def __post_init__(self) -> None:
         text = self.id if self.name is None else f"{self.id}\n{self.name}"
         object.__setattr__(self, "search_text", text.casefold())
+        rule = frozenset(
+            Grant(p.organization, p.group, p.allow_view, p.is_blocking) for p in self.permission
+        )
+        object.__setattr__(self, "rule", _rules.setdefault(rule, rule))
 
     @classmethod
     def compose(cls, fields: Mapping[str, Any], *, now: int, stored: "Self | None" = None) -> Self:

@@ -1,18 +1,18 @@
 """Which part of an ordered list is asked for, and that part.
 
 A list comes as one or several that are in order of id each: what a viewer sees is several such
-lists, and nobody merges all of them to answer with a few entries.
+lists, and nobody merges all of them to answer with a few entries. Or it is those entries of a
+list that have one of some rules.
 """
 
 from bisect import bisect_left, bisect_right
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from itertools import chain, islice
 from operator import attrgetter
 from typing import NamedTuple
 
-from app.catalog.model import Model
+from app.catalog.model import Model, Rule
 from app.catalog.ordered import OrderedModels
 
 _ID = attrgetter("id")
@@ -93,13 +93,13 @@ def bounds(lists: Sequence[OrderedModels], window: Window) -> tuple[int, int]:
     return sum(start for start, _ in each), sum(stop for _, stop in each)
 
 
-def cut(lists: Sequence[OrderedModels], window: Window) -> Page:
-    """Return the part of `lists` that `window` asks for.
+def cut(lists: Sequence[OrderedModels], window: Window, rules: Set[Rule] | None = None) -> Page:
+    """Return the part of `lists` that `window` asks for, of entries that have one of `rules`.
 
     A cursor that names no entry goes on from its place: an entry removed between two pages
     costs nobody a neighbour.
     """
-    parts = [_part(models, window) for models in lists]
+    parts = [_part(models, window, rules) for models in lists]
     models = parts[0] if len(parts) == 1 else sorted(chain.from_iterable(parts), key=_ID)
     if window.limit is None or len(models) <= window.limit:
         return Page(models, has_more=False)
@@ -108,16 +108,17 @@ def cut(lists: Sequence[OrderedModels], window: Window) -> Page:
     return Page(models[: window.limit], has_more=True)
 
 
-def _part(models: OrderedModels, window: Window) -> Sequence[Model]:
+def _part(models: OrderedModels, window: Window, rules: Set[Rule] | None) -> Sequence[Model]:
     """Return the entries of one list that may be on the page, one more than its limit at most."""
     start, stop = _bounds(models, window)
     most = None if window.limit is None else window.limit + 1
-    if window.is_filtered:
+    if window.is_filtered or rules is not None:
         q = None if window.q is None else window.q.casefold()
-        found = models.matching(start, stop, owned_by=window.owned_by, q=q)
-        if most is None or window.before is None:
-            return list(islice(found, most))
-        return list(deque(found, most))
+        backwards = window.before is not None
+        found = models.matching(
+            start, stop, owned_by=window.owned_by, q=q, rules=rules, backwards=backwards
+        )
+        return list(islice(found, most))[:: -1 if backwards else 1]
     if most is not None and window.before is not None:
         start = max(start, stop - most)
     elif most is not None:

@@ -11,10 +11,10 @@ from app.catalog.audiences import Audience, Audiences
 from app.catalog.errors import ModelNotFound
 from app.catalog.keys import ApiKey
 from app.catalog.lifecycle import as_of, boundaries, is_live, is_retired
-from app.catalog.model import Model
+from app.catalog.model import Model, Rule
 from app.catalog.ordered import OrderedModels
 from app.catalog.ports import Changes, Image, Position
-from app.catalog.visibility import Rule, Viewer, is_permitted, is_visible, rule_of
+from app.catalog.visibility import Viewer, is_permitted, is_visible
 
 _ID = attrgetter("id")
 _MOMENT = itemgetter(0)
@@ -125,9 +125,9 @@ class Snapshot:
             was_live = before is not None and is_live(before, self.since)
             now_live = model is not None and is_live(model, since)
             if before is not None and was_live:
-                changes[rule_of(before)][model_id] = None
+                changes[before.rule][model_id] = None
             if model is not None and now_live:
-                changes[rule_of(model)][model_id] = model
+                changes[model.rule][model_id] = model
         return changes
 
     def covers(self, now: float) -> bool:

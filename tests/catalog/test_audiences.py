@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from app.catalog.audiences import Audiences, _Index
 from app.catalog.model import Permission
+from app.catalog.paging import EVERYTHING, cut
 from app.catalog.ports import Changes
 from app.catalog.visibility import ANONYMOUS, Viewer, is_visible
 from tests.catalog.samples import (
@@ -76,8 +77,9 @@ def test_each_viewer_sees_what_the_rule_says(models, now, history):
         expected = [m for m in current.models if is_visible(m, viewer, now)]
         audience = current.audience(viewer)
 
-        assert [*map(id, expected)] == [*map(id, listed(audience))]
-        assert (len(expected), len(audience.lists)) == (audience.size, audience.rules)
+        by_rule = cut([current._audiences._live], EVERYTHING, audience.find_rules()).models
+        assert [*map(id, expected)] == [*map(id, listed(audience))] == [*map(id, by_rule)]
+        assert len(expected) == audience.size
 
 
 @given(st.lists(permitted, max_size=8, unique_by=lambda m: m.id), instants, steps)
@@ -111,6 +113,16 @@ def test_an_audience_keeps_its_name():
 
         assert before.name == after.name
         assert is_same == (before.state == after.state)
+
+
+@pytest.mark.parametrize("order", ["ab", "ba"])
+def test_entries_that_change_their_rule_together_are_all_live(order):
+    """Of the entry whose new rule is another's old one, the new state counts."""
+    old = snapshot([entry("a", organization="acme"), *entries("b")])
+    moved = {"a": entry("a"), "b": entry("b", organization="acme")}
+    changed = old.apply(Changes(2, {i: moved[i] for i in order}, {}), MIDNIGHT)
+
+    assert changed.models == changed._audiences._live
 
 
 def test_a_date_that_changes_nothing_changes_no_audience():
@@ -150,7 +162,8 @@ def test_a_viewer_costs_the_rules_that_it_sees(number, monkeypatch):
             return super().get(scope, default)
 
     index = current._audiences._index
-    watched = Audiences(_Index(index.entries, Watched(index.allowing), Watched(index.blocking)))
+    index = _Index(index.entries, Watched(index.allowing), Watched(index.blocking))
+    watched = Audiences(index, current.models)
     names = {watched.of_viewer(viewer).name for viewer in viewers}
 
     assert number == len(names)
@@ -185,9 +198,20 @@ def test_an_audience_is_small_whatever_it_sees():
     rules = snapshot([of_many(f"e-{n}", (n, *range(990, 1000))) for n in range(990)])
     limit = sys.getsizeof([None] * 100)
 
-    assert 990 == rules.audience(viewers[-1]).rules
+    assert 990 == len(rules.audience(viewers[-1]).find_rules())
     assert held(one_rule, viewers) < limit
     assert held(rules, [*viewers[-10:]] * 10 + viewers) < limit
+
+
+def test_viewers_without_end_are_forgotten(monkeypatch):
+    """However many viewers there are, so many are remembered, and each sees what it may."""
+    monkeypatch.setattr("app.catalog.audiences.MOST_VIEWERS", 10)
+    current = many(100, 1)
+    for number in [*range(100), *range(100)]:
+        audience = current.audience(Viewer(f"org-{number}"))
+        assert ["all-0", f"own-{number}"] == [model.id for model in listed(audience)]
+        assert len(current._audiences._by_viewer) <= 10
+        assert len(current._audiences._by_state) <= 10
 
 
 def test_an_old_state_is_let_go():

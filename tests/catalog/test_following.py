@@ -517,7 +517,6 @@ class TestUnusable:
             {"shutdown_date": "2025-25-11"},
             {"deprecation": 5},
             {"available_from": "x"},
-            {"permission": (5,)},
         ],
     )
     def test_an_entry_that_cannot_be_used_is_an_outage(self, catalog, feed, monotonic, fields):

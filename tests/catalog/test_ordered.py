@@ -8,6 +8,9 @@ from app.catalog import ordered
 from app.catalog.ordered import OrderedModels
 from tests.catalog.samples import catalogs, entries, entry, ids, model_ids, snapshot
 
+#: Those of the samples, and one that no entry has.
+RULES = [entry("a", organization=organization).rule for organization in ("*", "acme", "nobody")]
+
 
 @pytest.fixture(autouse=True, scope="module")
 def short_chunks():
@@ -19,14 +22,15 @@ def short_chunks():
 
 @given(
     catalogs,
-    st.integers(0, 12),
-    st.integers(0, 12),
+    st.tuples(st.integers(0, 12), st.integers(0, 12), st.booleans()),
     st.none() | st.sampled_from(["custom", "openai", "nobody", ""]),
     st.none() | st.text("aAbB-ß9", max_size=2),
+    st.none() | st.sets(st.sampled_from(RULES)),
 )
-def test_a_search_finds_what_a_look_at_each_would_find(models, start, stop, owned_by, q):
+def test_a_search_finds_what_a_look_at_each_would_find(models, part, owned_by, q, rules):
     """Between any two places, each entry with this owner and text is found, in order."""
     listed = snapshot(models).models
+    start, stop, backwards = part
     folded = None if q is None else q.casefold()
     stop = min(stop, len(listed))
     expected = [
@@ -34,10 +38,15 @@ def test_a_search_finds_what_a_look_at_each_would_find(models, start, stop, owne
         for model in listed[start:stop]
         if owned_by in (None, model.owned_by)
         and (folded is None or any(folded in (t or "").casefold() for t in (model.id, model.name)))
+        and (rules is None or model.rule in rules)
     ]
+    if backwards:
+        expected.reverse()
 
     for _ in range(2):  # what the first search has prepared serves the second
-        found = listed.matching(start, stop, owned_by=owned_by, q=folded)
+        found = listed.matching(
+            start, stop, owned_by=owned_by, q=folded, rules=rules, backwards=backwards
+        )
         assert expected == list(found)
 
 
@@ -88,6 +97,23 @@ def test_a_search_looks_at_few_entries(monkeypatch):
     looked_at.clear()
     assert "m00" == next(listed.matching(0, 30, owned_by=None, q="m")).id
     assert ["m00"] == looked_at
+
+
+def test_a_search_by_rule_looks_at_few_entries():
+    """Chunks without an entry of any of the rules are passed over."""
+    looked_at = []
+
+    class Watched(frozenset):
+        def __contains__(self, rule):
+            looked_at.append(rule)
+            return frozenset.__contains__(self, rule)
+
+    listed = entries(*(f"m{number:02}" for number in range(30)))
+    listed = listed.changed({"m07": entry("m07", organization="acme")})
+    [public, own] = [listed[0].rule, listed[7].rule]
+
+    assert ["m07"] == ids(listed.matching(0, 30, rules=Watched({own})))
+    assert [public, own, public] == looked_at
 
 
 def test_a_list_without_entries():
