@@ -77,10 +77,11 @@ def upgrade(connection: sa.Connection) -> None:
 def begin_history(connection: sa.Connection) -> None:
     """Mark the state of the database as another one, so that all who follow it load it anew.
 
-    No line of the log has this mark: who has loaded it loads once more at the next change.
+    No line of the log has this mark: who has loaded it loads once more at the next change. The
+    lineage begins with our schema: see `app.store.wal`.
     """
     mark = new_mark()
-    connection.execute(sa.update(catalogue).values(mark=mark, lineage=mark))
+    connection.execute(sa.update(catalogue).values(mark=mark, lineage=f"{HEAD}-{mark}"))
 
 
 def new_mark() -> str:

@@ -11,8 +11,8 @@ from app.store.engine import sqlite
 
 #: The size of a file without tables, in bytes: one page of SQLite.
 NO_TABLES = 4096
-#: Schema, lineage and revision.
-_HISTORY = "SELECT version_num, lineage, revision FROM alembic_version, catalogue"
+#: Of one row, so of one page: a killed checkpoint leaves any pages of the log in the file.
+_HISTORY = "SELECT lineage, revision FROM catalogue"
 
 
 def wal_of(path: Path) -> Path:
@@ -64,19 +64,22 @@ def _is_wal(path: Path) -> bool:
 def _is_foreign(path: Path) -> bool:
     """Compare the history of a file with what its log makes of it.
 
-    A log that belongs to the file has a later revision. Only a new schema changes the lineage in
-    a log: a restored database has none.
+    A log that belongs to the file has its lineage, and no earlier revision. Only an upgrade in the
+    log changes the lineage, and the schema with which a lineage begins. Lineages without a
+    schema, of earlier programs, are not compared.
     """
     alone = _history(f"{path.absolute().as_uri()}?immutable=1")
     together = _history(read_uri(path))
     if alone is None or together is None:
         return False
-    (schema, lineage, revision), (new_schema, new_lineage, new_revision) = alone, together
-    return schema == new_schema and (lineage != new_lineage or revision > new_revision)
+    (lineage, revision), (new_lineage, new_revision) = alone, together
+    if lineage.partition("-")[0] != new_lineage.partition("-")[0]:
+        return False
+    return lineage != new_lineage or revision > new_revision
 
 
-def _history(uri: str) -> tuple[str, str, int] | None:
+def _history(uri: str) -> tuple[str, int] | None:
     with suppress(sqlite.Error, UnicodeDecodeError), closing(sqlite.connect(uri, uri=True)) as sql:
-        row: tuple[str, str, int] | None = sql.execute(_HISTORY).fetchone()
+        row: tuple[str, int] | None = sql.execute(_HISTORY).fetchone()
         return row
     return None

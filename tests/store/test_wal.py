@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from itertools import chain, combinations
 
 import pytest
 
@@ -17,6 +18,7 @@ from app.store.engine import sqlite
 from app.store.lock import FileLock, is_taken
 from app.store.schema import HEAD
 from app.store.store import Store
+from app.store.wal import check_pair
 
 NOW = 1_800_000_000
 PATIENCE = 30.0  # seconds
@@ -220,20 +222,56 @@ def test_a_first_start_may_fail(at, monkeypatch):
     assert HEAD == at("a").schema()
 
 
-def test_an_upgrade_may_be_killed(at, monkeypatch):
-    """The lineage that an upgrade gives a database may be in the log alone."""
-    stopped_with(at("a"), "x")
-    connection = sqlite.connect(path_of(at("a")))
-    for column in ("lineage", "oldest_schema", "mark"):
-        connection.execute(f"ALTER TABLE catalogue DROP COLUMN {column}")
-    for column in ("mark", "batch", "request_id"):
-        connection.execute(f"ALTER TABLE changes DROP COLUMN {column}")
-    connection.execute("UPDATE alembic_version SET version_num = '0001'")
-    connection.commit()
-    connection.close()
-    killed_with(at("a"))
+#: The columns that each schema has added.
+ADDED = {
+    2: [("catalogue", "lineage"), ("catalogue", "oldest_schema")],
+    3: [("catalogue", "mark"), *(("changes", name) for name in ("mark", "batch", "request_id"))],
+}
 
-    assert ["x"] == ids(at("a"))
+
+def pages_of(log):
+    """Return the pages in a write-ahead log, each as it was written last, by their numbers."""
+    size = int.from_bytes(log[8:12])  # https://sqlite.org/fileformat2.html#walformat
+    pages = {}
+    for at in range(32, len(log), 24 + size):
+        if log[at + 8 : at + 16] == log[16:24]:
+            pages[int.from_bytes(log[at : at + 4])] = log[at + 24 : at + 24 + size]
+    return pages
+
+
+@pytest.mark.parametrize(
+    ("schema", "lineage"),
+    [(1, ""), (2, ""), (2, "0123456789abcdef"), (2, "2-0123456789abcdef"), (HEAD, None)],
+)
+def test_a_checkpoint_may_be_killed(at, schema, lineage):
+    """Whichever pages of its log are in a file, also of an upgrade, both belong together.
+
+    SQLite writes one page after the other, and a power cut keeps any of them.
+    """
+    stopped_with(at("a"), *(f"m{number}" for number in range(40)))
+    if schema < HEAD:
+        connection = sqlite.connect(path_of(at("a")))
+        connection.execute("UPDATE alembic_version SET version_num = ?", [f"{schema:04}"])
+        connection.execute("UPDATE catalogue SET lineage = ?", [lineage])
+        for table, column in chain.from_iterable(ADDED[n] for n in range(schema + 1, HEAD + 1)):
+            connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+        connection.commit()
+        connection.close()
+    killed_with(at("a"), "x")
+    file, log = contents(at("a"))
+    pages = pages_of(log)
+    assert (4 in pages, schema < HEAD) == (True, 2 in pages)  # the catalogue and the schema
+    path = path_of(at("a"))
+
+    for count in range(len(pages) + 1):
+        for some in combinations(pages, count):
+            path.write_bytes(file)
+            with path.open("r+b") as mixed:
+                for number in some:
+                    mixed.seek((number - 1) * 4096)
+                    mixed.write(pages[number])
+            check_pair(path)
+    assert 41 == len(ids(at("a")))
 
 
 # Restoring
