@@ -46,13 +46,14 @@ def check_pair(path: Path, *, unfinished: bool = False) -> None:
     elif has_content(wal) and _is_foreign(path):
         raise StoreRefused(
             f"{wal} is the write-ahead log of another database than {path.name}. Nothing was "
-            f"changed: move {wal.name} away, or put the database of {wal.name} back."
+            f"changed. Copy both files first, then move {wal.name} away, or put the database of "
+            f"{wal.name} back."
         )
     else:
         return
     raise StoreRefused(
-        f"{found}: the two belong together. Put {missing.name} back, or run 'flask db restore "
-        f"FILE'. To start with an empty catalogue, move {left.name} away."
+        f"{found}: the two belong together. Copy {left.name} first, then put {missing.name} back, "
+        f"or run 'flask db restore FILE'. To start with an empty catalogue, move {left.name} away."
     )
 
 

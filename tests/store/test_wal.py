@@ -118,8 +118,8 @@ def test_a_log_without_its_database_is_refused(at, tmp_path, empty):
 
     assert (
         f"{folder}/roster.db is missing or empty, and roster.db-wal exists: the two belong "
-        "together. Put roster.db back, or run 'flask db restore FILE'. To start with an empty "
-        "catalogue, move roster.db-wal away."
+        "together. Copy roster.db-wal first, then put roster.db back, or run 'flask db restore "
+        "FILE'. To start with an empty catalogue, move roster.db-wal away."
     ) == refusal(lambda: at("a").open(create=True))
     assert [b"" if empty else None, log] == contents(at("a"))
     path_of(at("a")).write_bytes(whole)
@@ -133,8 +133,8 @@ def test_a_copy_without_its_log_is_refused(at, tmp_path):
     path_of(at("a"), "-wal").unlink()
     sentence = (
         f"{tmp_path}/a/roster.db has no tables, and roster.db-wal is missing: the two belong "
-        "together. Put roster.db-wal back, or run 'flask db restore FILE'. To start with an empty "
-        "catalogue, move roster.db away."
+        "together. Copy roster.db first, then put roster.db-wal back, or run 'flask db restore "
+        "FILE'. To start with an empty catalogue, move roster.db away."
     )
 
     for open_ in (at("a").schema, at("a").position, lambda: at("a").open(create=True)):
@@ -155,7 +155,8 @@ def test_a_log_of_another_database_is_refused(at, tmp_path, later):
     before = contents(at("b"))
     sentence = (
         f"{tmp_path}/b/roster.db-wal is the write-ahead log of another database than roster.db. "
-        "Nothing was changed: move roster.db-wal away, or put the database of roster.db-wal back."
+        "Nothing was changed. Copy both files first, then move roster.db-wal away, or put the "
+        "database of roster.db-wal back."
     )
 
     for open_ in (at("b").position, lambda: at("b").open(create=True)):
