@@ -39,7 +39,7 @@ def check_pair(path: Path, *, unfinished: bool = False) -> None:
     """
     wal = wal_of(path)
     size = path.stat().st_size if path.exists() else 0
-    if not size and wal.exists():
+    if not size and has_content(wal):
         found, missing, left = f"{path} is missing or empty, and {wal.name} exists", path, wal
     elif size == NO_TABLES and not wal.exists() and not unfinished and _is_wal(path):
         found, missing, left = f"{path} has no tables, and {wal.name} is missing", wal, path

@@ -193,6 +193,15 @@ def test_a_start_that_finds_damage_changes_nothing(at):
     assert 100 == len(ids(at("a")))
 
 
+def test_an_empty_log_is_no_log(at):
+    """A log that a first start left on a full disk holds nothing, and a database is made."""
+    path_of(at("a")).parent.mkdir()
+    path_of(at("a"), "-wal").touch()
+    at("a").open(create=True)
+
+    assert HEAD == at("a").schema()
+
+
 def test_a_first_start_may_be_killed(at):
     """A start that was killed before it made the log is followed by one that makes both."""
     store = at("a")
