@@ -17,7 +17,8 @@ from app.store.lock import Bell
 WRITE_TIMEOUT = 5.0
 #: How long a reader waits; the last image is at hand. In seconds.
 READ_TIMEOUT = 0.25
-#: How long a start waits for another process that is preparing the same database, in seconds.
+#: How long a start waits for another process that checks, restores or prepares the same database,
+#: in seconds.
 OPEN_TIMEOUT = 60.0
 
 

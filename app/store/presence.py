@@ -9,14 +9,15 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from app.catalog.errors import StoreRefused, StoreUnavailable
-from app.store.database import READ_TIMEOUT
+from app.store.database import OPEN_TIMEOUT
 from app.store.lock import POLL, is_taken
 
 
 class Presence:
     """A lock on a file beside the database, which all processes share that have it open.
 
-    The first of them calls `check` before any has it open.
+    The first of them calls `check` before any has it open; others wait for the check, which
+    reads the whole log, and for a restore.
     """
 
     def __init__(self, path: Path, check: Callable[[], None]) -> None:
@@ -32,15 +33,17 @@ class Presence:
             if self._process == os.getpid():
                 return
             self._close()  # after a fork it is the parent's: ours to close, and not to rely on
+            deadline = time.monotonic() + OPEN_TIMEOUT
             with ExitStack() as stack:
                 descriptor = self._open()
                 stack.callback(os.close, descriptor)
-                if is_taken(descriptor, fcntl.LOCK_EX):
-                    self._check()
-                deadline = time.monotonic() + READ_TIMEOUT
-                while not is_taken(descriptor, fcntl.LOCK_SH):  # another process may check it
+                while True:
+                    if is_taken(descriptor, fcntl.LOCK_EX):
+                        self._check()  # also after a wait: the other process may have refused it
+                    if is_taken(descriptor, fcntl.LOCK_SH):
+                        break
                     if time.monotonic() > deadline:
-                        raise StoreUnavailable("The database is being restored just now.")
+                        raise StoreUnavailable("Another process checks or restores the database.")
                     time.sleep(POLL)
                 stack.pop_all()
             self._process, self._descriptor = os.getpid(), descriptor

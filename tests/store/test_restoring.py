@@ -190,8 +190,9 @@ def test_what_runs_is_never_replaced(store, settings, clock, backup):
 
 
 def test_nobody_opens_what_is_being_restored(store, settings, clock, backup, monkeypatch):
-    """Who comes while a backup is put in place is told so, and succeeds after it."""
+    """A process waits while a backup is put in place, and opens the database after it."""
     store.close()
+    monkeypatch.setattr("app.store.presence.OPEN_TIMEOUT", 0.05)
     refused = []
 
     def restore(*args):
@@ -204,7 +205,7 @@ def test_nobody_opens_what_is_being_restored(store, settings, clock, backup, mon
     monkeypatch.setattr("app.store.sqlite.restore", restore)
     store.restore(backup)
 
-    assert ["The database is being restored just now."] == refused
+    assert ["Another process checks or restores the database."] == refused
     assert 3 == store.position().revision
 
 

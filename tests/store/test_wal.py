@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, combinations
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from app.catalog.errors import StoreRefused
 from app.catalog.model import Model
 from app.settings import Settings
+from app.store.database import READ_TIMEOUT
 from app.store.engine import sqlite
 from app.store.lock import FileLock, is_taken
 from app.store.schema import HEAD
@@ -164,6 +166,28 @@ def test_a_log_of_another_database_is_refused(at, tmp_path, later):
     assert before == contents(at("b"))
     path_of(at("b"), "-wal").unlink()
     assert ["mine"] == ids(at("b"))
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+def test_a_start_waits_for_another_ones_check(at, foreign):
+    """A start waits while another process checks a long log; if that refuses it, so does this."""
+    killed_with(at("a"), "x")
+    if foreign:
+        stopped_with(at("b"), "mine")
+        path_of(at("a")).write_bytes(path_of(at("b")).read_bytes())
+    before = contents(at("a"))
+    with ThreadPoolExecutor() as pool, path_of(at("a"), ".users").open() as other:
+        assert is_taken(other.fileno(), fcntl.LOCK_EX)
+        opening = pool.submit(at("a").open, create=True)
+        time.sleep(2 * READ_TIMEOUT)
+        assert not opening.done()
+        other.close()
+        if foreign:
+            assert "of another database" in refusal(opening.result)
+            assert before == contents(at("a"))
+        else:
+            opening.result()
+            assert ["x"] == ids(at("a"))
 
 
 def test_an_older_log_is_refused(at):
