@@ -13,9 +13,10 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache, lru_cache
 from queue import SimpleQueue
-from select import PIPE_BUF
+from select import PIPE_BUF, select
 
 #: How long access lines are collected before they are written together, in seconds.
 PAUSE = 0.02
@@ -172,11 +173,8 @@ class Lines:
             pieces = list(_pieces(lines))
             for piece in pieces:
                 data = b"\n" + piece if torn else piece
-                rest = data
-                try:
-                    while rest:
-                        rest = rest[os.write(self._descriptor, rest) :]
-                except OSError:
+                rest = self._write(data)
+                if rest:
                     lost = min(rest.count(b"\n"), piece.count(b"\n"))
                     self.lost += lost
                 if written := data[: len(data) - len(rest)]:
@@ -185,6 +183,16 @@ class Lines:
                     self._report()
                 size = len(piece)
                 self._size -= size
+
+    def _write(self, data: bytes) -> bytes:
+        """Write as much as possible, however long that takes; return the rest."""
+        with suppress(OSError):
+            while data:
+                try:
+                    data = data[os.write(self._descriptor, data) :]
+                except BlockingIOError:  # another process that has the output open asked for it
+                    select([], [self._descriptor], [])
+        return data
 
     def _report(self) -> None:
         lost = self.lost

@@ -321,6 +321,26 @@ sys.exit(access_lines.lost)
     assert "Lost 1 access lines" in err
 
 
+def test_another_process_makes_the_output_non_blocking() -> None:
+    """A line that does not fit into the pipe waits, and is not lost."""
+    lines = """
+os.set_blocking(1, False)
+for number in range(2_000): write_access_line(**{**LINE, "us": number})
+print(access_lines.lost, file=sys.stderr, flush=True)
+sys.stdin.read()
+print(access_lines.lost, file=sys.stderr, flush=True)
+"""
+    pipe = subprocess.PIPE
+    with in_a_process(lines, pipe, stdin=pipe, stderr=pipe) as process:
+        assert process.stderr is not None
+        assert "0\n" == process.stderr.readline()
+        time.sleep(0.2)  # seconds, in which the pipe is full
+        out, err = process.communicate(timeout=60)
+
+    assert "0\n" == err
+    assert [*range(2_000)] == [json.loads(line)["us"] for line in out.splitlines()]
+
+
 def test_a_thread_is_not_to_be_had() -> None:
     """Where no thread can be started a line is lost, and the next one tries again."""
     lines = """
