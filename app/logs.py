@@ -106,6 +106,7 @@ class Lines:
     a piece. At most `MAX_WAITING` bytes wait. Lines beyond that are lost, and so are those that
     cannot be written (a full disk). They are counted, and their number is logged when the
     descriptor takes lines again. An exit writes what waits; a process that is killed loses it.
+    Where no thread can be started, a line is written at once or, if that would wait, lost.
     """
 
     def __init__(self, descriptor: int, kind: str, pause: float = 0) -> None:
@@ -135,7 +136,9 @@ class Lines:
         """Leave a line unless more than `limit` bytes would wait then; return whether it was."""
         data = line.encode("utf-8", "surrogateescape")
         size = len(data)
-        if (self._pid != os.getpid() and not self._start()) or self._size + size > limit:
+        if self._pid != os.getpid() and not self._start():
+            return self._write_at_once(data)
+        if self._size + size > limit:
             return False
         self._size += size
         self._waiting.put(data)
@@ -156,7 +159,7 @@ class Lines:
                 thread = threading.Thread(None, self._run, self._kind, (waiting,), daemon=True)
                 try:
                     thread.start()
-                except RuntimeError:  # the system has no thread left; the next line tries again
+                except RuntimeError:  # the system has none left, or it is the exit of Python 3.12
                     return False
                 self._waiting, self._size, self._reported = waiting, 0, self.lost
                 self._pid = pid
@@ -193,6 +196,14 @@ class Lines:
                 except BlockingIOError:  # another process that has the output open asked for it
                     select([], [self._descriptor], [])
         return data
+
+    def _write_at_once(self, data: bytes) -> bool:
+        """Write a line as far as it fits, without waiting; return whether all of it did."""
+        with suppress(OSError, ValueError):  # select refuses a descriptor below 0
+            while data and select([], [self._descriptor], [], 0)[1]:
+                # More than that would wait, where the pipe takes only a part of it.
+                data = data[os.write(self._descriptor, data[:PIPE_BUF]) :]
+        return not data
 
     def _report(self) -> None:
         lost = self.lost

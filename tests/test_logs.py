@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -341,21 +342,45 @@ print(access_lines.lost, file=sys.stderr, flush=True)
     assert [*range(2_000)] == [json.loads(line)["us"] for line in out.splitlines()]
 
 
-def test_a_thread_is_not_to_be_had() -> None:
-    """Where no thread can be started a line is lost, and the next one tries again."""
-    lines = """
+#: Refuses new threads, as a system that has none left does, and Python 3.12 at an exit.
+REFUSE = """
 def refuse(thread): raise RuntimeError("can't start new thread")
 start, threading.Thread.start = threading.Thread.start, refuse
-write_access_line(**LINE)
+"""
+
+
+def test_a_thread_is_not_to_be_had() -> None:
+    """Where no thread can be started a line is written at once, and the next one tries again."""
+    lines = f"""
+{REFUSE}
+write_access_line(**{{**LINE, "request_id": "x" * 10_000}})
 threading.Thread.start = start
-write_access_line(**{**LINE, "pid": 8})
+write_access_line(**{{**LINE, "pid": 8}})
 sys.exit(access_lines.lost)
 """
     process = in_a_process(lines, subprocess.PIPE)
     out, _ = process.communicate(timeout=60)
 
-    assert 1 == process.returncode
-    assert 8 == json.loads(out)["pid"]
+    assert 0 == process.returncode
+    assert [7, 8] == [json.loads(line)["pid"] for line in out.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("output", "lost"),
+    [("os.pipe()[1]", range(1, 101)), ("os.open('/dev/full', 1)", [101]), ("-1", [101])],
+)
+def test_nobody_reads_and_a_thread_is_not_to_be_had(output: str, lost: Iterable[int]) -> None:
+    """Lines that do not fit then are lost and counted, and nothing waits for a reader."""
+    lines = f"""
+{REFUSE}
+from logs import Lines
+lines = Lines({output}, "lines")
+for size in [1000] * 100 + [100_000]: lines.write("x" * size)
+sys.exit(lines.lost)
+"""
+    process = in_a_process(lines, subprocess.DEVNULL)
+
+    assert process.wait(60) in lost
 
 
 def test_a_fork_while_the_thread_is_started() -> None:
@@ -373,17 +398,23 @@ os.wait()
     assert 7 == json.loads(out)["pid"]
 
 
-def test_an_exit_writes_error_lines() -> None:
-    """A process that ends writes what was logged last, each kind of line to its own output."""
-    lines = """
+@pytest.mark.parametrize("sooner", [True, False])
+def test_an_exit_writes_error_lines(*, sooner: bool) -> None:
+    """A process that ends writes what was logged last, each kind of line to its own output.
+
+    Also where no thread can be started any more, and the first line is logged only then.
+    """
+    lines = f"""
 import atexit
 log = logging.getLogger("app.x")
-log.error("sooner")
+if {sooner}: log.error("sooner")
 atexit.register(log.error, "later")
+atexit.register(exec, {REFUSE!r}, globals())
 write_access_line(**LINE)
 """
     pipe = subprocess.PIPE
     out, err = in_a_process(lines, pipe, stderr=pipe).communicate(timeout=60)
 
     assert 7 == json.loads(out)["pid"]
-    assert ["sooner", "later"] == [json.loads(line)["message"] for line in err.splitlines()]
+    messages = [json.loads(line)["message"] for line in err.splitlines()]
+    assert ["sooner", "later"][not sooner :] == messages
