@@ -110,8 +110,10 @@ class Metrics:
 
     def _tick(self) -> None:
         main = threading.main_thread()
-        while main.is_alive():  # at its end, so that the store can close what this thread kept
+        while True:
             main.join(TICK)
+            if not main.is_alive():
+                return  # the exit publishes; the store can close the connection of this thread
             try:
                 self._publish(self._look())
             except Exception:  # noqa: BLE001 - else gauges would stand still and be believed
