@@ -141,8 +141,8 @@ class Administration:
     def rotate_key(self, kid: str, fields: Mapping[str, Any], *, actor: str) -> tuple[ApiKey, str]:
         """Make a key like this one, which lives on for ``grace`` seconds, rounded up."""
         grace = check(_ROTATION, fields)["grace"]
-        time = self.clock()
-        now, end = int(time), keys.end_after(grace, time)
+        moment = self.clock()
+        now, end = int(moment), keys.end_after(grace, moment)
         secret = keys.mint()
         with self.store.transaction(actor=actor, now=now) as transaction:
             old = transaction.key(kid)

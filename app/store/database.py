@@ -75,7 +75,7 @@ class Database(ABC):
 
     @abstractmethod
     def preparing(self, deadline: float) -> AbstractContextManager[None]:
-        """Be the only process that prepares the database, by `deadline` (`time.monotonic`)."""
+        """Hold the lock of writers; raise `StoreUnavailable` at `deadline` (`time.monotonic`)."""
 
     def check(self) -> None:  # noqa: B027 - a server checks its own files
         """Raise `StoreRefused` when the database is damaged."""

@@ -63,7 +63,7 @@ class FileLock:
             os.close(descriptor)
 
     def _wait(self, descriptor: int, began: float, deadline: float) -> None:
-        while not is_taken(descriptor, fcntl.LOCK_EX):
+        while not try_lock(descriptor, fcntl.LOCK_EX):
             if time.monotonic() > deadline:
                 raise self._busy(began)
             time.sleep(POLL)
@@ -113,8 +113,8 @@ def _ringing(descriptor: int) -> Iterator[None]:
             os.pwrite(descriptor, counter, _COUNTER)
 
 
-def is_taken(descriptor: int, how: int) -> bool:
-    """Take a lock, ``LOCK_SH`` or ``LOCK_EX`` of `fcntl`, and tell whether that succeeded."""
+def try_lock(descriptor: int, how: int) -> bool:
+    """Take a lock, ``LOCK_SH`` or ``LOCK_EX`` of `fcntl`; return whether that succeeded."""
     try:
         fcntl.flock(descriptor, how | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,4 +1,4 @@
-"""Who has the database open, so that nobody replaces it under a running server."""
+"""The lock of all processes that have the database open: none replaces it under another."""
 
 import fcntl
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from app.catalog.errors import StoreRefused, StoreUnavailable
 from app.store.database import OPEN_TIMEOUT
-from app.store.lock import POLL, is_taken
+from app.store.lock import POLL, try_lock
 
 
 class Presence:
@@ -28,7 +28,7 @@ class Presence:
         self._descriptor: int | None = None
 
     def enter(self) -> None:
-        """Be one of those that have the database open, until `leave` or the process's end."""
+        """Take the shared lock, until `leave` or the process's end; the first process checks."""
         with self._mutex:
             if self._process == os.getpid():
                 return
@@ -38,9 +38,9 @@ class Presence:
                 descriptor = self._open()
                 stack.callback(os.close, descriptor)
                 while True:
-                    if is_taken(descriptor, fcntl.LOCK_EX):
+                    if try_lock(descriptor, fcntl.LOCK_EX):
                         self._check()  # also after a wait: the other process may have refused it
-                    if is_taken(descriptor, fcntl.LOCK_SH):
+                    if try_lock(descriptor, fcntl.LOCK_SH):
                         break
                     if time.monotonic() > deadline:
                         raise StoreUnavailable("Another process checks or restores the database.")
@@ -49,17 +49,17 @@ class Presence:
             self._process, self._descriptor = os.getpid(), descriptor
 
     def leave(self) -> None:
-        """Have it open no longer."""
+        """Release the lock."""
         with self._mutex:
             self._process = 0
             self._close()
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Be the only one; raise `StoreRefused` while there is any other."""
+        """Hold the lock alone; raise `StoreRefused` while any other process holds it."""
         descriptor = self._open()
         try:
-            if not is_taken(descriptor, fcntl.LOCK_EX):
+            if not try_lock(descriptor, fcntl.LOCK_EX):
                 raise StoreRefused(
                     "Servers or commands have the database open: stop them, then try again."
                 )

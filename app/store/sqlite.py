@@ -154,7 +154,7 @@ class SQLite(Database):
             return restore(self._path, source, now)
 
     def close(self) -> None:
-        """Close them, and let others restore.
+        """Close the connections, and let others restore.
 
         With the last connection of all processes, SQLite writes the log into the file and
         removes it. Two processes that close at once would each see a connection of the other and

@@ -5,7 +5,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from app.store.lock import FileLock, is_taken
+from app.store.lock import FileLock, try_lock
 
 PATIENCE = 30.0  # seconds
 
@@ -14,7 +14,7 @@ def wait_for_next(path):
     """Return when somebody is next in line for the lock at `path`."""
     deadline = time.monotonic() + PATIENCE
     with path.with_name(f"{path.name}.next").open("ab") as file:
-        while is_taken(file.fileno(), fcntl.LOCK_EX):
+        while try_lock(file.fileno(), fcntl.LOCK_EX):
             fcntl.flock(file, fcntl.LOCK_UN)
             assert time.monotonic() < deadline
             time.sleep(0.001)

@@ -17,7 +17,7 @@ from app.catalog.model import Model
 from app.settings import Settings
 from app.store.database import READ_TIMEOUT
 from app.store.engine import sqlite
-from app.store.lock import FileLock, is_taken
+from app.store.lock import FileLock, try_lock
 from app.store.schema import HEAD
 from app.store.store import Store
 from app.store.wal import check_pair
@@ -177,7 +177,7 @@ def test_a_start_waits_for_another_ones_check(at, foreign):
         path_of(at("a")).write_bytes(path_of(at("b")).read_bytes())
     before = contents(at("a"))
     with ThreadPoolExecutor() as pool, path_of(at("a"), ".users").open() as other:
-        assert is_taken(other.fileno(), fcntl.LOCK_EX)
+        assert try_lock(other.fileno(), fcntl.LOCK_EX)
         opening = pool.submit(at("a").open, create=True)
         time.sleep(2 * READ_TIMEOUT)
         assert not opening.done()
@@ -363,7 +363,7 @@ def test_processes_close_one_after_the_other(at, tmp_path):
     lock = FileLock(path_of(at("a"), ".lock"))
     with lock.held(time.monotonic() + PATIENCE), path_of(at("a"), ".lock.next").open() as waits:
         may_close.set()
-        while is_taken(waits.fileno(), fcntl.LOCK_EX):
+        while try_lock(waits.fileno(), fcntl.LOCK_EX):
             fcntl.flock(waits, fcntl.LOCK_UN)
             assert process.is_alive()
         assert path_of(at("a"), "-wal").exists()
