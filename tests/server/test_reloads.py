@@ -133,7 +133,7 @@ def test_code_that_cannot_start_replaces_nothing(reloads):
     old = reloads.workers
     reloads.wrong.touch()
     failing = reloads.begin()
-    until(lambda: reloads.log.count("This worker cannot start.") == 2)
+    until(lambda: reloads.log.count("This worker cannot start.") >= 2)
 
     assert reloads.answering() <= old
     reloads.wrong.unlink()
