@@ -8,6 +8,7 @@ in a child process.
 
 import contextlib
 import errno
+import functools
 import gc
 import json
 import multiprocessing
@@ -124,13 +125,9 @@ class ReplaceableWorker(PatientWorker):
     retry_after = 5
 
     def init_signals(self):
-        """Take gunicorn's handlers, and end if a signal to stop came before they were there."""
+        """Take gunicorn's handlers, then the signals that came since `pre_fork` blocked them."""
         super().init_signals()
-        while not self.roster_signals.empty():  # the handlers of the master queued it, in our copy
-            if self.roster_signals.get() in (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT):
-                self._leave()
-        if self.roster_generation != self.roster_generations.newest:
-            self._leave()  # Python drops a signal that arrives while it forks; a reload sent one
+        _unblock()
 
     def handle_exit(self, sig, frame):
         """Stop gracefully; at once while no connection was accepted."""
@@ -224,6 +221,9 @@ def _refuse(connection, status, reason, _message):
 
 util.write_error = _refuse
 
+_stop_signals = {signal.SIGINT, signal.SIGQUIT, signal.SIGTERM}
+_unblock = functools.partial(signal.pthread_sigmask, signal.SIG_UNBLOCK, _stop_signals)
+
 wsgi_app = "wsgi:app"
 bind = settings.bind
 umask = 0o007  # a Unix socket for the owner and the group, such as nginx's
@@ -256,6 +256,7 @@ def on_starting(server):
     if child.exitcode:
         sys.exit(child.exitcode)
     server.roster_facts = receiver.recv()
+    os.register_at_fork(after_in_parent=_unblock)  # what `pre_fork` blocked; also if fork fails
 
 
 def on_reload(server):
@@ -331,17 +332,21 @@ def when_ready(server):
 
 
 def pre_fork(server, worker):
-    """Give a worker a page of the memory that all workers count in, and a slot beside theirs."""
+    """Give a worker a page of the memory that all workers count in, and a slot beside theirs.
+
+    Block the signals that stop it, until its handlers are there: `init_signals`. Python drops a
+    signal that arrives while it forks, and gunicorn sends one only once.
+    """
     if not hasattr(server, "roster_memory"):
         server.roster_memory = _board["new_memory"]()
     if not hasattr(server, "roster_generations"):
         server.roster_generations = _generations["new_memory"]()
-    worker.roster_signals = server.SIG_QUEUE
     worker.roster_generations = _generations["Generations"](server.roster_generations)
     worker.roster_generation = worker.roster_generations.newest
     worker.roster_slot = worker.roster_generations.take()
     worker.roster_memory = server.roster_memory
     worker.roster_page = _board["Board"](server.roster_memory).take()
+    signal.pthread_sigmask(signal.SIG_BLOCK, _stop_signals)
 
 
 def child_exit(server, worker):

@@ -174,8 +174,15 @@ POSTGRESQL, FIELDS, SCHEMAS = "app/store/postgresql.py", "app/fields.py", "app/s
 EXPOSITION, TERMINAL = "app/metrics/exposition.py", "app/cli/terminal.py"
 
 MATCH = "(self, path_info=None, method=None, return_rule=False, query_args=None, websocket=None)"
-STARTING = ["self.load_wsgi()", "post_worker_init(self)", "self.booted = True", "self.run()"]
+STARTING = [
+    "self.init_signals()",
+    "self.load_wsgi()",
+    "post_worker_init(self)",
+    "self.booted = True",
+    "self.run()",
+]
 ACCEPTING = ["self.set_accept_enabled(True)", "while self.alive:", "self.notify()"]
+FORKING = ["self.cfg.pre_fork(self, worker)", "os.fork()", "worker.init_process()"]
 RELOADING = [
     "self.setup(",
     "on_reload(self)",
@@ -244,12 +251,12 @@ USES = [
     Use("gunicorn.workers.base.Worker.__init__", "alive", CONF, "self.alive", assigned("alive")),
     Use("gunicorn.workers.base.Worker.__init__", "ppid", CONF, "worker.ppid", assigned("ppid")),
     Use("gunicorn.arbiter.Arbiter.reload", RELOADING, CONF, "worker.age =", in_order(*RELOADING)),
+    Use("gunicorn.arbiter.Arbiter.spawn_worker", FORKING, CONF, "pthread_sigmask(signal.SIG_BLOCK",
+        in_order(*FORKING)),
     Use("gunicorn.arbiter.Arbiter.setup", "num_workers", CONF, "server.num_workers",
         assigned("num_workers")),
     Use("gunicorn.arbiter.Arbiter.spawn_worker", "worker_age", CONF, "server.worker_age",
         assigned("worker_age")),
-    Use("gunicorn.arbiter.Arbiter.__init__", "SIG_QUEUE", CONF, "server.SIG_QUEUE",
-        assigned("SIG_QUEUE")),
     Use("gunicorn.arbiter.Arbiter.WORKERS", {}, CONF, "server.WORKERS", value),
     Use("gunicorn.arbiter.Arbiter.kill_worker", "(self, pid, sig)", CONF, "server.kill_worker("),
     Use("gunicorn.arbiter.Arbiter.WORKER_BOOT_ERROR", 3, CONF, "sys.exit(1)", value),

@@ -1,6 +1,7 @@
 """A reload: at each moment some worker accepts connections, whatever the new workers do."""
 
 import os
+import re
 import signal
 import time
 
@@ -16,6 +17,12 @@ def until(condition):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     return met
+
+
+def killed(log):
+    """Return the workers that `log` shows to begin and not to end by themselves."""
+    ended = re.findall(r"Worker exiting \(pid: (\d+)\)", log)
+    return set(re.findall(r"Booting worker with pid: (\d+)", log)) - set(ended)
 
 
 class Reloads:
@@ -165,11 +172,28 @@ def test_a_server_stops_in_a_reload(reloads):
     It is the last test of this file: the server is stopped.
     """
     reloads.held.touch()
-    handled = reloads.log.count("Handling signal: hup")
+    before = len(reloads.log)
     reloads.signal(signal.SIGHUP)
-    until(lambda: reloads.log.count("Handling signal: hup") > handled)
-    before = reloads.log.count("SIGKILL")
+    until(lambda: "Handling signal: hup" in reloads.log[before:])
     reloads.server.stop()
 
     assert 0 == reloads.server.process.returncode
-    assert before == reloads.log.count("SIGKILL")
+    assert set() == killed(reloads.log[before:])
+
+
+def test_a_stop_reaches_a_worker_that_is_being_forked(serve):
+    """A signal that comes before any code of Python runs in it ends it, and it is not killed."""
+    server = serve(
+        WEB_CONCURRENCY="1",
+        GUNICORN_CMD_ARGS="-c tests/server/slow_forks.py --graceful-timeout 5",
+    )
+    [old] = server.workers()
+    server.process.send_signal(signal.SIGHUP)
+    until(lambda: len(server.workers()) == 2)
+    [new] = set(server.workers()) - {old}
+    server.process.send_signal(signal.SIGTERM)
+    until(lambda: old not in server.workers())
+    until(lambda: new not in server.workers() or os.kill(new, signal.SIGUSR1))  # ends the fork
+
+    assert 0 == server.process.wait(PATIENCE)
+    assert set() == killed(server.err.read_text())
