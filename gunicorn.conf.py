@@ -131,19 +131,19 @@ class ReplaceableWorker(PatientWorker):
 
     def handle_exit(self, sig, frame):
         """Stop gracefully; at once while no connection was accepted."""
-        if not self.booted:
-            self._leave()
+        self._leave()
         super().handle_exit(sig, frame)
 
     def handle_quit(self, sig, frame):
         """Stop without waiting for requests; at once while no connection was accepted."""
-        if not self.booted:
-            self._leave()
+        self._leave()
         super().handle_quit(sig, frame)
 
     def _leave(self):
-        self.alive = False
-        sys.exit(0)
+        self.roster_generations.stop(self.roster_slot)
+        if not self.booted:
+            self.alive = False
+            sys.exit(0)
 
     def init_process(self):
         """Start and serve; where this worker cannot start and others serve, wait and end.
@@ -176,7 +176,7 @@ class ReplaceableWorker(PatientWorker):
             self.handle_exit(signal.SIGTERM, None)
         if self.alive:
             self.roster_generations.serve(self.roster_slot, self.roster_generation)
-        else:
+        if not self.alive:  # a signal has come in between, or it is gunicorn's `max_requests`
             self.roster_generations.stop(self.roster_slot)
 
     def handle_error(self, req, client, addr, exc):
