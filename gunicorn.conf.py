@@ -107,7 +107,8 @@ class PatientWorker(ThreadWorker):
         """Exit from the event loop, where this thread holds no lock.
 
         gunicorn's own shuts the thread pool down at once, inside the signal handler. That waits
-        without end for a lock which this thread holds while it gives a request to the pool.
+        without end for a lock which this thread holds while it gives a request to the pool. It
+        also calls the hook `worker_int`, which this file does not define.
         """
         self.alive = False
         self.method_queue.defer(sys.exit, 0)
