@@ -320,10 +320,12 @@ def _close():
     from app.services import services  # noqa: PLC0415
     from wsgi import app  # noqa: PLC0415
 
-    with app.app_context(), contextlib.suppress(StoreUnavailable):
-        services().store.open()
-        services().store.close()
-    drain()
+    try:
+        with app.app_context(), contextlib.suppress(StoreUnavailable):
+            services().store.schema()  # `open` would upgrade it to what the code on the disk has
+            services().store.close()
+    finally:
+        drain()  # multiprocessing ends this process by os._exit
 
 
 def when_ready(server):

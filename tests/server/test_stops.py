@@ -5,11 +5,13 @@ import os
 import resource
 import shutil
 import signal
+from contextlib import closing
 
 import pytest
 
 from app import create_app
 from app.settings import Settings
+from app.store.engine import sqlite
 
 
 def fill(server):
@@ -57,6 +59,23 @@ def test_the_log_of_a_killed_worker_is_written_too(serve, clock):
 
     assert [] == stop(server)
     assert listed == list_of(server.instance, clock)
+
+
+def test_a_stop_upgrades_nothing(serve):
+    """The code on the disk may be newer by then: it writes the log into an older schema, too."""
+    server = serve(WEB_CONCURRENCY="1", GUNICORN_CMD_ARGS="--graceful-timeout 0")
+    fill(server)
+    [worker] = server.workers()
+    os.kill(worker, signal.SIGSTOP)
+    path = server.instance / "roster.db"
+    with closing(sqlite.connect(path)) as older:
+        older.execute("UPDATE alembic_version SET version_num = '0002'")
+        older.commit()
+
+    assert ["roster.db-shm", "roster.db-wal"] == sorted(p.name for p in path.parent.glob("*.db-*"))
+    assert [] == stop(server)
+    with closing(sqlite.connect(path)) as older:
+        assert [("0002",)] == older.execute("SELECT version_num FROM alembic_version").fetchall()
 
 
 def test_a_full_disk_does_not_hold_up_a_stop(serve, clock):
