@@ -267,19 +267,17 @@ def on_reload(server):
     Until an old worker has ended, the number includes it.
     """
     _warn_of_unknown_variables(server)
-    old = {pid: worker for pid, worker in server.WORKERS.items() if hasattr(worker, "roster_slot")}
-    server.num_workers += len(old)
-    if not old:  # workers of a version that had no generations; gunicorn stops them now
-        return
+    server.num_workers += len(server.WORKERS)
     generations = _generations["Generations"](server.roster_generations)
     generations.begin(server.cfg.workers)
-    for pid, worker in old.items():
+    serving = 0
+    for pid, worker in list(server.WORKERS.items()):  # the oldest first
         # gunicorn would wait here until all workers of this age and below have ended, and handle
         # no signal meanwhile. The new workers get whole numbers above this one.
         worker.age = server.worker_age + 0.5
-        if not generations.serves(
-            worker.roster_slot
-        ):  # else each reload adds workers that only load
+        if generations.serves(worker.roster_slot) and serving < server.cfg.workers:
+            serving += 1
+        else:  # else each reload adds workers while one of the new ones does not serve
             server.kill_worker(pid, signal.SIGTERM)
 
 

@@ -103,6 +103,24 @@ def test_a_second_reload_replaces_workers_that_do_not_serve_yet(reloads):
     assert new == reloads.workers
 
 
+def test_reloads_of_which_one_worker_serves_do_not_add_up(reloads):
+    """As many workers serve on as are needed: the old ones, and not the new one beside them."""
+    old = reloads.workers
+    reloads.held.touch()
+    one, other = reloads.begin()
+    os.kill(one, signal.SIGSTOP)
+    reloads.held.unlink()
+    until(lambda: other in reloads.answering())
+    reloads.held.touch()
+    new = reloads.begin()
+    os.kill(one, signal.SIGCONT)
+    until(lambda: old | new == reloads.workers)
+
+    assert reloads.answering() <= old
+    reloads.end(old)
+    assert new == reloads.workers
+
+
 def test_workers_are_killed_in_a_reload(reloads):
     """A new worker is replaced, an old one is not; afterwards there are as many as before."""
     old = reloads.workers
@@ -166,21 +184,6 @@ def test_a_worker_without_an_image_replaces_none_that_has_one(reloads):
     assert new == reloads.workers
 
 
-def test_a_server_stops_in_a_reload(reloads):
-    """Workers that have just been forked end at once, and none has to be killed.
-
-    It is the last test of this file: the server is stopped.
-    """
-    reloads.held.touch()
-    before = len(reloads.log)
-    reloads.signal(signal.SIGHUP)
-    until(lambda: "Handling signal: hup" in reloads.log[before:])
-    reloads.server.stop()
-
-    assert 0 == reloads.server.process.returncode
-    assert set() == killed(reloads.log[before:])
-
-
 def test_a_stop_reaches_a_worker_that_is_being_forked(serve):
     """A signal that comes before any code of Python runs in it ends it, and it is not killed."""
     server = serve(
@@ -197,3 +200,18 @@ def test_a_stop_reaches_a_worker_that_is_being_forked(serve):
 
     assert 0 == server.process.wait(PATIENCE)
     assert set() == killed(server.err.read_text())
+
+
+def test_a_server_stops_in_a_reload(reloads):
+    """Workers that have just been forked end at once, and none has to be killed.
+
+    It is the last test of this file: the server is stopped.
+    """
+    reloads.held.touch()
+    before = len(reloads.log)
+    reloads.signal(signal.SIGHUP)
+    until(lambda: "Handling signal: hup" in reloads.log[before:])
+    reloads.server.stop()
+
+    assert 0 == reloads.server.process.returncode
+    assert set() == killed(reloads.log[before:])
