@@ -182,15 +182,11 @@ class ReplaceableWorker(PatientWorker):
 
     def handle_error(self, req, client, addr, exc):
         """Log and refuse what cannot be answered, both with the same new request id."""
-        _refused.request_id = _new_request_id()
+        _refused.request_id = f"req_{getrandbits(96):024x}"  # as app.api.exchange makes them
         try:
             super().handle_error(req, client, addr, exc)
         finally:
             del _refused.request_id
-
-
-def _new_request_id():
-    return f"req_{getrandbits(96):024x}"  # as app.api.exchange makes them
 
 
 def _refuse(connection, status, reason, _message):
@@ -206,7 +202,6 @@ def _refuse(connection, status, reason, _message):
         "code": None if ours else "invalid_request",
     }
     body = json.dumps({"error": error}, separators=(",", ":"))
-    request_id = getattr(_refused, "request_id", None) or _new_request_id()
     head = (
         f"HTTP/1.1 {status} {reason}",
         "Connection: close",
@@ -214,8 +209,8 @@ def _refuse(connection, status, reason, _message):
         f"Content-Length: {len(body)}",
         "Cache-Control: private, no-cache",
         "X-Content-Type-Options: nosniff",
-        f"x-request-id: {request_id}",
-        f"request-id: {request_id}",
+        f"x-request-id: {_refused.request_id}",
+        f"request-id: {_refused.request_id}",
     )
     util.write_nonblock(connection, "\r\n".join((*head, "", body)).encode())
 

@@ -143,6 +143,13 @@ def in_order(*steps):
     return look
 
 
+def callers(name):
+    """Return the names of the files of a library that call a function of one of its modules."""
+    library, call = name.split(".", 1)
+    files = Path(importlib.import_module(library).__file__).parent.rglob("*.py")
+    return [path.name for path in files if f"{call}(" in path.read_text()]
+
+
 def errors_of_pairs(_):
     """Return how marshmallow reports what is wrong with a name and with a value of an object."""
     pairs = fields.Dict(keys=fields.Integer(), values=fields.Integer())
@@ -265,6 +272,7 @@ USES = [
     Use("gunicorn.glogging.Logger.__init__", "error_log", CONF, "self.error_log.",
         assigned("error_log")),
     Use("gunicorn.util.write_error", "(sock, status_int, reason, mesg)", CONF, "def _refuse("),
+    Use("gunicorn.util.write_error", ["base.py"], CONF, "{_refused.request_id}", callers),
     Use("gunicorn.util.write_nonblock", "sock, data", CONF, "util.write_nonblock(",
         first_two_parameters),
     Use("gunicorn.arbiter.Arbiter.LISTENERS", [], CONF, "server.LISTENERS", value),
