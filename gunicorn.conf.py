@@ -252,6 +252,8 @@ def on_starting(server):
     if child.exitcode:
         sys.exit(child.exitcode)
     server.roster_facts = receiver.recv()
+    server.roster_memory = _board["new_memory"]()
+    server.roster_generations = _generations["new_memory"]()
     os.register_at_fork(after_in_parent=_unblock)  # what `pre_fork` blocked; also if fork fails
 
 
@@ -333,10 +335,6 @@ def pre_fork(server, worker):
     Block the signals that stop it, until its handlers are there: `init_signals`. Python drops a
     signal that arrives while it forks, and gunicorn sends one only once.
     """
-    if not hasattr(server, "roster_memory"):
-        server.roster_memory = _board["new_memory"]()
-    if not hasattr(server, "roster_generations"):
-        server.roster_generations = _generations["new_memory"]()
     worker.roster_generations = _generations["Generations"](server.roster_generations)
     worker.roster_generation = worker.roster_generations.newest
     worker.roster_slot = worker.roster_generations.take()
@@ -350,10 +348,9 @@ def child_exit(server, worker):
 
     Nobody takes the place of one that a reload has replaced.
     """
-    if hasattr(worker, "roster_slot"):  # else it is of a version that had no generations
-        worker.roster_generations.free(worker.roster_slot)
-        if worker.roster_generation != worker.roster_generations.newest and server.num_workers > 1:
-            server.num_workers -= 1
+    worker.roster_generations.free(worker.roster_slot)
+    if worker.roster_generation != worker.roster_generations.newest and server.num_workers > 1:
+        server.num_workers -= 1
     if worker.roster_page is not None:
         _board["Board"](server.roster_memory).leave(worker.roster_page)
 

@@ -9,7 +9,8 @@ this file by itself, in a process that must not hold the application's code (see
 
 import mmap
 
-#: For more workers than there can be, those that a reload replaces among them.
+#: More than there can be workers: at most 64 are configured, as many serve on in a reload, and
+#: the others end.
 SLOTS = 1000
 #: Bytes of a number; it is written at once, so nobody reads a half of it.
 _NUMBER = 4
@@ -44,9 +45,8 @@ class Generations:
         self._numbers[_NEWEST] += 1
 
     def take(self) -> int:
-        """Return a slot for a worker that is about to start: a free one, else the last one."""
-        slots = range(_FIRST, _FIRST + SLOTS)
-        slot = next((slot for slot in slots if self._numbers[slot] == _FREE), slots[-1])
+        """Return a free slot for a worker that is about to start."""
+        slot = _FIRST + self._numbers[_FIRST:].tolist().index(_FREE)
         self._numbers[slot] = _IDLE
         return slot
 

@@ -1,6 +1,6 @@
 """Which workers accept connections, as master and workers read it in shared memory."""
 
-from app.generations import SLOTS, Generations, new_memory
+from app.generations import Generations, new_memory
 
 
 def test_nobody_serves_at_first():
@@ -50,12 +50,3 @@ def test_a_generation_is_replaced_when_enough_newer_workers_serve():
     generations.serve(generations.take(), generations.newest)
     assert generations.is_replaced(first)
     assert generations.is_replaced(second)
-
-
-def test_more_workers_than_slots_share_the_last():
-    """It costs no worker its start."""
-    generations = Generations(new_memory())
-    slots = [generations.take() for _ in range(SLOTS + 2)]
-
-    assert SLOTS == len(set(slots))
-    assert 1 == len(set(slots[-3:]))
