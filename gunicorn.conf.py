@@ -392,7 +392,8 @@ def _load():
         services().warm_up()
     except StoreUnavailable:
         return False
+    else:
+        gc.freeze()  # what is there now stays; what a failure leaves does not
     finally:
-        gc.freeze()  # what is there now stays
         gc.enable()
     return services().catalog.outage is None

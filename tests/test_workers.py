@@ -1,5 +1,6 @@
 """The workers of ``gunicorn.conf.py``, without a server."""
 
+import gc
 import logging
 import os
 import runpy
@@ -67,3 +68,27 @@ def test_a_worker_that_has_answered_its_last_request_serves_no_more(worker):
     worker.notify()
 
     assert not worker.roster_generations.serves(worker.roster_slot)
+
+
+def test_a_loaded_image_is_frozen(conf, app):
+    """The garbage collector leaves what stays alone."""
+    with app.app_context():
+        loaded = conf["_load"]()
+    frozen = gc.get_freeze_count()
+    gc.unfreeze()
+
+    assert loaded
+    assert frozen > 0
+    assert gc.isenabled()
+
+
+def test_what_a_failure_leaves_is_not_frozen(conf, unopened_app):
+    """A worker may try for hours, and the garbage collector frees what each try leaves."""
+    with unopened_app.app_context():
+        loaded = conf["_load"]()
+    frozen = gc.get_freeze_count()
+    gc.unfreeze()
+
+    assert not loaded
+    assert 0 == frozen
+    assert gc.isenabled()
