@@ -1,8 +1,10 @@
 """A reload: at each moment some worker accepts connections, whatever the new workers do."""
 
+import errno
 import os
 import re
 import signal
+import socket
 import time
 
 import pytest
@@ -19,6 +21,13 @@ def until(condition):
     return met
 
 
+def listens(server):
+    """Tell whether any process has the server's socket."""
+    with socket.socket() as connection:
+        connection.settimeout(1)  # second; too many may wait in the socket already
+        return connection.connect_ex(("127.0.0.1", server.port)) != errno.ECONNREFUSED
+
+
 def killed(log):
     """Return the workers that `log` shows to begin and not to end by themselves."""
     ended = re.findall(r"Worker exiting \(pid: (\d+)\)", log)
@@ -26,7 +35,7 @@ def killed(log):
 
 
 class Reloads:
-    """A server with two workers whose new code waits while it is held, or is wrong."""
+    """A server whose new code waits while it is held, or is wrong."""
 
     def __init__(self, server):
         self.server = server
@@ -44,11 +53,11 @@ class Reloads:
     def signal(self, number):
         self.server.process.send_signal(number)
 
-    def begin(self):
-        """Send HUP and return the two new workers."""
+    def begin(self, number=2):
+        """Send HUP and return the new workers."""
         before = self.workers
         self.signal(signal.SIGHUP)
-        return until(lambda: len(new := self.workers - before) == 2 and new)
+        return until(lambda: len(new := self.workers - before) == number and new)
 
     def answering(self):
         """Return the workers that answer ten requests, each on a connection of its own."""
@@ -184,22 +193,58 @@ def test_a_worker_without_an_image_replaces_none_that_has_one(reloads):
     assert new == reloads.workers
 
 
+def test_a_worker_quits_while_it_loads(reloads):
+    """QUIT ends a new worker before its event loop runs, and another one takes its place."""
+    old = reloads.workers
+    reloads.held.touch()
+    quitting, _ = reloads.begin()
+    os.kill(quitting, signal.SIGQUIT)
+    until(lambda: quitting not in reloads.workers and len(reloads.workers) == 4)
+
+    reloads.end(old)
+
+
+def test_the_only_new_worker_is_kept(serve):
+    """TTOU ends the old one of two workers; the new one, which still loads, stays."""
+    server = serve(WEB_CONCURRENCY="1", GUNICORN_CMD_ARGS="tests.server.held:app")
+    reloads = Reloads(server)
+    old = reloads.workers
+    reloads.held.touch()
+    new = reloads.begin(1)
+    reloads.signal(signal.SIGTTOU)
+    until(lambda: not old & reloads.workers)
+    reloads.end(old, number=1)
+
+    assert new == reloads.workers
+
+
+def test_a_new_worker_ends_with_its_master(serve):
+    """It waits for the store while an old one serves, whose slot nobody frees any more."""
+    server = serve(WEB_CONCURRENCY="1")
+    reloads = Reloads(server)
+    (server.instance / "roster.db").rename(server.instance / "away.db")
+    [new] = reloads.begin(1)
+    until(lambda: f'"pid": {new}, "message": "The store cannot be read' in reloads.log)
+    server.process.kill()
+
+    until(lambda: not listens(server))
+
+
 def test_a_stop_reaches_a_worker_that_is_being_forked(serve):
     """A signal that comes before any code of Python runs in it ends it, and it is not killed."""
     server = serve(
         WEB_CONCURRENCY="1",
         GUNICORN_CMD_ARGS="-c tests/server/slow_forks.py --graceful-timeout 5",
     )
-    [old] = server.workers()
-    server.process.send_signal(signal.SIGHUP)
-    until(lambda: len(server.workers()) == 2)
-    [new] = set(server.workers()) - {old}
-    server.process.send_signal(signal.SIGTERM)
-    until(lambda: old not in server.workers())
-    until(lambda: new not in server.workers() or os.kill(new, signal.SIGUSR1))  # ends the fork
+    reloads = Reloads(server)
+    old = reloads.workers
+    [new] = reloads.begin(1)
+    reloads.signal(signal.SIGTERM)
+    until(lambda: not old & reloads.workers)
+    until(lambda: new not in reloads.workers or os.kill(new, signal.SIGUSR1))  # ends the fork
 
     assert 0 == server.process.wait(PATIENCE)
-    assert set() == killed(server.err.read_text())
+    assert set() == killed(reloads.log)
 
 
 def test_a_server_stops_in_a_reload(reloads):
