@@ -190,6 +190,9 @@ STARTING = [
 ]
 ACCEPTING = ["self.set_accept_enabled(True)", "while self.alive:", "self.notify()"]
 FORKING = ["self.cfg.pre_fork(self, worker)", "os.fork()", "worker.init_process()"]
+ENDING = ["sorted(workers, key=lambda w: w[1].age)", "workers.pop(0)", "self.kill_worker("]
+REAPING = ["self.WORKERS.pop(", "self.cfg.child_exit(self, worker)"]
+HALTING = ["self.stop()", "self.cfg.on_exit(self)"]
 RELOADING = [
     "self.setup(",
     "on_reload(self)",
@@ -255,7 +258,6 @@ USES = [
     Use("gunicorn.workers.base.Worker.notify", "(self)", CONF, "def notify("),
     Use("gunicorn.workers.base.Worker.init_process", STARTING, CONF, "self.booted",
         in_order(*STARTING)),
-    Use("gunicorn.workers.base.Worker.__init__", "alive", CONF, "self.alive", assigned("alive")),
     Use("gunicorn.workers.base.Worker.__init__", "ppid", CONF, "worker.ppid", assigned("ppid")),
     Use("gunicorn.arbiter.Arbiter.reload", RELOADING, CONF, "worker.age =", in_order(*RELOADING)),
     Use("gunicorn.arbiter.Arbiter.spawn_worker", FORKING, CONF, "pthread_sigmask(signal.SIG_BLOCK",
@@ -265,6 +267,11 @@ USES = [
     Use("gunicorn.arbiter.Arbiter.spawn_worker", "worker_age", CONF, "server.worker_age",
         assigned("worker_age")),
     Use("gunicorn.arbiter.Arbiter.WORKERS", {}, CONF, "server.WORKERS", value),
+    Use("gunicorn.arbiter.Arbiter.manage_workers", ENDING, CONF, "worker.age =",
+        in_order(*ENDING)),
+    Use("gunicorn.arbiter.Arbiter.reap_workers", REAPING, CONF, "def child_exit(",
+        in_order(*REAPING)),
+    Use("gunicorn.arbiter.Arbiter.halt", HALTING, CONF, "def on_exit(", in_order(*HALTING)),
     Use("gunicorn.arbiter.Arbiter.kill_worker", "(self, pid, sig)", CONF, "server.kill_worker("),
     Use("gunicorn.arbiter.Arbiter.WORKER_BOOT_ERROR", 3, CONF, "sys.exit(1)", value),
     Use("gunicorn.arbiter.Arbiter.APP_LOAD_ERROR", 4, CONF, "sys.exit(1)", value),
