@@ -10,6 +10,7 @@ option, and raise both bounds.
 import ast
 import importlib
 import inspect
+import logging
 import pkgutil
 import runpy
 import textwrap
@@ -19,6 +20,7 @@ from configparser import ConfigParser
 from importlib.metadata import version
 from pathlib import Path
 from pkgutil import resolve_name
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import gunicorn.util
@@ -26,6 +28,8 @@ import pytest
 from flask import Flask
 from flask.cli import run_command
 from flask.globals import request_ctx
+from gunicorn.config import Config
+from gunicorn.workers.workertmp import WorkerTmp
 from marshmallow import ValidationError, fields
 from packaging.requirements import Requirement
 from werkzeug.datastructures import Accept
@@ -141,6 +145,21 @@ def in_order(*steps):
         return sorted(steps, key=source.index)
 
     return look
+
+
+def ended_by_timeout(name):
+    """Return the workers that gunicorn ends of one that has never called `notify`."""
+    ended = []
+    worker = SimpleNamespace(tmp=WorkerTmp(Config()), aborted=False)
+    arbiter = SimpleNamespace(
+        timeout=1e-9,  # seconds
+        WORKERS={1: worker},
+        log=logging.root,
+        kill_worker=lambda pid, _: ended.append(pid),
+    )
+    resolve_name(name)(arbiter)
+    worker.tmp.close()
+    return ended
 
 
 def callers(name):
@@ -272,6 +291,8 @@ USES = [
     Use("gunicorn.arbiter.Arbiter.reap_workers", REAPING, CONF, "def child_exit(",
         in_order(*REAPING)),
     Use("gunicorn.arbiter.Arbiter.halt", HALTING, CONF, "def on_exit(", in_order(*HALTING)),
+    Use("gunicorn.arbiter.Arbiter.murder_workers", [], "docs/operations.md",
+        "No timeout ends a new worker", ended_by_timeout),
     Use("gunicorn.arbiter.Arbiter.kill_worker", "(self, pid, sig)", CONF, "server.kill_worker("),
     Use("gunicorn.arbiter.Arbiter.WORKER_BOOT_ERROR", 3, CONF, "sys.exit(1)", value),
     Use("gunicorn.arbiter.Arbiter.APP_LOAD_ERROR", 4, CONF, "sys.exit(1)", value),
