@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import time
+from pathlib import Path
 
 import pytest
 
@@ -228,6 +229,12 @@ def test_a_new_worker_ends_with_its_master(serve):
     server.process.kill()
 
     until(lambda: not listens(server))
+
+
+def test_no_process_blocks_a_signal(reloads):
+    """Neither the master after a fork, nor a worker that has its handlers."""
+    for pid in (reloads.server.process.pid, *reloads.workers):
+        assert "\nSigBlk:\t0000000000000000\n" in Path(f"/proc/{pid}/status").read_text()
 
 
 def test_a_stop_reaches_a_worker_that_is_being_forked(serve):
