@@ -171,8 +171,9 @@ def test_code_that_cannot_start_replaces_nothing(reloads):
     until(lambda: reloads.log.count("This worker cannot start.") >= 2)
 
     assert reloads.answering() <= old
+    assert failing | old == reloads.workers  # they wait for some seconds, and others try again
     reloads.wrong.unlink()
-    for pid in failing:  # they wait for some seconds, and others try again
+    for pid in failing:
         os.kill(pid, signal.SIGTERM)
     reloads.end(old)
 
