@@ -45,9 +45,9 @@ def check_pair(path: Path, *, unfinished: bool = False) -> None:
         found, missing, left = f"{path} has no tables, and {wal.name} is missing", wal, path
     elif has_content(wal) and _is_foreign(path):
         raise StoreRefused(
-            f"{wal} is the write-ahead log of another database than {path.name}. Nothing was "
-            f"changed. Copy both files first, then move {wal.name} away, or put the database of "
-            f"{wal.name} back."
+            f"{wal} is the write-ahead log of another database than {path.name}, or of another "
+            f"state of it. Nothing was changed. Copy both files first, then move {wal.name} away, "
+            f"or put the database of {wal.name} back."
         )
     else:
         return
@@ -63,20 +63,33 @@ def _is_wal(path: Path) -> bool:
 
 
 def _is_foreign(path: Path) -> bool:
-    """Compare the history of a file with what its log makes of it.
+    """Compare a file with what its log makes of it.
 
-    A log that belongs to the file has its lineage, and no earlier revision. Only an upgrade in the
-    log changes the lineage, and the schema with which a lineage begins. Lineages without a
-    schema, of earlier programs, are not compared.
+    A log that belongs to the file leaves it whole, with its lineage and no earlier revision. Only
+    an upgrade in the log changes the lineage, and the schema with which a lineage begins.
+    Lineages without a schema, of earlier programs, are not compared.
     """
-    alone = _history(f"{path.absolute().as_uri()}?immutable=1")
-    together = _history(read_uri(path))
-    if alone is None or together is None:
+    alone, together = f"{path.absolute().as_uri()}?immutable=1", read_uri(path)
+    if not _is_whole(together):
+        return _is_whole(alone)  # else the file is damaged, whatever the log is
+    before, after = _history(alone), _history(together)
+    if before is None or after is None:
         return False
-    (lineage, revision), (new_lineage, new_revision) = alone, together
+    (lineage, revision), (new_lineage, new_revision) = before, after
     if lineage.partition("-")[0] != new_lineage.partition("-")[0]:
         return False
     return lineage != new_lineage or revision > new_revision
+
+
+def _is_whole(uri: str) -> bool:
+    """Tell whether SQLite finds no damage: a tenth of a second for 100,000 entries."""
+    try:
+        with closing(sqlite.connect(uri, uri=True)) as sql:
+            return bool(sql.execute("PRAGMA quick_check(1)").fetchall() == [("ok",)])
+    except sqlite.OperationalError:  # not about what is in the file
+        return True
+    except (sqlite.DatabaseError, UnicodeDecodeError):
+        return False
 
 
 def _history(uri: str) -> tuple[str, int] | None:

@@ -156,9 +156,9 @@ def test_a_log_of_another_database_is_refused(at, tmp_path, later):
     shutil.copy(path_of(at("a"), "-wal"), path_of(at("b"), "-wal"))
     before = contents(at("b"))
     sentence = (
-        f"{tmp_path}/b/roster.db-wal is the write-ahead log of another database than roster.db. "
-        "Nothing was changed. Copy both files first, then move roster.db-wal away, or put the "
-        "database of roster.db-wal back."
+        f"{tmp_path}/b/roster.db-wal is the write-ahead log of another database than roster.db, "
+        "or of another state of it. Nothing was changed. Copy both files first, then move "
+        "roster.db-wal away, or put the database of roster.db-wal back."
     )
 
     for open_ in (at("b").position, lambda: at("b").open(create=True)):
@@ -166,6 +166,24 @@ def test_a_log_of_another_database_is_refused(at, tmp_path, later):
     assert before == contents(at("b"))
     path_of(at("b"), "-wal").unlink()
     assert ["mine"] == ids(at("b"))
+
+
+@pytest.mark.parametrize(("mine", "others"), [(7, 5), (300, 5), (100, 60)])
+def test_a_log_that_would_damage_is_refused(at, tmp_path, mine, others):
+    """Also where the two together are so damaged that their history cannot be read."""
+    stopped_with(at("b"), *(f"m{number}" for number in range(mine)))
+    stopped_with(at("a"), *(f"n{number}" for number in range(others)))
+    killed_with(at("a"), "x")
+    shutil.copy(path_of(at("a"), "-wal"), path_of(at("b"), "-wal"))
+    before = contents(at("b"))
+
+    for open_ in (at("b").schema, at("b").position, lambda: at("b").open(create=True)):
+        assert "of another database" in refusal(open_)
+    at("a").backup(tmp_path / "backup.db")
+    at("a").close()
+    at("b").restore(tmp_path / "backup.db")
+    kept = sorted((tmp_path / "b").glob("roster.db.before-restore-*"))
+    assert before == [path.read_bytes() for path in kept if not path.name.endswith("-shm")]
 
 
 @pytest.mark.parametrize("foreign", [False, True])
@@ -203,15 +221,16 @@ def test_an_older_log_is_refused(at):
     assert ["x", "y", "z"] == ids(at("a"))
 
 
-def test_a_start_that_finds_damage_changes_nothing(at):
-    """An older copy beside a later log is damaged, and stays what it was without the log."""
+def test_a_later_log_is_refused(at):
+    """An older copy beside a later log stays what it is without the log."""
     stopped_with(at("a"), *(f"m{number}" for number in range(100)))
     copy = path_of(at("a")).read_bytes()
     stopped_with(at("a"), *(f"n{number}" for number in range(100)))
     killed_with(at("a"), *(f"o{number}" for number in range(10)))
     path_of(at("a")).write_bytes(copy)
 
-    assert "is damaged" in refusal(lambda: at("a").open(create=True))
+    for open_ in (at("a").position, lambda: at("a").open(create=True)):
+        assert "of another state" in refusal(open_)
     assert copy == contents(at("a"))[0]
     path_of(at("a"), "-wal").unlink()
     assert 100 == len(ids(at("a")))
