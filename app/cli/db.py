@@ -24,12 +24,14 @@ def upgrade(*, as_json: bool) -> None:
     Example: flask db upgrade
     """
     store = services().store
+    is_new = store.schema() is None
     store.open(create=True)
     schema = store.schema()
     if as_json:
         echo_json({"database": store.name, "schema": schema})
     else:
-        click.echo(f"{store.name} has schema {schema}.")
+        made = "was made without entries and " if is_new else ""
+        click.echo(f"{store.name} {made}has schema {schema}.")
 
 
 @group.command()

@@ -55,7 +55,10 @@ class SQLite(Database):
         if not os.access(self._path, os.W_OK):
             # SQLite would open it for reading. Then what all connections of a process share stays
             # read-only until the last of them is closed, long after the disk can be written.
-            raise StoreUnavailable("The database is read-only.")
+            raise StoreUnavailable(
+                f"The database {self._path} cannot be written: its disk is read-only, or its "
+                "permissions do not allow it."
+            )
         return os.getpid(), stat.st_dev, stat.st_ino, lock
 
     @contextmanager
@@ -85,7 +88,14 @@ class SQLite(Database):
         """Make the file, and choose its journal."""
         if not self._path.exists():
             check_pair(self._path)
-            os.close(os.open(self._path, os.O_CREAT | os.O_EXCL, 0o640))
+            try:
+                with self._presence.alone():
+                    os.close(os.open(self._path, os.O_CREAT | os.O_EXCL, 0o640))
+            except StoreRefused as error:  # they would follow it, and serve empty lists
+                raise StoreRefused(
+                    f"{self._path} is gone, and servers or commands had it open: put it back. To "
+                    "begin with an empty one, stop them first."
+                ) from error
         self._choose_journal(journal_mode())
 
     def save(self, schema: int) -> None:

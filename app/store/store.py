@@ -214,6 +214,8 @@ class Store:
     def _unprepared(self, *, create: bool) -> bool:
         number = self.schema()
         if number is None and not create:
+            if self._opened is not None:
+                raise StoreUnavailable(f"The database {self.name} is gone: put it back.")
             raise StoreUnavailable(
                 f"There is no database {self.name}: a server's start and 'flask db upgrade' "
                 "make one."

@@ -299,11 +299,9 @@ def test_readiness_tells_strangers_no_places(app, admin, client, caplog, monkeyp
         file.unlink()
     ready = client.get("/readyz")
 
-    assert (
-        200,
-        "There is no database roster.db: a server's start and 'flask db upgrade' make one.",
-    ) == (ready.status_code, ready.json["store"])
-    assert f"There is no database {path}:" in caplog.text
+    expected = (200, "The database roster.db is gone: put it back.")
+    assert expected == (ready.status_code, ready.json["store"])
+    assert f"The database {path} is gone:" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -168,6 +168,23 @@ def test_a_log_of_another_database_is_refused(at, tmp_path, later):
     assert ["mine"] == ids(at("b"))
 
 
+def test_no_database_is_made_where_a_server_has_lost_its_own(at, tmp_path):
+    """Its workers would follow the empty one; whoever wants that stops the server first."""
+    server = at("a")
+    server.open(create=True)
+    server.position()
+    for suffix in ("", "-wal", "-shm"):
+        path_of(server, suffix).rename(tmp_path / f"away{suffix}")
+
+    assert (
+        f"{tmp_path}/a/roster.db is gone, and servers or commands had it open: put it back. To "
+        "begin with an empty one, stop them first."
+    ) == refusal(lambda: at("a").open(create=True))
+    server.close()
+    at("a").open(create=True)
+    assert [] == ids(at("a"))
+
+
 @pytest.mark.parametrize(("mine", "others"), [(7, 5), (300, 5), (100, 60)])
 def test_a_log_that_would_damage_is_refused(at, tmp_path, mine, others):
     """Also where the two together are so damaged that their history cannot be read."""

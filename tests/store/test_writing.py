@@ -285,9 +285,7 @@ def test_a_lost_file_is_an_outage(store, monkeypatch):
     for use in (store.position, store.load, lambda: put(store, model()), store.open):
         with pytest.raises(StoreUnavailable) as refused:
             use()
-        assert (
-            f"There is no database {store.name}: a server's start and 'flask db upgrade' make one."
-        ) == refused.value.reason
+        assert (f"The database {store.name} is gone: put it back.") == refused.value.reason
     assert not store._settings.database_path.exists()
 
 
@@ -314,7 +312,10 @@ def test_a_read_only_file_is_an_outage(store, monkeypatch):
     for use in (store.position, store.load, lambda: put(store, model()), store.open):
         with pytest.raises(StoreUnavailable) as refused:
             use()
-        assert "The database is read-only." == refused.value.reason
+        assert (
+            f"The database {store.name} cannot be written: its disk is read-only, or its "
+            "permissions do not allow it."
+        ) == refused.value.reason
 
 
 @ON_A_FILE
