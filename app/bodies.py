@@ -37,8 +37,8 @@ GZIP_FAST_ABOVE = 2 * 1024 * 1024  # 2 MiB
 GZIP_PAUSE = 1.0
 #: Compressing takes at most this part of the time, and so many seconds at once: whoever asks for
 #: page after page, each of them new, would leave no processor to others.
-GZIP_SHARE = 0.1
-GZIP_BURST = 0.5
+GZIP_SHARE = 0.05
+GZIP_BURST = 0.1
 
 
 @dataclass(slots=True, eq=False)

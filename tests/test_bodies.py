@@ -554,13 +554,16 @@ def test_a_storm_of_changes_is_not_compressed_each_time(ask, clock):
     assert "gzip" == ask(taken, gzipped=True).encoding
 
 
+STEP = 0.01
+
+
 class Slow:
-    """A clock on which each step takes a tenth of a second."""
+    """A clock on which each step takes a hundredth of a second."""
 
     now = 0.0
 
     def __call__(self):
-        self.now += 0.1
+        self.now += STEP
         return self.now
 
 
@@ -581,11 +584,11 @@ def test_compressing_takes_a_small_part_of_the_time(dialect, q):
 
     for burst in (GZIP_BURST, 0):
         began = clock.now
-        seconds = compressed(40) * 0.1
-        assert 0 < seconds <= burst + GZIP_SHARE * (clock.now - began) + 0.1
+        seconds = compressed(40) * STEP
+        assert 0 < seconds <= burst + GZIP_SHARE * (clock.now - began) + STEP
     clock.now += 100
 
-    assert GZIP_BURST <= compressed(20) * 0.1 < 2 * GZIP_BURST
+    assert GZIP_BURST <= compressed(20) * STEP < 2 * GZIP_BURST
 
 
 def test_nobody_waits_for_what_another_compresses(bodies, ask):
