@@ -35,9 +35,10 @@ RULE_OVERHEAD = 400
 GZIP_FAST_ABOVE = 2 * 1024 * 1024  # 2 MiB
 #: How often the same list is compressed while it changes all the time, in seconds.
 GZIP_PAUSE = 1.0
-#: Compressing takes at most this part of the time, and so many seconds at once: whoever asks for
-#: page after page, each of them new, would leave no processor to others.
+#: The part of a worker's time that it may compress: else whoever asks for page after page, each
+#: of them new, leaves no processor to others.
 GZIP_SHARE = 0.05
+#: How much of that time may be saved up, in seconds.
 GZIP_BURST = 0.1
 
 
@@ -113,7 +114,7 @@ class Bodies:
         self._making: dict[str, threading.Lock] = {}
         # Held while something is compressed; nobody waits for it.
         self._compressing = threading.Lock()
-        #: How long may be compressed, in seconds, and when that was last reckoned.
+        #: The seconds that may be spent on compressing, as they were at `_credited_at`.
         self._compress_credit = GZIP_BURST
         self._credited_at = monotonic()
 
@@ -131,9 +132,10 @@ class Bodies:
         if window.is_filtered:
             self.misses += 1
             with self._making_of(dialect):
-                body = self._make(snapshot, dialect, audience, window)
+                body = self._make(snapshot, dialect, self._page(audience, window), window)
             return self._form(None, _Slot(body), gzipped=gzipped)
         place: Hashable
+        page = None
         if not window.has_cursor:
             place = locate(0, audience.size, window)
         elif audience.has_few_rules:
@@ -147,7 +149,8 @@ class Bodies:
             with self._making_of(dialect):
                 slot = self._look_up(key, audience.state)
                 if slot is None:
-                    body = self._make(snapshot, dialect, audience, window)
+                    page = page or self._page(audience, window)
+                    body = self._make(snapshot, dialect, page, window)
                     slot = self._keep(key, audience.state, body)
         return self._form(key, slot, gzipped=gzipped)
 
@@ -169,10 +172,7 @@ class Bodies:
     def _making_of(self, dialect: Dialect) -> threading.Lock:
         return self._making.setdefault(dialect.name, threading.Lock())
 
-    def _make(
-        self, snapshot: Snapshot, dialect: Dialect, audience: Audience, window: Window
-    ) -> Body:
-        page = self._page(audience, window)
+    def _make(self, snapshot: Snapshot, dialect: Dialect, page: Page, window: Window) -> Body:
         items = self._encode(snapshot, dialect, page.models)
         return Body(dialect.listing(items, page, window))
 
