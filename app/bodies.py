@@ -8,18 +8,18 @@ the fragments too, is in one cache that is bounded by bytes.
 import gzip
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from app.catalog.audiences import Audience
-from app.catalog.model import Model, Rule
+from app.catalog.model import Access, Model, Rule
 from app.catalog.paging import Page, Window, bounds, cut, locate
 from app.catalog.snapshot import Snapshot
-from app.catalog.visibility import Viewer
+from app.catalog.visibility import Excerpt, Viewer, excerpt_of, shown
 from app.dialects import Dialect
 
 #: Bodies of these sizes are worth compressing, and short enough to be, in bytes.
@@ -29,7 +29,8 @@ GZIP_SIZES = range(1024, 8 * 1024 * 1024 + 1)  # 1 KiB to 8 MiB
 OVERHEAD = 6300
 #: What an encoded entry takes beside its bytes, likewise.
 FRAGMENT_OVERHEAD = 200
-#: What a rule takes in a set of them, and the rule itself, which a change may leave to the set.
+#: What a rule takes in a set of them, and the rule itself, which a change may leave to the set;
+#: an access and its excerpt likewise, and the fragments of these beside each fragment.
 RULE_OVERHEAD = 400
 #: Above this many bytes gzip's level 6 costs more than it saves: 12 ms against 5 for 1.5 MB.
 GZIP_FAST_ABOVE = 2 * 1024 * 1024  # 2 MiB
@@ -66,11 +67,12 @@ class Body:
 
 #: The identity of an entry, and its bytes.
 _Fragment = tuple[int, bytes]
+_Found = TypeVar("_Found", bound=Collection[Any])
 
 
 @dataclass(slots=True, eq=False)
 class _Slot:
-    """What the cache has under one key: a body, a set of rules, all fragments of a dialect."""
+    """What the cache has under one key: a body, rules, excerpts, fragments."""
 
     value: Any
     #: The state of an entry or an audience that it was made of. It is only compared: a body holds
@@ -98,7 +100,7 @@ class Bodies:
         self._monotonic = monotonic
         #: The oldest first.
         self._slots: OrderedDict[Hashable, _Slot] = OrderedDict()
-        #: The fragments of each dialect by id, those that were not used for longest first.
+        #: The fragments of whole entries by dialect and id, the longest unused first.
         self._fragments: OrderedDict[Hashable, _Slot] = OrderedDict()
         #: Bytes of all slots.
         self.size = 0
@@ -129,36 +131,40 @@ class Bodies:
     ) -> Body:
         """Return the list that `viewer` gets; a filtered one is made anew each time."""
         audience = snapshot.audience(viewer)
+        page: Page | None = None
         if window.is_filtered:
             self.misses += 1
             with self._making_of(dialect):
-                body = self._make(snapshot, dialect, self._page(audience, window), window)
+                page = self._page(audience, window)
+                body = self._make(snapshot, dialect, audience, page, window)
             return self._form(None, _Slot(body), gzipped=gzipped)
         place: Hashable
-        page = None
+        name = audience.excerpt_name if dialect.shows_permission else audience.name
         if not window.has_cursor:
             place = locate(0, audience.size, window)
-        elif audience.has_few_rules:
+        elif audience.has_few_lists:
             place = locate(*bounds(audience.lists, window), window)
         else:
             page = self._page(audience, window)
             place = (page.first_id, page.last_id, page.has_more)
-        key = (dialect.name, audience.name, place, window.is_page)
+        key = (dialect.name, name, place, window.is_page)
         slot = self._look_up(key, audience.state)
         if slot is None:
             with self._making_of(dialect):
                 slot = self._look_up(key, audience.state)
                 if slot is None:
                     page = page or self._page(audience, window)
-                    body = self._make(snapshot, dialect, page, window)
+                    body = self._make(snapshot, dialect, audience, page, window)
                     slot = self._keep(key, audience.state, body)
         return self._form(key, slot, gzipped=gzipped)
 
-    def entry(self, dialect: Dialect, model: Model, *, gzipped: bool) -> Body:
-        """Return the reply to the retrieval of `model`; it waits for no list."""
-        key = (dialect.name, model.id)
+    def entry(self, dialect: Dialect, model: Model, viewer: Viewer, *, gzipped: bool) -> Body:
+        """Return what `viewer`, who sees `model`, gets at its retrieval; it waits for no list."""
+        excerpt = excerpt_of(model.access, viewer) if dialect.shows_permission else None
+        key = (dialect.name, model.id, excerpt)
         slot = self._look_up(key, model.identity)
-        slot = slot or self._keep(key, model.identity, Body(dialect.entry(model)))
+        if slot is None:
+            slot = self._keep(key, model.identity, Body(dialect.entry(shown(model, excerpt))))
         return self._form(key, slot, gzipped=gzipped)
 
     def constant(self, dialect: Dialect, path: str, *, gzipped: bool) -> Body:
@@ -172,24 +178,36 @@ class Bodies:
     def _making_of(self, dialect: Dialect) -> threading.Lock:
         return self._making.setdefault(dialect.name, threading.Lock())
 
-    def _make(self, snapshot: Snapshot, dialect: Dialect, page: Page, window: Window) -> Body:
-        items = self._encode(snapshot, dialect, page.models)
+    def _make(
+        self,
+        snapshot: Snapshot,
+        dialect: Dialect,
+        audience: Audience,
+        page: Page,
+        window: Window,
+    ) -> Body:
+        if dialect.shows_permission and audience.excerpt_name != audience.name:
+            items = self._encode_excerpts(snapshot, dialect, audience, page.models)
+        else:
+            known = self._encode(snapshot, dialect, page.models)
+            items = [known[model.id][1] for model in page.models]
         return Body(dialect.listing(items, page, window))
 
     def _page(self, audience: Audience, window: Window) -> Page:
-        rules = None if audience.has_few_rules else self._rules_of(audience)
+        rules: frozenset[Rule] | None = None
+        if not audience.has_few_lists:
+            rules = self._find(("rules", audience.name), audience.find_rules)
         return cut(audience.lists, window, rules)
 
-    def _rules_of(self, audience: Audience) -> frozenset[Rule]:
-        """Return the rules by which an audience sees entries: to find many takes long."""
-        key = ("rules", audience.name)
+    def _find(self, key: Hashable, find: Callable[[], _Found]) -> _Found:
+        """Return what `find` finds of an audience: of one with many rules that takes long."""
         slot = self._slots.get(key)
         if slot is None:
-            found = audience.find_rules()
+            found = find()
             slot = self._put(key, None, found, OVERHEAD + RULE_OVERHEAD * len(found))
         slot.used = True
-        rules: frozenset[Rule] = slot.value
-        return rules
+        value: _Found = slot.value
+        return value
 
     def _form(self, key: Hashable | None, slot: _Slot, *, gzipped: bool) -> Body:
         """Return the body as the caller takes it: gzip-encoded where that is there or worth it."""
@@ -262,31 +280,55 @@ class Bodies:
                     del self._fragments[oldest]
                 self.size -= slot.size
 
-    def _encode(
-        self, snapshot: Snapshot, dialect: Dialect, models: Sequence[Model]
+    def _encode_excerpts(
+        self, snapshot: Snapshot, dialect: Dialect, audience: Audience, models: Sequence[Model]
     ) -> list[bytes]:
-        """Return each of `models` encoded; only what changed is encoded anew.
+        """Return each of `models` encoded as `audience` is shown it."""
+        excerpts = self._find(("excerpts", audience.excerpt_name), audience.find_excerpts)
+        alike: defaultdict[tuple[Access, Excerpt] | None, list[Model]] = defaultdict(list)
+        for model in models:
+            excerpt = excerpts.get(access := model.access)
+            alike[None if excerpt is None else (access, excerpt)].append(model)
+        encoded: dict[str, bytes] = {}
+        for key, some in alike.items():
+            known = self._encode(snapshot, dialect, some, key)
+            encoded.update((model.id, known[model.id][1]) for model in some)
+        return [encoded[model.id] for model in models]
 
-        One thread of each dialect is here at a time.
+    def _encode(
+        self,
+        snapshot: Snapshot,
+        dialect: Dialect,
+        models: Sequence[Model],
+        part: tuple[Access, Excerpt] | None = None,
+    ) -> Mapping[str, _Fragment]:
+        """Return the fragments of at least `models`; only what changed is encoded anew.
+
+        Those of whole entries are the last to be dropped. Those of excerpts, which may be
+        many, go as replies do. One thread of each dialect is here at a time.
         """
-        key = dialect.name
+        key = (dialect.name, part)
+        excerpt = None if part is None else part[1]
+        slots = self._fragments if part is None else self._slots
         with self._lock:
-            slot = self._fragments.setdefault(key, _Slot({}))
-            self._fragments.move_to_end(key)
+            slot = slots.setdefault(key, _Slot({}))
+            slots.move_to_end(key)
+        slot.used = True
         known: dict[str, _Fragment] = slot.value
         gone: Iterable[str] = ()
         if len(known) > 2 * len(snapshot.models) + 1000:
             gone = known.keys() - {model.id for model in snapshot.models}
         fresh = {
-            model.id: (model.identity, dialect.item(model))
+            model.id: (model.identity, dialect.item(shown(model, excerpt)))
             for model in models
             if (fragment := known.get(model.id)) is None or fragment[0] != model.identity
         }
         if fresh or gone:
             dropped = [known.pop(model_id) for model_id in (*fresh, *gone) if model_id in known]
             known.update(fresh)
-            self._grow(key, slot, _weight(fresh.values()) - _weight(dropped))
-        return [known[model.id][1] for model in models]
+            own = 0 if part is None or slot.size else RULE_OVERHEAD
+            self._grow(key, slot, own + _weight(fresh.values()) - _weight(dropped))
+        return known
 
 
 def _weight(fragments: Iterable[_Fragment]) -> int:

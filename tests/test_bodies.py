@@ -9,6 +9,7 @@ import threading
 import time
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -126,6 +127,35 @@ def test_audiences_that_see_the_same_share_a_body(ask):
     assert ask(taken, ACME) is not ask(taken)
 
 
+def test_what_is_shown_alike_is_encoded_once(ask, dialect):
+    """Viewers that are shown the same of an entry share its bytes, whatever else they see."""
+    mixed = model("a", permission=[{}, {"organization": "acme", "group": "red"}])
+    own = [model(f"own-{n}", permission=[{"organization": f"org-{n}"}]) for n in range(9)]
+    taken = snapshot(mixed, *own)
+    for number in range(9):
+        ask(taken, Viewer(f"org-{number}"))
+    ask(taken, Viewer("acme", frozenset({"red"})))
+
+    assert 2 == dialect.entries.count("a")
+
+
+def test_a_dialect_without_permissions_has_one_reply(bodies):
+    """Where a reply shows no permissions, viewers that see the same entries share it."""
+    taken = snapshot(model("a", permission=[{}, {"organization": "acme"}]))
+    for dialect in dialects_of(Settings()):
+        window = dialect.window({})
+        lists, shown = (
+            [make(viewer) for viewer in (ACME, ANONYMOUS)]
+            for make in (
+                partial(bodies.listing, taken, dialect, window=window, gzipped=False),
+                partial(bodies.entry, dialect, taken.models[0], gzipped=False),
+            )
+        )
+
+        assert dialect.shows_permission is not (lists[0] is lists[1])
+        assert dialect.shows_permission is not (shown[0] is shown[1])
+
+
 def test_audiences_that_part_do_not_push_each_other_out(ask, dialect):
     """Of two that shared a body each has its own, once they see different entries."""
     taken = snapshot(model("a"))
@@ -205,7 +235,7 @@ def test_the_cache_is_bounded_by_bytes(clock, dialect):
     models = {letter: model(letter) for letter in "abcd"}
 
     def ask(letter):
-        return bodies.entry(dialect, models[letter], gzipped=False)
+        return bodies.entry(dialect, models[letter], ANONYMOUS, gzipped=False)
 
     first = {letter: ask(letter) for letter in "abc"}
     assert first["a"] is ask("a")
@@ -262,7 +292,7 @@ def test_no_reply_keeps_an_old_state_alive(bodies, ask):
         fresh = model("m0000", name=str(number))
         taken = taken.apply(Changes(number, {"m0000": fresh}, {}), NOW)
         ask(taken, window=Window(limit=1, after=f"m{number:04}"))
-        bodies.entry(OpenAI(reference_only=False), fresh, gzipped=False)
+        bodies.entry(OpenAI(reference_only=False), fresh, ANONYMOUS, gzipped=False)
     gc.collect()
     alive = [o for o in gc.get_objects() if isinstance(o, Model) and o.id == "m0000"]
     lists = [o for o in gc.get_objects() if isinstance(o, list) and taken.models[-1] in o]
@@ -298,13 +328,40 @@ def test_fragments_count_for_what_they_take(bodies, ask):
     assert abs(bodies.size - OVERHEAD - measured) < 0.1 * measured
 
 
+def test_excerpts_count_for_what_they_take(clock, dialect):
+    """Two hundred viewers that are shown parts of their own fill the cache, and no more."""
+    limit = 4 * 1024 * 1024
+    bodies = Bodies(limit, clock)
+    taken = snapshot(
+        *(
+            model(f"m{n}", permission=[{"organization": f"org-{k}"} for k in range(n, n + 20)])
+            for n in range(200)
+        )
+    )
+    viewers = [Viewer(f"org-{number}") for number in range(220)]
+    for viewer in viewers:
+        taken.audience(viewer)
+    gc.collect()
+    tracemalloc.start()
+    sizes = []
+    for viewer in viewers:
+        bodies.listing(taken, dialect, viewer, EVERYTHING, gzipped=False)
+        sizes.append(bodies.size)
+    used, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert 0.9 * limit < max(sizes) <= limit
+    assert counted(bodies) == bodies.size
+    assert used < 1.2 * limit
+
+
 def test_replies_of_single_entries_push_out_no_fragments(clock, dialect):
     """However many entries are retrieved, a list after that encodes nothing anew."""
     taken = snapshot(*(model(f"m{number:03}") for number in range(400)))
     bodies = Bodies(1024 * 1024, clock)
     bodies.listing(taken, dialect, ANONYMOUS, EVERYTHING, gzipped=False)
     for entry in [*taken.models] * 2:
-        bodies.entry(dialect, entry, gzipped=False)
+        bodies.entry(dialect, entry, ANONYMOUS, gzipped=False)
         bodies.listing(taken, dialect, ANONYMOUS, EVERYTHING, gzipped=False)
     dialect.entries.clear()
     changed = taken.apply(Changes(2, {"m000": model("m000")}, {}), NOW)
@@ -383,7 +440,7 @@ def test_threads_leave_the_count_right(dialect):
         for _ in range(400):
             state, gzipped = chance.choice(taken), chance.random() < 0.5
             if chance.random() < 0.5:
-                bodies.entry(dialect, chance.choice(state.models), gzipped=gzipped)
+                bodies.entry(dialect, chance.choice(state.models), ANONYMOUS, gzipped=gzipped)
             window = Window(limit=chance.randrange(1, 60), after=f"m{chance.randrange(60):02}")
             bodies.listing(state, dialect, ANONYMOUS, window, gzipped=gzipped)
 
@@ -421,7 +478,7 @@ def test_fragments_of_removed_entries_go(clock, dialect):
             taken = taken.apply(Changes(number, changed, {}), NOW)
             bodies.listing(taken, dialect, ANONYMOUS, EVERYTHING, gzipped=False)
         taken = taken.apply(Changes(number, {f"m{number}": None}, {}), NOW)
-    fragments = bodies._fragments["openai"]
+    fragments = bodies._fragments["openai", None]
 
     assert len(fragments.value) <= 1002
     weights = [FRAGMENT_OVERHEAD + len(encoded) for _, encoded in fragments.value.values()]
@@ -444,7 +501,7 @@ def test_one_model_waits_for_no_list(bodies):
     with ThreadPoolExecutor(1) as pool:
         pool.submit(bodies.listing, taken, dialect, ANONYMOUS, EVERYTHING, gzipped=False)
         begun.wait(10)
-        body = bodies.entry(dialect, taken.models[0], gzipped=False)
+        body = bodies.entry(dialect, taken.models[0], ANONYMOUS, gzipped=False)
         made.set()
 
     assert b'"id":"a"' in body.content
@@ -519,7 +576,7 @@ def test_short_bodies_are_not_encoded(bodies, clock, length, encoded):
         def entry(self, model):
             return b"x" * length
 
-    body = bodies.entry(Fixed(), model("a"), gzipped=True)
+    body = bodies.entry(Fixed(), model("a"), ANONYMOUS, gzipped=True)
 
     assert ("gzip" if encoded else None) == body.encoding
 
@@ -537,8 +594,8 @@ def test_very_long_bodies_are_not_encoded(bodies):
 
     eight = 8 * 1024 * 1024
 
-    assert "gzip" == bodies.entry(Fixed(eight), model("a"), gzipped=True).encoding
-    assert bodies.entry(Fixed(eight + 1), model("a"), gzipped=True).encoding is None
+    assert "gzip" == bodies.entry(Fixed(eight), model("a"), ANONYMOUS, gzipped=True).encoding
+    assert bodies.entry(Fixed(eight + 1), model("a"), ANONYMOUS, gzipped=True).encoding is None
 
 
 def test_a_storm_of_changes_is_not_compressed_each_time(ask, clock):
@@ -604,9 +661,9 @@ def test_both_forms_count(clock, dialect):
     """The encoded form takes its part of the cache, and gives it back."""
     bodies = Bodies(1024 * 1024, clock)
     taken = long("a")
-    plain = bodies.entry(dialect, taken, gzipped=False)
-    packed = bodies.entry(dialect, taken, gzipped=True)
+    plain = bodies.entry(dialect, taken, ANONYMOUS, gzipped=False)
+    packed = bodies.entry(dialect, taken, ANONYMOUS, gzipped=True)
 
     assert len(plain.content) + len(packed.content) + 2 * OVERHEAD == bodies.size
-    bodies.entry(dialect, long("a", name="new"), gzipped=False)
+    bodies.entry(dialect, long("a", name="new"), ANONYMOUS, gzipped=False)
     assert bodies.size < 2 * len(plain.content) + OVERHEAD

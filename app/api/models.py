@@ -97,9 +97,11 @@ def preflight(model_id: str | None = None) -> Response:  # noqa: ARG001 - any id
 
 
 def _entry(current: Exchange, model_id: str) -> Body:
+    viewer = current.viewer
     return current.services.bodies.entry(
         current.dialect,
-        current.snapshot.find(model_id, current.viewer),
+        current.snapshot.find(model_id, viewer),
+        viewer,
         gzipped=accepts_gzip(current.environ.get("HTTP_ACCEPT_ENCODING")),
     )
 

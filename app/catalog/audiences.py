@@ -1,6 +1,6 @@
-"""Which viewers see which entries: entries are grouped by rule, viewers by the rules they match.
+"""Which viewers see which entries: entries are grouped by access, viewers by what they match.
 
-A write changes the entries of one rule, or of two. Everything else is shared by all audiences:
+A write changes the entries of one access, or of two. Everything else is shared by all audiences:
 an audience by itself holds some numbers, however many entries it sees.
 """
 
@@ -10,28 +10,30 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import product
-from typing import Self
+from typing import Self, TypeVar
 
-from app.catalog.model import Grant, Model, Rule
+from app.catalog.model import Access, Model, Rule
 from app.catalog.ordered import OrderedModels
-from app.catalog.visibility import Viewer
+from app.catalog.visibility import Excerpt, Viewer, excerpt_of
 
-#: An audience that sees the entries of no more rules has their lists at hand. For one of more,
+#: An audience that sees the entries of no more accesses has their lists at hand. For one of more,
 #: the rule of each entry is looked at: to merge so many lists takes longer.
-FEW_RULES = 8
+FEW_LISTS = 8
 #: Viewers whose audience is remembered, at most. Each takes some hundred bytes, and groups more.
 MOST_VIEWERS = 10_000
 
 #: Organization and group of a permission.
 _Scope = tuple[str | None, str | None]
-_Rules = Mapping[_Scope, frozenset[Rule]]
+_Accesses = Mapping[_Scope, frozenset[Access]]
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RuleEntries:
-    """The live entries that have one rule."""
+class AccessEntries:
+    """The live entries that have one access."""
 
-    #: The digest of the rule, 128 bits.
+    #: The digest of the access, 128 bits.
     digest: int
     models: OrderedModels
     #: A random number, 128 bits: another one whenever the entries change.
@@ -39,63 +41,75 @@ class RuleEntries:
 
 
 class _Index:
-    """The entries of each rule, and by scope the rules that let its viewers see or forbid it."""
+    """The entries of each access, and by scope the accesses that allow or forbid its viewers."""
 
     def __init__(
-        self, entries: Mapping[Rule, RuleEntries], allowing: _Rules, blocking: _Rules
+        self,
+        entries: Mapping[Access, AccessEntries],
+        allowing: _Accesses,
+        blocking: _Accesses,
     ) -> None:
         self.entries = entries
         self.allowing = allowing
         self.blocking = blocking
 
-    def changed(self, lists: Mapping[Rule, OrderedModels]) -> "_Index":
-        """Return the index in which these rules have these entries, and others as before."""
+    def changed(self, lists: Mapping[Access, OrderedModels]) -> "_Index":
+        """Return the index in which these accesses have these entries, others as before."""
         entries = dict(self.entries)
-        for rule, models in lists.items():
+        for access, models in lists.items():
             if models:
-                entries[rule] = RuleEntries(_digest(rule), models)
+                entries[access] = AccessEntries(_digest(access), models)
             else:
-                entries.pop(rule, None)
-        came_or_gone = [rule for rule in lists if (rule in entries) != (rule in self.entries)]
-        allowing = [(rule, g) for rule in came_or_gone for g in rule if g.allow_view]
-        blocking = [(rule, g) for rule in came_or_gone for g in rule if g.is_blocking]
-        return _Index(
-            entries, _indexed(self.allowing, allowing), _indexed(self.blocking, blocking)
-        )
+                entries.pop(access, None)
+        came_or_gone = [a for a in lists if (a in entries) != (a in self.entries)]
+        allowing = [(g[:2], a) for a in came_or_gone for g in a.rule if g.allow_view]
+        blocking = [(g[:2], a) for a in came_or_gone for g in a.rule if g.is_blocking]
+        return _Index(entries, toggled(self.allowing, allowing), toggled(self.blocking, blocking))
 
-    def allowed(self, viewer: Viewer) -> set[Rule]:
-        """Return the rules by which `viewer` sees entries, as `app.catalog.visibility` has it.
+    def allowed(self, viewer: Viewer) -> set[Access]:
+        """Return the accesses of what `viewer` sees, as `app.catalog.visibility` has it.
 
         A permission matches if its organization and group are one of the viewer's scopes.
         """
         scopes = [*product({"*", viewer.organization}, (None, *viewer.groups))]
-        nothing: frozenset[Rule] = frozenset()
-        allowed: set[Rule] = set().union(*(self.allowing.get(scope, nothing) for scope in scopes))
+        nothing: frozenset[Access] = frozenset()
+        allowed: set[Access] = set().union(*(self.allowing.get(s, nothing) for s in scopes))
         allowed.difference_update(*(self.blocking.get(scope, nothing) for scope in scopes))
         return allowed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Audience:
-    """The viewers that see the same entries, and these entries."""
+    """The viewers that see the same entries, and the same of each, and these entries."""
 
-    #: The sum of the digests of the rules that these viewers see entries of: it names the
-    #: audience for as long as these stay the same.
+    #: The sum of the digests of the accesses that these viewers see entries of: it names the
+    #: entries for as long as these stay the same.
     name: int
+    #: The same with the hashes of the excerpts that these viewers are shown: equal to `name` where
+    #: they are shown all of each entry. Python's hash, 64 bits, differs from process to process.
+    excerpt_name: int
     #: The sum of the states of these entries: the same for the very same entries, and no others.
     state: int
     #: How many entries there are.
     size: int
-    #: The entries, a list for each rule; or all live entries, where the rules are more than few.
+    #: The entries, a list for each access; or all live entries, where these are more than few.
     lists: Sequence[OrderedModels] = field(repr=False)
-    has_few_rules: bool
+    has_few_lists: bool
     #: Some viewer of them.
     _index: _Index = field(repr=False)
     _viewer: Viewer = field(repr=False)
 
     def find_rules(self) -> frozenset[Rule]:
         """Return the rules of the entries; with the same `name` they are the same."""
-        return frozenset(self._index.allowed(self._viewer))
+        return frozenset(access.rule for access in self._index.allowed(self._viewer))
+
+    def find_excerpts(self) -> Mapping[Access, Excerpt]:
+        """Return how entries are shown that are not shown whole.
+
+        With the same `excerpt_name` it is the same.
+        """
+        excerpts = ((a, excerpt_of(a, self._viewer)) for a in self._index.allowed(self._viewer))
+        return {access: excerpt for access, excerpt in excerpts if excerpt is not None}
 
 
 class Audiences:
@@ -105,25 +119,25 @@ class Audiences:
         self._index = index
         self._live = live
         self._by_viewer: dict[Viewer, Audience] = {}
-        self._by_state: dict[int, Audience] = {}
+        self._by_state: dict[tuple[int, int], Audience] = {}
 
     @classmethod
     def of(cls, models: Iterable[Model]) -> Self:
         """Return the audiences of the live `models`, which are in order of id."""
         live = OrderedModels(models)
-        lists: defaultdict[Rule, OrderedModels] = defaultdict(OrderedModels)
+        lists: defaultdict[Access, OrderedModels] = defaultdict(OrderedModels)
         for model in live:
-            lists[model.rule].append(model)
+            lists[model.access].append(model)
         return cls(_Index({}, {}, {}).changed(lists), live)
 
-    def changed(self, changes: Mapping[Rule, Mapping[str, Model | None]]) -> Self:
-        """Return the audiences after `changes`: by rule and id the live entry, None if gone."""
+    def changed(self, changes: Mapping[Access, Mapping[str, Model | None]]) -> Self:
+        """Return the audiences after `changes`: by access and id the live entry, None if gone."""
         lists = {}
         latest: dict[str, Model | None] = {}
-        for rule, entries in changes.items():
-            before = self._index.entries.get(rule)
-            lists[rule] = (OrderedModels() if before is None else before.models).changed(entries)
-            # Of an entry that has another rule than before, one says that it is gone.
+        for access, entries in changes.items():
+            before = self._index.entries.get(access)
+            lists[access] = (OrderedModels() if before is None else before.models).changed(entries)
+            # Of an entry that has another access than before, one says that it is gone.
             latest |= {i: model for i, model in entries.items() if model or i not in latest}
         return type(self)(self._index.changed(lists), self._live.changed(latest))
 
@@ -131,17 +145,22 @@ class Audiences:
         """Return the audience that `viewer` belongs to."""
         audience = self._by_viewer.get(viewer)
         if audience is None:
-            seen = [self._index.entries[rule] for rule in self._index.allowed(viewer)]
+            allowed = self._index.allowed(viewer)
+            seen = [self._index.entries[access] for access in allowed]
             state = sum([entries.state for entries in seen])
-            audience = self._by_state.get(state)
+            name = sum([entries.digest for entries in seen])
+            excerpts = [(a, e) for a in allowed if (e := excerpt_of(a, viewer)) is not None]
+            excerpt_name = name + sum(map(hash, excerpts))
+            audience = self._by_state.get((state, excerpt_name))
             if audience is None:
-                name = sum([entries.digest for entries in seen])
                 size = sum([len(entries.models) for entries in seen])
-                has_few = len(seen) <= FEW_RULES
+                has_few = len(seen) <= FEW_LISTS
                 lists = [entries.models for entries in seen] if has_few else [self._live]
-                audience = Audience(name, state, size, lists, has_few, self._index, viewer)
+                audience = Audience(
+                    name, excerpt_name, state, size, lists, has_few, self._index, viewer
+                )
                 # Two threads may come here at once: both take what the first one found.
-                audience = self._by_state.setdefault(state, audience)
+                audience = self._by_state.setdefault((state, excerpt_name), audience)
             if len(self._by_viewer) >= MOST_VIEWERS:
                 self._by_viewer.clear()
                 self._by_state.clear()
@@ -149,21 +168,24 @@ class Audiences:
         return audience
 
 
-def _indexed(rules: _Rules, changed: Sequence[tuple[Rule, Grant]]) -> _Rules:
-    """Return `rules` with each of `changed` added to its scope, or taken away if it was there."""
-    if not changed:
-        return rules
-    by_scope: defaultdict[_Scope, set[Rule]] = defaultdict(set)
-    for rule, grant in changed:
-        by_scope[grant.organization, grant.group].add(rule)
-    result = dict(rules)
-    for scope, some in by_scope.items():
-        left = result.pop(scope, frozenset()) ^ some
+def toggled(
+    index: Mapping[_Key, frozenset[_Value]], changes: Iterable[tuple[_Key, _Value]]
+) -> Mapping[_Key, frozenset[_Value]]:
+    """Return `index` with each of `changes` added to its key, or taken away if it was there."""
+    by_key: defaultdict[_Key, set[_Value]] = defaultdict(set)
+    for key, value in changes:
+        by_key[key].add(value)
+    if not by_key:
+        return index
+    result = dict(index)
+    for key, values in by_key.items():
+        left = result.pop(key, frozenset()) ^ values
         if left:
-            result[scope] = left
+            result[key] = left
     return result
 
 
-def _digest(rule: Rule) -> int:
-    text = repr(sorted(rule, key=repr)).encode()
+def _digest(access: Access) -> int:
+    references = [(name, sorted(rule, key=repr)) for name, rule in access.references]
+    text = repr((sorted(access.rule, key=repr), references)).encode()
     return int.from_bytes(blake2b(text, digest_size=16).digest())

@@ -36,6 +36,11 @@ class Permission:
     group: str | None = None
     is_blocking: bool = False
 
+    @property
+    def grant(self) -> "Grant":
+        """Return what of it decides who sees the entry."""
+        return Grant(self.organization, self.group, self.allow_view, self.is_blocking)
+
 
 class Grant(NamedTuple):
     """What of a permission decides who sees the entry."""
@@ -48,6 +53,15 @@ class Grant(NamedTuple):
 
 #: All that decides who sees an entry while it is live; many entries have the same rule.
 Rule = frozenset[Grant]
+
+
+class Access(NamedTuple):
+    """All that decides who sees an entry while it is live, and what of it is shown to them."""
+
+    rule: Rule
+    #: By field, the rules of the entries that it refers to: see `Model.references`.
+    references: tuple[tuple[str, Rule], ...] = ()
+
 
 #: One object for all entries that have the same rule: these are compared in all searches.
 _rules: WeakValueDictionary[Rule, Rule] = WeakValueDictionary()
@@ -98,6 +112,10 @@ class Model:
     revision: int = field(default=0, compare=False)
     #: Whether the moment of `deprecation` has come; the snapshot sets it.
     is_deprecated: bool = field(default=False, compare=False)
+    #: The fields that name another entry, each with the rule of that entry, or with the empty
+    #: rule while it is not live. Left out are names of no entry, and entries that have the rule
+    #: of this one: whoever sees this one sees them. The snapshot sets it.
+    references: tuple[tuple[str, Rule], ...] = field(default=(), compare=False, repr=False)
 
     #: What ``q`` is looked for in: the folded id and name, with a line break in between.
     search_text: str = field(init=False, compare=False, repr=False)
@@ -111,10 +129,13 @@ class Model:
     def __post_init__(self) -> None:
         text = self.id if self.name is None else f"{self.id}\n{self.name}"
         object.__setattr__(self, "search_text", text.casefold())
-        rule = frozenset(
-            Grant(p.organization, p.group, p.allow_view, p.is_blocking) for p in self.permission
-        )
+        rule = frozenset(permission.grant for permission in self.permission)
         object.__setattr__(self, "rule", _rules.setdefault(rule, rule))
+
+    @property
+    def access(self) -> Access:
+        """Return who sees the entry, and what of it."""
+        return Access(self.rule, self.references)
 
     @classmethod
     def compose(cls, fields: Mapping[str, Any], *, now: int, stored: "Self | None" = None) -> Self:

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field, replace
 from operator import attrgetter, itemgetter
 from typing import Any, Self
 
-from app.catalog.audiences import Audience, Audiences
+from app.catalog.audiences import Audience, Audiences, toggled
 from app.catalog.errors import ModelNotFound
 from app.catalog.keys import ApiKey
 from app.catalog.lifecycle import as_of, boundaries, is_live, is_retired
-from app.catalog.model import Model, Rule
+from app.catalog.model import Access, Model
 from app.catalog.ordered import OrderedModels
 from app.catalog.ports import Changes, Image, Position
+from app.catalog.references import effective_rule, named_by, resolve
 from app.catalog.visibility import Viewer, is_permitted, is_visible
 
 _ID = attrgetter("id")
@@ -37,6 +38,8 @@ class Snapshot:
     keys_by_digest: Mapping[str, ApiKey] = field(repr=False)
     #: Every moment at which some entry appears, changes or disappears, in order.
     turns: Sequence[_Turn] = field(repr=False)
+    #: By the id of an entry or of none, the ids of the entries that name it.
+    referrers: Mapping[str, frozenset[str]] = field(repr=False)
     since: float
     until: float
     _audiences: Audiences = field(repr=False, compare=False)
@@ -46,12 +49,15 @@ class Snapshot:
         """Return the snapshot of everything in `image`."""
         turns = sorted(_turns(image.models))
         since, until = _valid(turns, now)
-        models = OrderedModels(sorted((as_of(m, since) for m in image.models), key=_ID))
+        by_id = {model.id: as_of(model, since) for model in image.models}
+        resolved = (resolve(model, by_id.get, since) for model in by_id.values())
+        models = OrderedModels(sorted(resolved, key=_ID))
         return cls(
             position=Position(image.revision, image.mark),
             models=models,
             keys_by_digest={key.digest: key for key in image.keys},
             turns=turns,
+            referrers=toggled({}, named_by(models)),
             since=since,
             until=until,
             _audiences=Audiences.of(model for model in models if is_live(model, since)),
@@ -74,8 +80,9 @@ class Snapshot:
     def apply(self, changes: Changes, now: float) -> Self:
         """Return the snapshot after `changes`; what they leave alone is shared, not copied."""
         turns = self.turns
-        before = _turns(filter(None, map(self.get, changes.models)))
-        after = _turns(filter(None, changes.models.values()))
+        old = [*filter(None, map(self.get, changes.models))]
+        new = [*filter(None, changes.models.values())]
+        before, after = _turns(old), _turns(new)
         if len(before) + len(after) > len(turns) // 10:
             turns = sorted({*turns} - before | after)
         elif before != after:
@@ -84,7 +91,10 @@ class Snapshot:
                 del turns[bisect_left(turns, turn)]
             for turn in after:
                 insort(turns, turn)
-        given: dict[str, Any] = {"position": Position(changes.revision, changes.mark)}
+        given: dict[str, Any] = {
+            "position": Position(changes.revision, changes.mark),
+            "referrers": toggled(self.referrers, named_by(old) ^ named_by(new)),
+        }
         if changes.keys:
             fresh = {key.digest: key for key in changes.keys.values()}
             given["keys_by_digest"] = {**self.keys_by_digest, **fresh}
@@ -92,10 +102,16 @@ class Snapshot:
 
     def turn(self, now: float) -> Self:
         """Return the same entries as they are at `now`; only those whose date came are touched."""
-        return self._moved({}, self.turns, now)
+        return self._moved({}, self.turns, now, referrers=self.referrers)
 
     def _moved(
-        self, written: Mapping[str, Model | None], turns: Sequence[_Turn], now: float, **given: Any
+        self,
+        written: Mapping[str, Model | None],
+        turns: Sequence[_Turn],
+        now: float,
+        *,
+        referrers: Mapping[str, frozenset[str]],
+        **given: Any,
     ) -> Self:
         """Return the snapshot at `now` in which the entries by these ids are as `written`."""
         since, until = _valid(turns, now)
@@ -104,30 +120,55 @@ class Snapshot:
         passed = turns[begin : bisect_right(turns, last, begin, key=_MOMENT)]
         changed = {model_id: self.get(model_id) for _, model_id in passed} | dict(written)
         latest = {i: model and as_of(model, since) for i, model in changed.items()}
+        latest |= self._resolved(latest, referrers, since)
         groups = self._regrouped(latest, since)
         return replace(
             self,
             models=self.models.changed(latest) if latest else self.models,
             turns=turns,
+            referrers=referrers,
             since=since,
             until=until,
             _audiences=self._audiences.changed(groups) if groups else self._audiences,
             **given,
         )
 
+    def _resolved(
+        self,
+        latest: Mapping[str, Model | None],
+        referrers: Mapping[str, frozenset[str]],
+        since: float,
+    ) -> Mapping[str, Model]:
+        """Return those entries whose `references` are others when entries are as `latest`."""
+
+        def find(model_id: str) -> Model | None:
+            return latest[model_id] if model_id in latest else self.get(model_id)
+
+        concerned = set(latest)
+        for model_id, model in latest.items():
+            before = effective_rule(self.get(model_id), self.since)
+            if model_id in referrers and before != effective_rule(model, since):
+                concerned |= referrers[model_id]
+        resolved = {}
+        for model_id in concerned:
+            model = find(model_id)
+            if model is not None and (other := resolve(model, find, since)) is not model:
+                resolved[model_id] = other
+        return resolved
+
     def _regrouped(
         self, latest: Mapping[str, Model | None], since: float
-    ) -> Mapping[Rule, Mapping[str, Model | None]]:
-        """Return by rule which of the live entries are others, come or gone."""
-        changes: defaultdict[Rule, dict[str, Model | None]] = defaultdict(dict)
+    ) -> Mapping[Access, Mapping[str, Model | None]]:
+        """Return by access which of the live entries are others, come or gone."""
+        changes: defaultdict[Access, dict[str, Model | None]] = defaultdict(dict)
         for model_id, model in latest.items():
             before = self.get(model_id)
             was_live = before is not None and is_live(before, self.since)
             now_live = model is not None and is_live(model, since)
             if before is not None and was_live:
-                changes[before.rule][model_id] = None
+                changes[before.access][model_id] = None
             if model is not None and now_live:
-                changes[model.rule][model_id] = model
+                changes[model.access][model_id] = model
         return changes
 
     def covers(self, now: float) -> bool:
@@ -157,7 +198,7 @@ class Snapshot:
         if (
             replacement is not None
             and is_retired(model, self.since)
-            and is_permitted(model, viewer)
+            and is_permitted(model.rule, viewer)
             and self._sees(viewer, replacement)
         ):
             raise ModelNotFound(model_id, replacement.id)

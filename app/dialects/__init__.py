@@ -74,6 +74,9 @@ class Dialect(ABC):
     #: The query parameter that may hold the key, if the vendor's clients send it there. It says
     #: so too, where there is no Authorization.
     key_parameter: ClassVar[str | None] = None
+    #: Whether its replies have what `app.catalog.visibility.shown` hides from some viewers. Where
+    #: not, all who see the same entries share their replies.
+    shows_permission: ClassVar[bool] = True
     #: What stands in place of ``ROSTER_AUTH`` for its requests.
     auth: str | None = None
 

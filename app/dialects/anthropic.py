@@ -58,6 +58,7 @@ class Anthropic(Dialect):
     """The dialect of requests that name a version of Anthropic's API."""
 
     name = "anthropic"
+    shows_permission = False
     headers = ("Anthropic-Version",)
 
     def window(self, query: Mapping[str, str]) -> Window:

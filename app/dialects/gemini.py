@@ -63,6 +63,7 @@ class Gemini(Dialect):
     """The dialect of Google's clients; the newest of them ask at ``/v1/models``."""
 
     name = "gemini"
+    shows_permission = False
     routes = Routes(prefix="/v1beta/", listing="/v1beta/models", entry="/v1beta/models/")
     headers = ("X-Goog-Api-Key", "X-Goog-Api-Client")
     key_parameter = "key"

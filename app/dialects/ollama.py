@@ -87,6 +87,7 @@ class Ollama(Dialect):
     """The dialect of everything under ``/api/``."""
 
     name = "ollama"
+    shows_permission = False
     routes = Routes(
         prefix="/api/",
         listing="/api/tags",

@@ -169,6 +169,45 @@ def test_audiences_see_the_dates_pass(client, clock, keys, stock):
     each_catalogue()
 
 
+def test_a_reader_is_shown_what_concerns_this_reader(client, admin):
+    """Permissions of others, and names of entries that the reader does not see, are left out."""
+    team = {"organization": "acme", "group": "red"}
+    admin.add("secret", permission=[team])
+    admin.add("public")
+    admin.add(
+        "x",
+        permission=[{}, team, {"organization": "globex"}],
+        root="secret",
+        parent="secret",
+        deprecation_replacement_model="secret",
+    )
+    admin.add("y", root="public", parent="unknown")
+    reader = {"Authorization": f"Bearer {admin.new_key(organization='acme', groups=['red'])}"}
+    answers = {}
+    for name, headers in (("public", {}), ("team", reader)):
+        one = client.get("/v1/models/x", headers=headers)
+        listed = client.get("/v1/models", headers=headers).json["data"]
+        shown = {item["id"]: item for item in listed}
+        assert one.json == shown["x"]
+        assert ("public", "unknown") == (shown["y"]["root"], shown["y"]["parent"])
+        answers[name] = one
+
+    told = {
+        name: (
+            [(p["organization"], p["group"]) for p in answer.json["permission"]],
+            answer.json["root"],
+            answer.json["parent"],
+            answer.json.get("deprecation_replacement_model"),
+        )
+        for name, answer in answers.items()
+    }
+    assert {
+        "public": ([("*", None)], "x", None, None),
+        "team": ([("*", None), ("acme", "red")], "secret", "secret", "secret"),
+    } == told
+    assert answers["public"].headers["ETag"] != answers["team"].headers["ETag"]
+
+
 def test_the_list_turns_at_the_second(client, clock, stock):
     """The list changes exactly at the date, and nobody writes for it."""
     everyone = [{"organization": "*", "group": None, "allow_view": True, "is_blocking": False}]

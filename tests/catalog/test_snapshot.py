@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.catalog import references
 from app.catalog.errors import ModelNotFound
 from app.catalog.ports import Changes
 from app.catalog.visibility import ANONYMOUS, is_visible
@@ -332,3 +333,67 @@ class TestFind:
                 continue
 
         assert ids(listed(current.audience(viewer))) == found
+
+
+class TestReferences:
+    def test_a_name_is_followed_through_every_change(self):
+        """What names an entry knows its rule as it appears, is hidden, retires and goes."""
+        rule = entry("x", organization="acme").rule
+        taken = snapshot(entries("a"))
+        seen = []
+        for revision, changed in enumerate(
+            (
+                {"a": entry("a", parent="b")},
+                {"b": entry("b")},
+                {"b": entry("b", organization="acme")},
+                {"b": entry("b", available_from=MIDNIGHT + 1)},
+                {"b": None},
+                {"b": entry("b", organization="acme"), "a": entry("a", root="b")},
+                {"a": entry("a", organization="acme", root="b")},
+                {"a": entry("a", organization="globex", root="b")},
+                {"a": entry("a")},
+            ),
+            2,
+        ):
+            taken = taken.apply(Changes(revision, changed, {}), MIDNIGHT)
+            seen.append(dict(taken.get("a").references))
+
+        assert [
+            {},
+            {},
+            {"parent": rule},
+            {"parent": frozenset()},
+            {},
+            {"root": rule},
+            {},
+            {"root": rule},
+            {},
+        ] == seen
+        assert {} == taken.referrers
+
+    def test_a_date_hides_a_name(self):
+        """A name is hidden until its entry appears, and again once it is retired."""
+        dated = entry("b", available_from=MIDNIGHT, shutdown_date="2027-01-16")
+        taken = snapshot([entry("a", parent="b"), dated], now=MIDNIGHT - 1)
+        seen = []
+        for now in (MIDNIGHT - 1, MIDNIGHT, MIDNIGHT + DAY, MIDNIGHT + 1):
+            taken = taken.turn(now)
+            seen.append(dict(taken.get("a").references))
+
+        assert [{"parent": frozenset()}, {}, {"parent": frozenset()}, {}] == seen
+
+    def test_a_write_that_hides_nothing_looks_at_no_other_entry(self, monkeypatch):
+        """However many entries name one, to change its description costs nothing for them."""
+        named = [entry(f"e-{number}", parent="x") for number in range(1000)]
+        taken = snapshot([*named, entry("x")])
+        looked_at = []
+        monkeypatch.setattr(
+            "app.catalog.snapshot.resolve",
+            lambda model, *rest: looked_at.append(model.id) or references.resolve(model, *rest),
+        )
+        taken = taken.apply(Changes(2, {"x": entry("x", description="new")}, {}), MIDNIGHT)
+
+        assert ["x"] == looked_at
+        hidden = taken.apply(Changes(3, {"x": entry("x", organization="acme")}, {}), MIDNIGHT)
+        assert 1002 == len(looked_at)
+        assert all(hidden.get(model.id).references for model in named)

@@ -24,7 +24,7 @@ def entry(*permissions, **fields):
 @pytest.mark.parametrize("viewer", [ANONYMOUS, ACME, ACME_RED, GLOBEX_RED])
 def test_the_reference_permission_shows_to_everyone(viewer):
     """The permission of the reference reply lets everyone see the entry."""
-    shown = is_permitted(entry(permission()), viewer)
+    shown = is_permitted(entry(permission()).rule, viewer)
 
     assert True is shown
 
@@ -32,7 +32,7 @@ def test_the_reference_permission_shows_to_everyone(viewer):
 @pytest.mark.parametrize("viewer", [ANONYMOUS, ACME, ACME_RED, GLOBEX_RED])
 def test_an_empty_list_hides(viewer):
     """An entry without any permission is hidden from everyone."""
-    shown = is_permitted(entry(), viewer)
+    shown = is_permitted(entry().rule, viewer)
 
     assert False is shown
 
@@ -43,7 +43,7 @@ def test_an_empty_list_hides(viewer):
 )
 def test_an_organization_is_matched(viewer, expected):
     """A permission for an organization lets its members see the entry, and nobody else."""
-    shown = is_permitted(entry(permission(organization="acme")), viewer)
+    shown = is_permitted(entry(permission(organization="acme")).rule, viewer)
 
     assert expected is shown
 
@@ -61,7 +61,7 @@ def test_an_organization_is_matched(viewer, expected):
 )
 def test_a_group_is_matched(viewer, expected):
     """A permission for a group lets those see the entry who have it among their groups."""
-    shown = is_permitted(entry(permission(group="red")), viewer)
+    shown = is_permitted(entry(permission(group="red")).rule, viewer)
 
     assert expected is shown
 
@@ -79,15 +79,15 @@ def test_a_group_is_matched(viewer, expected):
 )
 def test_organization_and_group_match_together(viewer, expected):
     """A permission for a group of an organization needs both."""
-    shown = is_permitted(entry(permission(organization="acme", group="red")), viewer)
+    shown = is_permitted(entry(permission(organization="acme", group="red")).rule, viewer)
 
     assert expected is shown
 
 
 def test_a_group_is_no_organization():
     """A name that is the viewer's organization does not match as a group, nor the other way."""
-    as_group = is_permitted(entry(permission(group="acme")), ACME_RED)
-    as_organization = is_permitted(entry(permission(organization="red")), ACME_RED)
+    as_group = is_permitted(entry(permission(group="acme")).rule, ACME_RED)
+    as_organization = is_permitted(entry(permission(organization="red")).rule, ACME_RED)
 
     assert (False, False) == (as_group, as_organization)
 
@@ -95,17 +95,18 @@ def test_a_group_is_no_organization():
 def test_case_and_spaces_count():
     """Names of organizations and groups are compared as they are."""
     shown = [
-        is_permitted(entry(permission(organization=name)), ACME) for name in ("Acme", "acme ", "")
+        is_permitted(entry(permission(organization=name)).rule, ACME)
+        for name in ("Acme", "acme ", "")
     ]
 
     assert [False, False, False] == shown
-    assert False is is_permitted(entry(permission(group="Red")), ACME_RED)
-    assert False is is_permitted(entry(permission(group="")), ACME_RED)
+    assert False is is_permitted(entry(permission(group="Red")).rule, ACME_RED)
+    assert False is is_permitted(entry(permission(group="")).rule, ACME_RED)
 
 
 def test_a_permission_must_allow_viewing():
     """A permission that matches but does not allow viewing shows nothing."""
-    shown = is_permitted(entry(permission(allow_view=False)), ACME)
+    shown = is_permitted(entry(permission(allow_view=False)).rule, ACME)
 
     assert False is shown
 
@@ -117,7 +118,7 @@ def test_one_of_several_permissions_is_enough():
             permission(allow_view=False),
             permission(organization="globex"),
             permission(organization="acme"),
-        ),
+        ).rule,
         ACME,
     )
 
@@ -130,7 +131,7 @@ def test_a_matching_block_hides(allow_view, first):
     """A matching permission that blocks hides the entry, whatever its allow_view and place."""
     block = permission(organization="acme", is_blocking=True, allow_view=allow_view)
     order = (block, permission()) if first else (permission(), block)
-    shown = [is_permitted(entry(*order), viewer) for viewer in (ACME, GLOBEX_RED, ANONYMOUS)]
+    shown = [is_permitted(entry(*order).rule, viewer) for viewer in (ACME, GLOBEX_RED, ANONYMOUS)]
 
     assert [False, True, True] == shown
 
@@ -138,14 +139,14 @@ def test_a_matching_block_hides(allow_view, first):
 def test_a_block_for_a_group_spares_the_others():
     """A block that names a group leaves the rest of the organization alone."""
     blocked = entry(permission(), permission(organization="acme", group="red", is_blocking=True))
-    shown = [is_permitted(blocked, viewer) for viewer in (ACME, ACME_RED, GLOBEX_RED)]
+    shown = [is_permitted(blocked.rule, viewer) for viewer in (ACME, ACME_RED, GLOBEX_RED)]
 
     assert [True, False, True] == shown
 
 
 def test_a_block_alone_shows_nothing_to_others():
     """A block that does not match does not show the entry either."""
-    shown = is_permitted(entry(permission(organization="acme", is_blocking=True)), GLOBEX_RED)
+    shown = is_permitted(entry(permission(organization="acme", is_blocking=True)).rule, GLOBEX_RED)
 
     assert False is shown
 
@@ -210,7 +211,7 @@ def test_the_rule_is_that_of_a_plain_model(permissions, viewer):
     """For any permissions and viewer the answer is that of the rule written out plainly."""
     expected = plain_rule(permissions, viewer.organization, viewer.groups)
 
-    assert expected is is_permitted(entry(*permissions), viewer)
+    assert expected is is_permitted(entry(*permissions).rule, viewer)
 
 
 @given(st.lists(permissions, max_size=4), viewers, st.randoms(use_true_random=False))
@@ -219,4 +220,6 @@ def test_the_order_of_permissions_is_of_no_matter(permissions, viewer, random):
     shuffled = list(permissions)
     random.shuffle(shuffled)
 
-    assert is_permitted(entry(*permissions), viewer) is is_permitted(entry(*shuffled), viewer)
+    assert is_permitted(entry(*permissions).rule, viewer) is is_permitted(
+        entry(*shuffled).rule, viewer
+    )

@@ -1,0 +1,48 @@
+"""Which other entries an entry names, and what decides who sees them.
+
+A viewer is shown the name of another entry only if they see that entry, too. A name that is no
+entry of the catalogue is shown to everybody.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+
+from app.catalog.lifecycle import is_live
+from app.catalog.model import Model, Rule
+
+#: The rule of an entry that nobody sees.
+NOBODY: Rule = frozenset()
+
+
+def named_by(models: Iterable[Model]) -> set[tuple[str, str]]:
+    """Return each id that one of `models` names, with the id of the entry that names it."""
+    return {(other, model.id) for model in models for _, other in _names(model)}
+
+
+def effective_rule(model: Model | None, now: float) -> Rule | None:
+    """Return by which rule `model` is seen at `now` (Unix seconds), None if there is no entry."""
+    if model is None:
+        return None
+    return model.rule if is_live(model, now) else NOBODY
+
+
+def resolve(model: Model, find: Callable[[str], Model | None], now: float) -> Model:
+    """Return `model` with its `references` as they are at `now`; itself if they were so.
+
+    `find` returns the entry with an id.
+    """
+    rules = ((name, effective_rule(find(other), now)) for name, other in _names(model))
+    references = tuple(
+        (name, rule) for name, rule in rules if rule is not None and rule != model.rule
+    )
+    return model if references == model.references else replace(model, references=references)
+
+
+def _names(model: Model) -> Iterator[tuple[str, str]]:
+    if model.root != model.id:
+        yield "root", model.root
+    if model.parent is not None and model.parent != model.id:
+        yield "parent", model.parent
+    replacement = model.deprecation_replacement_model
+    if replacement is not None and replacement != model.id:
+        yield "deprecation_replacement_model", replacement
