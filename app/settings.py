@@ -112,7 +112,7 @@ class Settings:
             "ROSTER_AUTH",
             _one_of("optional", "required", "off"),
             values="optional, required or off",
-            help="Whether reading needs a key; off is for a gateway that has checked the caller.",
+            help="Whether reading needs a key; off reads none: a gateway has checked the caller.",
         ),
     )
     ollama_auth: str | None = field(
@@ -121,7 +121,7 @@ class Settings:
             "ROSTER_OLLAMA_AUTH",
             _one_of("optional"),
             values="optional",
-            help="Takes the place of ROSTER_AUTH under /api/: few Ollama clients can send a key.",
+            help="Takes the place of required under /api/: few Ollama clients can send a key.",
         ),
     )
     admin_key_file: Path | None = field(

@@ -20,7 +20,9 @@ def guard() -> None:
     where the URL is wrong; a missing key is held against nobody whose URL is.
     """
     current = begin()
-    auth = current.dialect.auth or current.services.settings.auth
+    auth = current.services.settings.auth
+    if auth != "off" and current.dialect.auth is not None:
+        auth = current.dialect.auth
     public = current.area is Area.PUBLIC
     if (
         current.area is Area.OPERATION

@@ -77,7 +77,7 @@ class Dialect(ABC):
     #: Whether its replies have what `app.catalog.visibility.shown` hides from some viewers. Where
     #: not, all who see the same entries share their replies.
     shows_permission: ClassVar[bool] = True
-    #: What stands in place of ``ROSTER_AUTH`` for its requests.
+    #: Takes the place of ``ROSTER_AUTH`` for its requests, unless that is ``off``.
     auth: str | None = None
 
     @abstractmethod

@@ -190,10 +190,15 @@ def statuses(client, headers):
         ({"auth": "required"}, [401, 401, 401, 200, 404], [401] * 5),
         ({"auth": "required", "ollama_auth": "optional"}, [401, 200, 200, 200, 404], [401] * 5),
         ({"auth": "off"}, [200, 200, 200, 200, 404], [200, 200, 200, 200, 404]),
+        (
+            {"auth": "off", "ollama_auth": "optional"},
+            [200, 200, 200, 200, 404],
+            [200, 200, 200, 200, 404],
+        ),
     ],
 )
 def test_keys_are_asked_for_as_the_settings_say(start, settings, without, wrong):
-    """The version needs no key; ROSTER_OLLAMA_AUTH opens its dialect and no other."""
+    """The version needs no key; ROSTER_OLLAMA_AUTH opens its dialect alone, off reads no key."""
     client, admin = start(**settings)
     admin.add("x")
 
