@@ -252,6 +252,7 @@ def write_access_line(
     *,
     pid: int,
     request_id: str,
+    client: str | None,
     dialect: str,
     method: str,
     route: str | None,
@@ -262,12 +263,14 @@ def write_access_line(
 ) -> None:
     """Leave the line of one request to be written.
 
-    No text in it needs escaping: ids are letters, digits and a few signs, the names are ours,
-    and a method that is more than letters is shown as a dash.
+    No text in it needs escaping: ids and addresses are letters, digits and a few signs, the names
+    are ours, and a method that is more than letters is shown as a dash.
     """
+    shown_client = "null" if client is None else f'"{client}"'
     shown_kid = "null" if kid is None else f'"{kid}"'
     access_lines.write(
         f'{{"at": "{_timestamp(time.time())}", "pid": {pid}, "request_id": "{request_id}", '
+        f'"client": {shown_client}, '
         f'"dialect": "{dialect}", "method": "{method if method.isalpha() else "-"}", '
         f'"route": "{route or "-"}", "status": {status}, "bytes": {length}, "us": {us}, '
         f'"kid": {shown_kid}}}\n'

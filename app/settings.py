@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Self
 
@@ -65,6 +66,14 @@ def _origins(text: str) -> tuple[str, ...]:
     if origins != ("*",) and not all(_ORIGIN.fullmatch(origin) for origin in origins):
         raise ValueError
     return origins
+
+
+def _proxies(text: str) -> tuple[str, ...]:
+    proxies = tuple(text.replace(",", " ").split())
+    for proxy in proxies:
+        if proxy != "*":
+            ip_network(proxy)
+    return proxies
 
 
 def _bind(text: str) -> str:
@@ -194,6 +203,15 @@ class Settings:
             _whole(1, 64),
             values="1 to 64 threads",
             help="Threads in each worker process.",
+        ),
+    )
+    proxies: tuple[str, ...] = field(
+        default=("127.0.0.1", "::1"),
+        metadata=_about(
+            "FORWARDED_ALLOW_IPS",
+            _proxies,
+            values="* or addresses and networks, separated by commas",
+            help="Proxies, beside those at a Unix socket, whose X-Forwarded-For is believed.",
         ),
     )
 

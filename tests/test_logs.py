@@ -27,6 +27,7 @@ KEY = "ro_7fGh2kLm_Zr8Qw3Xc5Vb7Nm9Lk1Jh2Gf4Ds6Ap0Tn4Yu6"
 LINE = {
     "pid": 7,
     "request_id": "req_1",
+    "client": "192.0.2.7",
     "dialect": "openai",
     "method": "GET",
     "route": None,

@@ -61,6 +61,10 @@ REFUSED = {
     ),
     "WEB_CONCURRENCY": ("1 to 64 processes", ["", "0", "65", "-1", "2.0", "two", "٣", "9" * 10]),
     "ROSTER_THREADS": ("1 to 64 threads", ["", "0", "65", "+4", " 4", "4\n", "0x4"]),
+    "FORWARDED_ALLOW_IPS": (
+        "* or addresses and networks, separated by commas",
+        ["localhost", "10.0.0.1/8", "10.0.0", "127.0.0.1, x"],
+    ),
 }
 
 
@@ -150,6 +154,9 @@ def test_long_bad_value(length: int, shown: str) -> None:
         ("ROSTER_BIND", "[::1]:0", "bind", "[::1]:0"),
         ("ROSTER_BIND", "0.0.0.0:65535", "bind", "0.0.0.0:65535"),
         ("ROSTER_BIND", "unix:run/a b.sock", "bind", "unix:run/a b.sock"),
+        ("FORWARDED_ALLOW_IPS", "", "proxies", ()),
+        ("FORWARDED_ALLOW_IPS", "*", "proxies", ("*",)),
+        ("FORWARDED_ALLOW_IPS", "10.0.0.0/8, ::1", "proxies", ("10.0.0.0/8", "::1")),
         ("WEB_CONCURRENCY", "1", "workers", 1),
         ("ROSTER_THREADS", "64", "threads", 64),
     ],
@@ -225,6 +232,7 @@ def test_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "ROSTER_BIND": ("127.0.0.1:8000", "default"),
         "WEB_CONCURRENCY": ("3", "create_app()"),
         "ROSTER_THREADS": ("4", "environment"),
+        "FORWARDED_ALLOW_IPS": ("127.0.0.1 ::1", "default"),
     } == rows
     assert all(meaning.endswith(".") for *_, meaning in settings.rows(environ))
 

@@ -17,6 +17,7 @@ from flask import Request, Response, current_app, request
 from flask.globals import request_ctx
 from werkzeug.exceptions import MethodNotAllowed
 
+from app.api.client import client_address
 from app.api.ready import OWN_HEADERS, Ready
 from app.api.replies import empty_reply
 from app.catalog.keys import ApiKey
@@ -175,6 +176,7 @@ def finish(response: Response) -> Response:
     write_access_line(
         pid=os.getpid(),
         request_id=current.request_id,
+        client=client_address(current.environ, current.services.settings.proxies),
         dialect=dialect,
         method=method,
         route=current.route,

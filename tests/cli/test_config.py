@@ -27,7 +27,7 @@ VARIABLES = [setting.metadata["variable"] for setting in fields(Settings)]
 def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the settings of whoever runs the tests out of the environment."""
     for name in [*os.environ]:
-        if name.startswith(("ROSTER_", "WEB_CONCURRENCY")):
+        if name.startswith(("ROSTER_", "WEB_CONCURRENCY", "FORWARDED_")):
             monkeypatch.delenv(name)
 
 

@@ -312,6 +312,21 @@ def test_the_application_sees_only_what_it_should(echo):
     assert ["GET /v1/models/a%2Fb HTTP/1.1"] == echo.behind.seen
 
 
+@shipped
+def test_the_access_line_has_the_callers_address(site, heard):
+    """A granted request and a refused one can be told by whose they are; a forged one is not."""
+    connection = site.connect()
+    connection.source_address = ("127.0.0.9", 0)
+    for key in (None, "wrong"):
+        site("GET", "/v1/models/a", None, key, connection, X_Forwarded_For="192.0.2.7")
+    connection.close()
+    granted, refused = heard()[-2:]
+
+    assert [(200, "127.0.0.9"), (401, "127.0.0.9")] == [
+        (line["status"], line["client"]) for line in (granted, refused)
+    ]
+
+
 def test_connections_are_kept_and_writes_not_sent_twice(echo):
     """A kept connection that breaks is a 502: the write may have happened."""
     for _ in range(20):

@@ -127,6 +127,7 @@ def test_the_access_line_says_what_was_asked_of_whom(serve):
         for line in written
     ]
     common = {"dialect": "openai", "method": "GET", "route": "/v1/models", "kid": None}
+    common["client"] = "127.0.0.1"
 
     assert {**common, "status": 200, "bytes": 42, "kid": key[3:11]} == listed
     assert {
