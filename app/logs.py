@@ -260,6 +260,7 @@ def write_access_line(
     length: int,
     us: int,
     kid: str | None,
+    refused: str | None,
 ) -> None:
     """Leave the line of one request to be written.
 
@@ -268,12 +269,13 @@ def write_access_line(
     """
     shown_client = "null" if client is None else f'"{client}"'
     shown_kid = "null" if kid is None else f'"{kid}"'
+    shown_refused = "null" if refused is None else f'"{refused}"'
     access_lines.write(
         f'{{"at": "{_timestamp(time.time())}", "pid": {pid}, "request_id": "{request_id}", '
         f'"client": {shown_client}, '
         f'"dialect": "{dialect}", "method": "{method if method.isalpha() else "-"}", '
         f'"route": "{route or "-"}", "status": {status}, "bytes": {length}, "us": {us}, '
-        f'"kid": {shown_kid}}}\n'
+        f'"kid": {shown_kid}, "refused": {shown_refused}}}\n'
     )
 
 

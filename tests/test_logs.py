@@ -35,6 +35,7 @@ LINE = {
     "length": 42,
     "us": 99,
     "kid": None,
+    "refused": None,
 }
 
 #: Texts with a secret, and the secret.

@@ -33,6 +33,7 @@ def guard() -> None:
     presented = _presented(current, public=public)
     if presented:
         current.key = _check(current, presented)
+        current.kid = current.key.kid
     if (public and auth == "optional") or request.routing_exception is not None:
         return
     if current.key is None and request.endpoint == "models.show_constant":
@@ -77,11 +78,14 @@ def _check(current: Exchange, presented: set[str]) -> ApiKey:
     if not secret.isascii():
         raise InvalidKey(mask(secret), "malformed")
     key = current.snapshot.keys_by_digest.get(digest(secret))
-    if key is None and current.stale is not None and parse_kid(secret) is not None:
-        # It may be newer than the last image: a 401 would be final for the client.
-        raise StoreUnavailable("A key was presented that the last image does not have.")
     if key is None:
-        raise InvalidKey(mask(secret), "malformed" if parse_kid(secret) is None else "unknown")
+        kid = parse_kid(secret)
+        if kid is None:
+            raise InvalidKey(mask(secret), "malformed")
+        if current.stale is not None:
+            # It may be newer than the last image: a 401 would be final for the client.
+            raise StoreUnavailable("A key was presented that the last image does not have.")
+        raise InvalidKey(mask(secret), "unknown", kid)
     if (state := key.state(current.services.clock())) != "active":
-        raise InvalidKey(mask(secret), state)
+        raise InvalidKey(mask(secret), state, key.kid)
     return key

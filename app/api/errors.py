@@ -119,9 +119,8 @@ def init_app(app: Flask, monotonic: Callable[[], float] = time.monotonic) -> Non
 
 
 def _answer_roster_error(outage_log: _OutageLog, error: RosterError) -> Response:
-    metrics = exchange().services.metrics
-    if metrics is not None and isinstance(error, InvalidKey | MissingKey):
-        metrics.tally.count_refusal(error.reason)
+    if isinstance(error, InvalidKey | MissingKey):
+        exchange().refuse_key(error)
     if isinstance(error, StoreUnavailable):
         outage_log.write(error.reason, exchange().request_id)
     response = _respond(

@@ -20,6 +20,7 @@ from werkzeug.exceptions import MethodNotAllowed
 from app.api.client import client_address
 from app.api.ready import OWN_HEADERS, Ready
 from app.api.replies import empty_reply
+from app.catalog.errors import InvalidKey, MissingKey
 from app.catalog.keys import ApiKey
 from app.catalog.snapshot import Snapshot
 from app.catalog.visibility import ANONYMOUS, Viewer
@@ -81,9 +82,19 @@ class Exchange:
     #: The rule of the URL, None if it is unknown.
     route: str | None
     key: ApiKey | None = None
+    #: The id of the key, also of one that was refused, if that is well-formed.
+    kid: str | None = None
+    #: Why the key was refused: one of ``app.catalog.errors.REFUSALS``.
+    refused: str | None = None
     #: Seconds since the store confirmed the image, if it cannot be read now.
     stale: int | None = None
     _snapshot: Snapshot | None = field(default=None, repr=False)
+
+    def refuse_key(self, error: InvalidKey | MissingKey) -> None:
+        """Note why the key is not accepted, for the access line and the metrics."""
+        self.refused, self.kid = error.reason, error.kid
+        if self.services.metrics is not None:
+            self.services.metrics.tally.count_refusal(error.reason)
 
     @property
     def viewer(self) -> Viewer:
@@ -183,7 +194,8 @@ def finish(response: Response) -> Response:
         status=status,
         length=0 if method == "HEAD" else length,
         us=us,
-        kid=None if current.key is None else current.key.kid,
+        kid=current.kid,
+        refused=current.refused,
     )
     return response
 

@@ -58,6 +58,7 @@ class MissingKey(RosterError):
 
     code = "missing_api_key"
     reason = "missing"
+    kid = None
 
     def __init__(self) -> None:
         super().__init__("No API key was provided: send it as 'Authorization: Bearer KEY'.")
@@ -68,10 +69,12 @@ class InvalidKey(RosterError):
 
     code = "invalid_api_key"
 
-    def __init__(self, shown: str, reason: str) -> None:
+    def __init__(self, shown: str, reason: str, kid: str | None = None) -> None:
         super().__init__(f"Incorrect API key provided: {shown}.")
         #: For the operator: one of `REFUSALS`.
         self.reason = reason
+        #: Also for the operator: the id of one well-formed key.
+        self.kid = kid
 
 
 class InsufficientScope(RosterError):

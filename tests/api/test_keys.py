@@ -206,6 +206,42 @@ def test_dead_keys_do_not_rotate(admin, clock):
         assert word in answer.json["error"]["message"]
 
 
+def test_a_refused_key_leaves_a_trace(make, clock, access_lines):
+    """The access line has the reason and, of one well-formed key, the id: never random text."""
+    client, admin = make()
+    expired, revoked, good = (admin.new_key(expires_at=n) for n in (clock.now + 1, None, None))
+    assert 204 == admin("DELETE", f"/admin/keys/{revoked[3:11]}").status_code
+    clock.now += 1
+    unknown = keys.mint()
+    traces = [
+        ("unknown", unknown[3:11], unknown),
+        ("expired", expired[3:11], expired),
+        ("revoked", revoked[3:11], revoked),
+        ("malformed", None, BAD),
+        ("malformed", None, "ro_AAAAAAAA_"),
+        ("malformed", None, "\xfc\xf6"),
+        (None, good[3:11], good),
+        (None, None, ""),
+    ]
+    for path in ("/v1/models", "/v1beta/models", "/nowhere"):
+        for *_, key in traces:
+            client.get(path, headers={"x-api-key": key})
+    found = [(line["refused"], line["kid"]) for line in access_lines()[-3 * len(traces) :]]
+
+    assert [trace[:2] for trace in traces] * 3 == found
+    for headers in ({"x-api-key": unknown, "api-key": revoked}, {"Authorization": "Basic x"}):
+        client.get("/v1/models", headers=headers)
+    client.get("/admin/models")
+    client.get("/admin/models", headers={"Authorization": f"Bearer {good}"})
+
+    assert [
+        (401, "ambiguous", None),
+        (401, "malformed", None),
+        (401, "missing", None),
+        (403, None, good[3:11]),
+    ] == [(line["status"], line["refused"], line["kid"]) for line in access_lines()[-4:]]
+
+
 # ROSTER_AUTH
 
 

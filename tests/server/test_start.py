@@ -127,7 +127,7 @@ def test_the_access_line_says_what_was_asked_of_whom(serve):
         for line in written
     ]
     common = {"dialect": "openai", "method": "GET", "route": "/v1/models", "kid": None}
-    common["client"] = "127.0.0.1"
+    common |= {"client": "127.0.0.1", "refused": None}
 
     assert {**common, "status": 200, "bytes": 42, "kid": key[3:11]} == listed
     assert {
@@ -137,7 +137,8 @@ def test_the_access_line_says_what_was_asked_of_whom(serve):
         "status": 404,
         "bytes": 0,
     } == absent
-    assert {**common, "status": 401, "bytes": wrong["bytes"]} == wrong
+    refused = {"status": 401, "bytes": wrong["bytes"], "refused": "malformed"}
+    assert {**common, **refused} == wrong
     assert "mine" == written[0]["request_id"]
     assert written[0]["us"] > 0
     assert key not in server.out.read_text() + server.err.read_text()
