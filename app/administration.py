@@ -14,7 +14,7 @@ from app.catalog import keys
 from app.catalog.errors import KeyNotFound, ModelExists, ModelNotFound, ValidationFailed
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model
-from app.catalog.ports import Writer
+from app.catalog.ports import Actor, Writer
 from app.catalog.precondition import UNCONDITIONAL, Precondition
 from app.schemas import (
     AdminModelSchema,
@@ -40,7 +40,7 @@ class Administration:
         self,
         fields: Mapping[str, Any],
         *,
-        actor: str,
+        actor: Actor,
         precondition: Precondition = UNCONDITIONAL,
     ) -> Model:
         """Add an entry; `ModelExists` if its id is taken."""
@@ -57,7 +57,7 @@ class Administration:
         model_id: str,
         fields: Mapping[str, Any],
         *,
-        actor: str,
+        actor: Actor,
         precondition: Precondition = UNCONDITIONAL,
     ) -> tuple[Model, bool]:
         """Put an entry in place of what is there; tell also whether it is new."""
@@ -77,7 +77,7 @@ class Administration:
         model_id: str,
         patch: Mapping[str, Any],
         *,
-        actor: str,
+        actor: Actor,
         precondition: Precondition = UNCONDITIONAL,
     ) -> Model:
         """Apply a merge patch (RFC 7396): lists are replaced whole, null removes."""
@@ -94,7 +94,7 @@ class Administration:
             return stored if model == stored else transaction.put_model(model, stored)
 
     def remove_model(
-        self, model_id: str, *, actor: str, precondition: Precondition = UNCONDITIONAL
+        self, model_id: str, *, actor: Actor, precondition: Precondition = UNCONDITIONAL
     ) -> None:
         """Remove an entry; what it was stays in the log."""
         with self.store.transaction(actor=actor, now=int(self.clock())) as transaction:
@@ -104,7 +104,7 @@ class Administration:
             precondition.check(stored)
             transaction.remove_model(stored)
 
-    def create_key(self, fields: Mapping[str, Any], *, actor: str) -> tuple[ApiKey, str]:
+    def create_key(self, fields: Mapping[str, Any], *, actor: Actor) -> tuple[ApiKey, str]:
         """Make a key; return its row and the key itself, which exists nowhere else."""
         checked = check(_KEY, fields)
         now = int(self.clock())
@@ -125,7 +125,7 @@ class Administration:
             transaction.put_key(key, None, "key.create")
         return key, secret
 
-    def revoke_key(self, kid: str, *, actor: str) -> ApiKey:
+    def revoke_key(self, kid: str, *, actor: Actor) -> ApiKey:
         """Refuse a key from now on; to revoke it again changes nothing."""
         now = int(self.clock())
         with self.store.transaction(actor=actor, now=now) as transaction:
@@ -138,7 +138,9 @@ class Administration:
             transaction.put_key(revoked, key, "key.revoke")
             return revoked
 
-    def rotate_key(self, kid: str, fields: Mapping[str, Any], *, actor: str) -> tuple[ApiKey, str]:
+    def rotate_key(
+        self, kid: str, fields: Mapping[str, Any], *, actor: Actor
+    ) -> tuple[ApiKey, str]:
         """Make a key like this one, which lives on for ``grace`` seconds, rounded up."""
         grace = check(_ROTATION, fields)["grace"]
         moment = self.clock()

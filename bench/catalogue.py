@@ -12,6 +12,7 @@ from typing import Any
 from app.administration import Administration
 from app.catalog import keys
 from app.catalog.model import Model
+from app.catalog.ports import Actor
 from app.settings import Settings
 from app.store.engine import sqlite
 from app.store.store import Store
@@ -101,7 +102,7 @@ def _make(instance: Path, size: int, organizations: int) -> Catalogue:
     store.open(create=True)
     now = int(time.time())
     try:
-        with store.transaction(actor="bench", now=now) as transaction:
+        with store.transaction(actor=Actor("bench"), now=now) as transaction:
             for number in range(size):
                 entry = new_entry(number)
                 owner = number - (size - organizations)
@@ -116,7 +117,7 @@ def _make(instance: Path, size: int, organizations: int) -> Catalogue:
                 transaction.put_key(key, None, "key.create")
         administration = Administration(store, time.time)
         _, key = administration.create_key(
-            {"name": "bench", "organization": "acme"}, actor="bench"
+            {"name": "bench", "organization": "acme"}, actor=Actor("bench")
         )
     finally:
         store.close()

@@ -22,6 +22,7 @@ from flask.testing import FlaskClient
 
 from app import create_app
 from app.catalog.model import Model
+from app.catalog.ports import Actor
 from app.settings import Settings
 from app.store.schema import upgrade
 from app.store.store import Store
@@ -176,7 +177,7 @@ def admin(app: Flask, sign_in: "Callable[[Flask], Admin]") -> "Admin":
 def stocked(app: Flask, client: FlaskClient) -> list[str]:
     """1,002 public entries, stored at once: their ids, in order."""
     ids = [f"m{number:04}" for number in range(1002)]
-    with app.extensions["roster"].store.transaction(actor="test", now=0) as transaction:
+    with app.extensions["roster"].store.transaction(actor=Actor("test"), now=0) as transaction:
         for model_id in ids:
             transaction.put_model(Model.compose({"id": model_id}, now=0), None)
     return ids

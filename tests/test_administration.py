@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.administration import Administration
+from app.catalog.ports import Actor
 
 
 class Memory:
@@ -37,8 +38,8 @@ def test_a_rotated_key_lives_for_its_grace(now, grace):
     """It is accepted until the grace is over and refused from the next second on; at once at 0."""
     store = Memory()
     administration = Administration(store, lambda: now)
-    old, _ = administration.create_key({"name": "n"}, actor="test")
-    new, _ = administration.rotate_key(old.kid, {"grace": grace}, actor="test")
+    old, _ = administration.create_key({"name": "n"}, actor=Actor("test"))
+    new, _ = administration.rotate_key(old.kid, {"grace": grace}, actor=Actor("test"))
     state = store.keys[old.kid].state
 
     if grace:
@@ -57,9 +58,9 @@ def test_a_change_of_nothing_leaves_no_line(fractions, longer):
     """A second rotation that moves no end makes another successor, and no line of its own."""
     store, times = Memory(), [1000.0, 1000 + min(fractions), 1000 + max(fractions)]
     administration = Administration(store, lambda: times.pop(0))
-    old, _ = administration.create_key({"name": "n"}, actor="test")
-    first, _ = administration.rotate_key(old.kid, {"grace": 60}, actor="test")
-    second, _ = administration.rotate_key(old.kid, {"grace": 61 + longer}, actor="test")
+    old, _ = administration.create_key({"name": "n"}, actor=Actor("test"))
+    first, _ = administration.rotate_key(old.kid, {"grace": 60}, actor=Actor("test"))
+    second, _ = administration.rotate_key(old.kid, {"grace": 61 + longer}, actor=Actor("test"))
 
     assert [
         ("key.create", old.kid),

@@ -22,6 +22,7 @@ from app.api.ready import OWN_HEADERS, Ready
 from app.api.replies import empty_reply
 from app.catalog.errors import InvalidKey, MissingKey
 from app.catalog.keys import ApiKey
+from app.catalog.ports import Actor
 from app.catalog.snapshot import Snapshot
 from app.catalog.visibility import ANONYMOUS, Viewer
 from app.dialects import Dialect
@@ -118,10 +119,10 @@ class Exchange:
         return ", ".join(dict.fromkeys((*_VARY, *selecting, "Origin")))
 
     @property
-    def actor(self) -> str:
-        """Return what the log calls the caller, whom the guard let change something."""
+    def actor(self) -> Actor:
+        """Return the caller, whom the guard let change something, for the log of changes."""
         assert self.key is not None, "no change is made without a key"  # noqa: S101
-        return f"key:{self.key.kid}"
+        return Actor(f"key:{self.key.kid}", self.request_id)
 
 
 def exchange() -> Exchange:

@@ -44,6 +44,16 @@ class Changes:
     mark: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who makes a change, for the log."""
+
+    #: Such as ``key:7fGh2kLm``, ``cli:anna`` or ``start``.
+    name: str
+    #: Of the HTTP request that asks for the change.
+    request_id: str | None = None
+
+
 class Feed(Protocol):
     """How a worker follows the store."""
 
@@ -100,6 +110,6 @@ class Transaction(Protocol):
 class Writer(Protocol):
     """How a change gets into the store."""
 
-    def transaction(self, *, actor: str, now: int) -> AbstractContextManager[Transaction]:
+    def transaction(self, *, actor: Actor, now: int) -> AbstractContextManager[Transaction]:
         """Open a transaction for `actor` at `now` (Unix seconds), after all others."""
         ...

@@ -18,6 +18,7 @@ from app.catalog.errors import (
     StoreUnavailable,
     ValidationFailed,
 )
+from app.catalog.ports import Actor
 from app.strict_json import dump
 
 #: The option that every command with an answer has.
@@ -64,13 +65,13 @@ class Duration(click.ParamType[int]):
         return int(match[1]) * _UNITS[match[2]]
 
 
-def actor() -> str:
+def actor() -> Actor:
     """Return what the log calls the person at the terminal."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a container may run under a number without a name
         user = str(os.getuid())
-    return f"cli:{user}"
+    return Actor(f"cli:{user}")
 
 
 def echo_json(value: object) -> None:

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from app.catalog.errors import StoreRefused, StoreUnavailable
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model
-from app.catalog.ports import Changes, Image, Position
+from app.catalog.ports import Actor, Changes, Image, Position
 from app.settings import Settings
 from app.store.copying import Contents, contents, copy
 from app.store.database import OPEN_TIMEOUT, WRITE_TIMEOUT, Database, Restored, Size
@@ -30,6 +30,8 @@ from app.store.transaction import SqlTransaction, first_statement, has_keys
 from app.store.watch import Watch
 
 _log = logging.getLogger(__name__)
+
+_START = Actor("start")
 
 # Made once: to make a statement costs SQLAlchemy more than to run it.
 _CATALOGUE = sa.select(catalogue.c.revision, catalogue.c.mark, catalogue.c.oldest_schema)
@@ -163,7 +165,7 @@ class Store:
     def add_given_key(self) -> None:
         """Add the key of ``ROSTER_ADMIN_KEY_FILE``, as a server does when it starts."""
         now = int(self._clock())
-        with self.transaction(actor="start", now=now) as transaction:
+        with self.transaction(actor=_START, now=now) as transaction:
             add_given_key(transaction, self._settings, now)
 
     def close(self) -> None:
@@ -235,7 +237,7 @@ class Store:
         with self._writing(deadline) as sql:
             upgrade(sql)
         now = int(self._clock())
-        with self._transaction(deadline, actor="start", now=now) as transaction:
+        with self._transaction(deadline, actor=_START, now=now) as transaction:
             if not transaction.has_keys():
                 add_first_key(transaction, self._settings, now)
 
@@ -300,7 +302,7 @@ class Store:
     # Writing
 
     @contextmanager
-    def transaction(self, *, actor: str, now: int) -> Iterator[SqlTransaction]:
+    def transaction(self, *, actor: Actor, now: int) -> Iterator[SqlTransaction]:
         """Open a transaction for `actor` at `now`, after all others.
 
         One deadline, set at arrival, serves for the queue of our writers and for SQLite's lock.
@@ -322,7 +324,7 @@ class Store:
             self.writes, self.wrote_at = "ok", time.monotonic()
 
     @contextmanager
-    def _transaction(self, deadline: float, *, actor: str, now: int) -> Iterator[SqlTransaction]:
+    def _transaction(self, deadline: float, *, actor: Actor, now: int) -> Iterator[SqlTransaction]:
         with self._writing(deadline) as connection:
             transaction = SqlTransaction(connection, self._first_statement, actor=actor, now=now)
             yield transaction

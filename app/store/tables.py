@@ -47,7 +47,8 @@ keys = sa.Table(
 
 #: The audit, the feed that workers follow and the source of undo: one line for each revision.
 #: Its mark is that of the change; its batch is the first revision of the transaction. Lines of
-#: programs before schema 3 have neither.
+#: programs before schema 3 have neither. Its request id is that of the HTTP request, null for the
+#: command line and a server's start.
 changes = sa.Table(
     "changes",
     metadata,

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model
-from app.catalog.ports import Position
+from app.catalog.ports import Actor, Position
 from app.store.database import Proof
 from app.store.documents import read_key, read_model, write_key, write_model
 from app.store.schema import check_oldest, new_mark
@@ -52,7 +52,7 @@ class SqlTransaction:
         connection: sa.Connection,
         first_statement: sa.Executable,
         *,
-        actor: str,
+        actor: Actor,
         now: int,
     ) -> None:
         self._connection = connection
@@ -140,7 +140,7 @@ class SqlTransaction:
         line = {
             "revision": self._revision,
             "at": self._now,
-            "actor": self._actor,
+            "actor": self._actor.name,
             "action": action,
             "model_id": model_id,
             "kid": kid,
@@ -148,6 +148,7 @@ class SqlTransaction:
             "after": after,
             "mark": self._mark,
             "batch": self.proof.first.revision,
+            "request_id": self._actor.request_id,
         }
         self._connection.execute(_ADD_LINE, line)
 

@@ -6,6 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from app.catalog.keys import ApiKey
+from app.catalog.ports import Actor
 
 pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
@@ -121,7 +122,7 @@ def test_the_admin_list_is_a_page_in_any_case(admin, stocked):
 def test_the_list_of_keys_is_a_page_in_any_case(app, admin):
     """Without a limit it has 1,000 keys; a walk meets each of them once, oldest first."""
     services = app.extensions["roster"]
-    with services.store.transaction(actor="test", now=0) as transaction:
+    with services.store.transaction(actor=Actor("test"), now=0) as transaction:
         for number in range(1001):
             key = ApiKey(kid=f"{number:08}", digest=str(number), name="x", created=number)
             transaction.put_key(key, None, "key.create")
@@ -304,6 +305,32 @@ def test_every_change_names_its_actor(admin, app):
     admin.add("x")
 
     assert f"key:{admin.key[3:11]}" == log(app)[-1].actor
+
+
+def test_every_change_names_its_request(admin, app):
+    """Each line of the log has the request id of the answer to the write that made it."""
+    made = admin("POST", "/admin/keys", {"name": "x"})
+    key = f"/admin/keys/{made.json['id']}"
+    answers = [
+        made,
+        admin("POST", "/admin/models", {"id": "x"}, X_Request_ID="mine-1"),
+        admin("PUT", "/admin/models/x", {"owned_by": "acme"}),
+        admin("PUT", "/admin/models/y", {}),
+        admin("PATCH", "/admin/models/x", {"owned_by": "corp"}),
+        admin("DELETE", "/admin/models/x"),
+        admin("POST", f"{key}/rotate", {}),
+        admin("DELETE", key),
+    ]
+    actions = ["key.create", "model.create", "model.update", "model.create", "model.update"]
+    actions += ["model.delete", "key.create", "key.rotate", "key.revoke"]
+    ids = [answer.headers["x-request-id"] for answer in answers]
+    first, *lines = log(app)
+
+    assert None is first.request_id
+    assert "mine-1" == ids[1]
+    assert [*zip(actions, [*ids[:7], *ids[6:]], strict=True)] == [
+        (line.action, line.request_id) for line in lines
+    ]
 
 
 # Preconditions

@@ -11,6 +11,7 @@ from app import create_app
 from app.bodies import FRAGMENT_OVERHEAD, OVERHEAD
 from app.catalog.keys import mint
 from app.catalog.model import Model
+from app.catalog.ports import Actor
 from app.dialects import Dialect
 from app.store.database import Size
 from app.store.store import Store
@@ -154,7 +155,7 @@ def test_the_log_and_the_database_have_a_size(app, read):
     """Each change is one more in the log, and adds what it takes to the size of the database."""
     store = app.extensions["roster"].store
     before = read()
-    with store.transaction(actor="test", now=0) as transaction:
+    with store.transaction(actor=Actor("test"), now=0) as transaction:
         for model_id in "abc":
             text = random.Random(model_id).randbytes(50_000).hex()  # it cannot be compressed
             transaction.put_model(Model.compose({"id": model_id, "name": text}, now=0), None)

@@ -12,6 +12,7 @@ from flask import Flask
 
 from app import create_app
 from app.catalog.model import Model
+from app.catalog.ports import Actor
 from app.settings import Settings
 from app.store.engine import sqlite
 from app.store.store import Store
@@ -219,7 +220,7 @@ def test_backup_during_write(run: Callable[..., Result], store: Store, tmp_path:
     copy = tmp_path / "copy.db"
     run("models", "add", "x")
 
-    with store.transaction(actor="test", now=0) as transaction:
+    with store.transaction(actor=Actor("test"), now=0) as transaction:
         transaction.put_model(Model.compose({"id": "y"}, now=0), None)
         done = run("db", "backup", str(copy))
 

@@ -18,6 +18,7 @@ from flask import Flask
 
 from app import create_app
 from app.catalog.keys import mint
+from app.catalog.ports import Actor
 from app.cli.server import announce
 from app.settings import Settings
 
@@ -279,9 +280,9 @@ def test_dead_admin_key(
     announce(app)
     [key] = services.store.load().keys
     if end == "revoked":
-        services.administration.revoke_key(key.kid, actor="test")
+        services.administration.revoke_key(key.kid, actor=Actor("test"))
     else:
-        services.administration.rotate_key(key.kid, {"grace": 60}, actor="test")
+        services.administration.rotate_key(key.kid, {"grace": 60}, actor=Actor("test"))
         clock.now += 60
     announce(app)
     services.store.close()

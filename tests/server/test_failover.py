@@ -18,6 +18,7 @@ import pytest
 
 from app.administration import Administration
 from app.catalog.model import Model
+from app.catalog.ports import Actor
 from app.settings import Settings
 from app.store.store import Store
 from tests.address import Address
@@ -216,11 +217,11 @@ class History:
     def go_on(self, store):
         """Revoke a key, make another and entries, while no worker reads the database."""
         administration = Administration(store, time.time)
-        administration.revoke_key(self._kid, actor="test")
-        _, self._new_key = administration.create_key({"name": "test"}, actor="test")
+        administration.revoke_key(self._kid, actor=Actor("test"))
+        _, self._new_key = administration.create_key({"name": "test"}, actor=Actor("test"))
         self._ids = [f"new-{number}" for number in range(2, self._new)]
         for model_id in self._ids:
-            administration.replace_model(model_id, {}, actor="test")
+            administration.replace_model(model_id, {}, actor=Actor("test"))
 
     def check(self):
         """Check that each worker serves the new changes and no lost one, and what comes next."""
@@ -278,7 +279,7 @@ def test_a_restore_is_seen_as_a_whole(pair, hosts, store_on):
     """Workers that read all the time, while it is restored, have all of the backup afterwards."""
     store = store_on(pair.primary.url(hosts.database))
     store.open()
-    with store.transaction(actor="test", now=0) as transaction:
+    with store.transaction(actor=Actor("test"), now=0) as transaction:
         for number in range(3000):
             transaction.put_model(Model.compose({"id": f"m{number}"}, now=0), None)
     backup = pair.primary.dump(hosts.database)
@@ -524,7 +525,7 @@ def test_a_standby_that_the_url_names_first_is_passed_over(pair, store_on):
     store.close()
 
     assert 1 == store.position().revision
-    Administration(store, time.time).replace_model("m", {}, actor="test")
+    Administration(store, time.time).replace_model("m", {}, actor=Actor("test"))
     assert 2 == store.position().revision
     store.close()
     pair.primary.drop(database)

@@ -9,6 +9,7 @@ import pytest
 
 from app.catalog.errors import StoreUnavailable
 from app.catalog.model import Model
+from app.catalog.ports import Actor
 from app.store.engine import sqlite
 from app.store.store import Store
 
@@ -43,7 +44,7 @@ def looks(store):
 
 def put(store, model_id):
     model = Model.compose({"id": model_id}, now=NOW)
-    with store.transaction(actor="test", now=NOW) as transaction:
+    with store.transaction(actor=Actor("test"), now=NOW) as transaction:
         return transaction.put_model(model, None).revision
 
 
@@ -72,7 +73,7 @@ def test_while_somebody_writes_every_read_looks(store, looks):
     """Inside a transaction, and until it has ended, the bell promises nothing."""
     before = store.position().revision
     looks()
-    with store.transaction(actor="test", now=NOW) as transaction:
+    with store.transaction(actor=Actor("test"), now=NOW) as transaction:
         transaction.put_model(Model.compose({"id": "x"}, now=NOW), None)
 
         assert [before, before] == [store.position().revision, store.position().revision]
@@ -85,10 +86,11 @@ def test_a_killed_writer_leaves_nobody_deaf(store, looks, settings):
     program = f"""
 import os, signal, time
 from pathlib import Path
+from app.catalog.ports import Actor
 from app.settings import Settings
 from app.store.store import Store
 store = Store(Settings(instance_path=Path({str(settings.instance_path)!r})), time.time)
-with store.transaction(actor="test", now=0):
+with store.transaction(actor=Actor("test"), now=0):
     os.kill(os.getpid(), signal.SIGKILL)
 """
     killed = subprocess.run([sys.executable, "-c", program], timeout=60, check=False)

@@ -6,6 +6,7 @@ import sqlalchemy as sa
 from app.catalog.errors import StoreRefused
 from app.catalog.keys import describe, mint
 from app.catalog.model import Model
+from app.catalog.ports import Actor
 from app.settings import Settings
 from app.store import copying
 from app.store.copying import Contents
@@ -20,7 +21,7 @@ NOW = 1_800_000_000
 def store(settings, clock):
     store = Store(settings, clock)
     store.open(create=True)
-    with store.transaction(actor="test", now=NOW) as transaction:
+    with store.transaction(actor=Actor("test"), now=NOW) as transaction:
         for number in range(2500):
             new = Model.compose({"id": f"m{number}", "name": "\u00fc\U0001f600"}, now=NOW)
             stored = transaction.put_model(new, None)
@@ -68,7 +69,7 @@ def test_everything_is_copied(store, target, url):
     assert rows(store) == rows(target)
     assert store.position() == target.position()
     after = target.position()
-    with target.transaction(actor="test", now=NOW) as transaction:
+    with target.transaction(actor=Actor("test"), now=NOW) as transaction:
         put = transaction.put_model(Model.compose({"id": "new"}, now=NOW), None)
     assert 2504 == put.revision
     assert [put] == list(target.changes_since(after).models.values())

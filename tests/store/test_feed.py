@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from app.catalog.keys import describe, mint
 from app.catalog.model import Model
-from app.catalog.ports import Position
+from app.catalog.ports import Actor, Position
 from app.store.documents import read_model, write_model
 from app.store.store import Store
 from app.store.tables import keys, models
@@ -61,7 +61,7 @@ def test_each_entry_is_read_once(store, monkeypatch):
         return read_model(document, revision)
 
     start = store.position()
-    with store.transaction(actor="test", now=NOW) as transaction:
+    with store.transaction(actor=Actor("test"), now=NOW) as transaction:
         stored = [put(transaction, "abc"[number % 3], str(number)) for number in range(500)]
     monkeypatch.setattr("app.store.store.read_model", counted)
     changes = store.changes_since(start)
@@ -74,7 +74,7 @@ def test_each_entry_is_read_once(store, monkeypatch):
 def test_memory_does_not_grow_with_the_log(store):
     """A follower that is 100 changes of a large entry behind holds that entry once."""
     start = store.position()
-    with store.transaction(actor="test", now=NOW) as transaction:
+    with store.transaction(actor=Actor("test"), now=NOW) as transaction:
         for number in range(100):
             stored = put(transaction, "x", f"{number:06}" * 5_000)
     store.changes_since(start)  # what is made once is made here
@@ -135,7 +135,7 @@ def test_any_history_is_followed_from_anywhere(store, writes):
             connection.execute(sa.delete(table))
     images = [store.load()]
     for steps in writes:
-        with store.transaction(actor="test", now=NOW) as transaction:
+        with store.transaction(actor=Actor("test"), now=NOW) as transaction:
             for step, name in steps:
                 STEPS[step](transaction, name)
         images.append(store.load())

@@ -17,6 +17,7 @@ from app.catalog.errors import StoreRefused
 from app.catalog.following import Catalog
 from app.catalog.keys import describe, mint
 from app.catalog.model import Model
+from app.catalog.ports import Actor
 from app.settings import Settings
 from app.store import schema
 from app.store.documents import write_key, write_model
@@ -89,7 +90,7 @@ def stamp(store, number):
 
 
 def put(store, model_id):
-    with store.transaction(actor="test", now=NOW) as transaction:
+    with store.transaction(actor=Actor("test"), now=NOW) as transaction:
         return transaction.put_model(Model.compose({"id": model_id}, now=NOW), None)
 
 

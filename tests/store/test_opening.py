@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from app import create_app
 from app.catalog import keys
 from app.catalog.errors import StoreRefused, StoreUnavailable
+from app.catalog.ports import Actor
 from app.settings import Settings
 from app.store import engine as sqlite_engine
 from app.store.documents import read_key
@@ -226,7 +227,7 @@ def test_a_revoked_operators_key_stays_revoked(tmp_path, clock):
     services = app.extensions["roster"]
     services.store.open(create=True)
     [key] = services.store.load().keys
-    services.administration.revoke_key(key.kid, actor="test")
+    services.administration.revoke_key(key.kid, actor=Actor("test"))
     services.store.close()
     store = Store(settings, clock)
     store.add_given_key()
@@ -252,7 +253,7 @@ def test_a_start_reads_one_key(tmp_path, clock, monkeypatch):
     services = create_app(given_key(tmp_path, secret), clock).extensions["roster"]
     services.store.open(create=True)
     for name in "abc":
-        services.administration.create_key({"name": name}, actor="test")
+        services.administration.create_key({"name": name}, actor=Actor("test"))
     services.store.close()
     read = []
 

@@ -15,6 +15,7 @@ import pytest
 from app import create_app
 from app.catalog.errors import StoreRefused, StoreUnavailable
 from app.catalog.model import Model
+from app.catalog.ports import Actor
 from app.settings import Settings
 from app.store import postgresql
 from app.store.store import Store
@@ -62,7 +63,7 @@ def own(fragile):
 
 
 def put(store, model_id):
-    with store.transaction(actor="test", now=NOW) as transaction:
+    with store.transaction(actor=Actor("test"), now=NOW) as transaction:
         return transaction.put_model(Model.compose({"id": model_id}, now=NOW), None)
 
 
@@ -146,7 +147,7 @@ def test_a_writer_waits_so_long_and_no_longer(open_store, empty, monkeypatch):
     first, second = open_store(empty), open_store(empty)
     first.open(create=True)
     second.open()
-    with first.transaction(actor="test", now=NOW):
+    with first.transaction(actor=Actor("test"), now=NOW):
         assert "lock timeout" in refusal(lambda: put(second, "x"))
 
     assert 2 == put(second, "x").revision

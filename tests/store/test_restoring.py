@@ -10,6 +10,7 @@ import pytest
 from app.catalog.errors import StoreRefused, StoreUnavailable
 from app.catalog.following import Catalog
 from app.catalog.model import Model
+from app.catalog.ports import Actor
 from app.settings import Settings
 from app.store import restoring
 from app.store.engine import sqlite
@@ -37,7 +38,7 @@ def backup(store, tmp_path):
 
 
 def put(store, *ids, **fields):
-    with store.transaction(actor="test", now=NOW) as transaction:
+    with store.transaction(actor=Actor("test"), now=NOW) as transaction:
         for model_id in ids:
             transaction.put_model(Model.compose({"id": model_id, **fields}, now=NOW), None)
 

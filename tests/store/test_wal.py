@@ -14,6 +14,7 @@ import pytest
 
 from app.catalog.errors import StoreRefused
 from app.catalog.model import Model
+from app.catalog.ports import Actor
 from app.settings import Settings
 from app.store.database import READ_TIMEOUT
 from app.store.engine import sqlite
@@ -42,7 +43,7 @@ def at(tmp_path, clock):
 
 
 def put(store, *ids):
-    with store.transaction(actor="test", now=NOW) as transaction:
+    with store.transaction(actor=Actor("test"), now=NOW) as transaction:
         for model_id in ids:
             new = Model.compose({"id": model_id, "description": model_id * 100}, now=NOW)
             transaction.put_model(new, transaction.model(model_id))

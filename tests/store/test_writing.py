@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from app.catalog import keys as api_keys
 from app.catalog.errors import StoreUnavailable
 from app.catalog.model import Model
-from app.catalog.ports import Position
+from app.catalog.ports import Actor, Position
 from app.settings import Settings
 from app.store.database import WRITE_TIMEOUT
 from app.store.documents import read_key, read_model, write_key, write_model
@@ -37,7 +37,7 @@ def model(model_id="x", **fields):
 
 
 def put(store, new, before=None):
-    with store.transaction(actor="test", now=NOW) as transaction:
+    with store.transaction(actor=Actor("test"), now=NOW) as transaction:
         return transaction.put_model(new, before)
 
 
@@ -84,7 +84,7 @@ def test_every_change_takes_a_revision_and_a_line(store):
     """Create, update and delete leave who, when, before and after in the log."""
     first = put(store, model(owned_by="a"))
     second = put(store, model(owned_by="b"), first)
-    with store.transaction(actor="test", now=NOW) as transaction:
+    with store.transaction(actor=Actor("test"), now=NOW) as transaction:
         transaction.remove_model(second)
 
     assert [2, 3, 4] == [first.revision, second.revision, store.position().revision]
@@ -105,7 +105,7 @@ def test_every_change_takes_a_revision_and_a_line(store):
 
 def test_several_changes_of_one_write_take_a_revision_each(store):
     """The log has one line for each revision, without a gap, also within one transaction."""
-    with store.transaction(actor="test", now=NOW) as transaction:
+    with store.transaction(actor=Actor("test"), now=NOW) as transaction:
         revisions = [transaction.put_model(model(i), None).revision for i in "abc"]
 
     assert [2, 3, 4] == revisions
@@ -114,7 +114,7 @@ def test_several_changes_of_one_write_take_a_revision_each(store):
 
 def test_a_write_that_changes_nothing_takes_no_revision(store):
     """Reading inside a transaction leaves no trace."""
-    with store.transaction(actor="test", now=NOW) as transaction:
+    with store.transaction(actor=Actor("test"), now=NOW) as transaction:
         assert transaction.model("x") is None
 
     assert 1 == store.position().revision
@@ -122,7 +122,10 @@ def test_a_write_that_changes_nothing_takes_no_revision(store):
 
 def test_a_failed_write_leaves_nothing(store):
     """An error inside the block takes back all of it."""
-    with pytest.raises(ZeroDivisionError), store.transaction(actor="t", now=NOW) as transaction:
+    with (
+        pytest.raises(ZeroDivisionError),
+        store.transaction(actor=Actor("t"), now=NOW) as transaction,
+    ):
         transaction.put_model(model("a"), None)
         _ = 1 / 0
 
@@ -136,7 +139,7 @@ def test_the_feed_tells_what_changed(store):
     put(store, model("kept"))
     put(store, model("edited", owned_by="b"), put(store, model("edited", owned_by="a")))
     gone = put(store, model("gone"))
-    with store.transaction(actor="test", now=NOW) as transaction:
+    with store.transaction(actor=Actor("test"), now=NOW) as transaction:
         transaction.remove_model(gone)
     changes = since(store, 2)
 
@@ -150,7 +153,7 @@ def test_the_feed_tells_of_keys(store):
     """Followers get the newest state of each key that changed."""
     secret = api_keys.mint()
     key = api_keys.describe(secret, name="n", created=NOW)
-    with store.transaction(actor="test", now=NOW) as transaction:
+    with store.transaction(actor=Actor("test"), now=NOW) as transaction:
         transaction.put_key(key, None, "key.create")
 
     assert {key.kid: key} == since(store, 1).keys
@@ -169,7 +172,7 @@ def test_a_log_with_a_gap_tells_nothing(store):
 
 def test_each_change_has_a_mark_and_a_transaction_a_batch(store):
     """No two changes have the same mark; the lines of one transaction share their batch."""
-    with store.transaction(actor="test", now=NOW) as transaction:
+    with store.transaction(actor=Actor("test"), now=NOW) as transaction:
         for name in "ab":
             transaction.put_model(model(name), None)
     put(store, model("c"))
@@ -375,7 +378,7 @@ def test_a_row_that_is_not_ours_is_an_outage(store, statement):
 @ON_A_FILE
 def test_random_damage_is_never_a_short_list(store, settings, clock, tmp_path):
     """A file with damage anywhere is read whole, or not at all."""
-    with store.transaction(actor="test", now=NOW) as transaction:
+    with store.transaction(actor=Actor("test"), now=NOW) as transaction:
         for number in range(50):
             transaction.put_model(model(f"m{number}", description="x" * 300), None)
     whole = tmp_path / "whole.db"
@@ -415,7 +418,7 @@ def test_a_writer_waits_so_long_and_no_longer(store, settings, clock, monkeypatc
     monkeypatch.setattr("app.store.store.WRITE_TIMEOUT", 0.05)
     other = Store(settings, clock)
     other.open()
-    with store.transaction(actor="test", now=NOW):
+    with store.transaction(actor=Actor("test"), now=NOW):
         for waiting in (other, store):
             if waiting is store:  # the same thread would wait for itself: another one does
                 with ThreadPoolExecutor(1) as pool:
@@ -445,7 +448,7 @@ def test_waiting_in_the_queue_is_taken_off_the_wait_for_sqlite(store, monkeypatc
         put(store, model("later"))
 
     with ThreadPoolExecutor(1) as pool:
-        with store.transaction(actor="test", now=NOW):
+        with store.transaction(actor=Actor("test"), now=NOW):
             later = pool.submit(arrive)
             assert arriving.wait(30)
             time.sleep(0.5)  # what the other waits, less what it took to ask
