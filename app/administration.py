@@ -12,9 +12,9 @@ from typing import Any
 
 from app.catalog import keys
 from app.catalog.errors import KeyNotFound, ModelExists, ModelNotFound, ValidationFailed
-from app.catalog.keys import ApiKey
+from app.catalog.keys import ADMIN, ApiKey
 from app.catalog.model import Model
-from app.catalog.ports import Actor, Writer
+from app.catalog.ports import Actor, Transaction, Writer
 from app.catalog.precondition import UNCONDITIONAL, Precondition
 from app.schemas import (
     AdminModelSchema,
@@ -105,7 +105,10 @@ class Administration:
             transaction.remove_model(stored)
 
     def create_key(self, fields: Mapping[str, Any], *, actor: Actor) -> tuple[ApiKey, str]:
-        """Make a key; return its row and the key itself, which exists nowhere else."""
+        """Make a key; return its row and the key itself, which exists nowhere else.
+
+        Without an end of its own, an admin key gets that of the admin key which makes it.
+        """
         checked = check(_KEY, fields)
         now = int(self.clock())
         expires_at = checked["expires_at"]
@@ -122,6 +125,12 @@ class Administration:
             expires_at=expires_at,
         )
         with self.store.transaction(actor=actor, now=now) as transaction:
+            latest = _latest_end(transaction, actor, key)
+            if key.expires_at is None:
+                key = replace(key, expires_at=latest)
+            elif latest is not None and key.expires_at > latest:
+                sentence = f"Must be at most {latest}: the admin key that makes it ends then."
+                raise ValidationFailed({"expires_at": [sentence]})
             transaction.put_key(key, None, "key.create")
         return key, secret
 
@@ -152,6 +161,14 @@ class Administration:
                 raise KeyNotFound(kid)
             if (state := old.state(now)) != "active":
                 raise KeyNotFound(kid, f"is {state} and cannot be rotated; create a new one")
+            latest = _latest_end(transaction, actor, old)
+            if latest is not None and (old.expires_at is None or old.expires_at > latest):
+                # To shorten its life instead could leave nobody who may make a lasting key.
+                sentence = (
+                    "The new key would outlive the admin key that makes it, which ends at "
+                    f"{latest} (Unix seconds): use another one, or 'flask keys rotate'."
+                )
+                raise ValidationFailed({"expires_at": [sentence]})
             new = keys.describe(
                 secret,
                 name=old.name,
@@ -166,6 +183,19 @@ class Administration:
             if retired != old:  # an earlier rotation may have set an end that is no later
                 transaction.put_key(retired, old, "key.rotate")
         return new, secret
+
+
+def _latest_end(transaction: Transaction, actor: Actor, key: ApiKey) -> int | None:
+    """Return the latest end that the successor or new key `key` may have, None if it needs none.
+
+    Without it, whoever has a stolen admin key keeps access beyond the key's end.
+    """
+    if actor.kid is None or ADMIN not in key.scopes:
+        return None
+    acting = transaction.key(actor.kid)
+    if acting is None:  # a failover or a restore has lost it since the guard saw it
+        raise KeyNotFound(actor.kid)
+    return acting.ends_at
 
 
 def _with_id(checked: dict[str, Any]) -> dict[str, Any]:

@@ -3,10 +3,12 @@
 import math
 from contextlib import contextmanager
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.administration import Administration
+from app.catalog.errors import KeyNotFound
 from app.catalog.ports import Actor
 
 
@@ -69,3 +71,12 @@ def test_a_change_of_nothing_leaves_no_line(fractions, longer):
         ("key.create", second.kid),
     ] == [(action, after.kid) for action, _, after in store.lines]
     assert [] == [line for line in store.lines if line[1] == line[2]]
+
+
+def test_an_admin_key_that_the_store_has_lost_makes_no_other():
+    """Nobody knows when it would have ended."""
+    administration = Administration(Memory(), lambda: 1000)
+    lost = Actor("key:7fGh2kLm", kid="7fGh2kLm")
+
+    with pytest.raises(KeyNotFound):
+        administration.create_key({"name": "n", "scopes": ["admin"]}, actor=lost)

@@ -122,7 +122,7 @@ class Exchange:
     def actor(self) -> Actor:
         """Return the caller, whom the guard let change something, for the log of changes."""
         assert self.key is not None, "no change is made without a key"  # noqa: S101
-        return Actor(f"key:{self.key.kid}", self.request_id)
+        return Actor(f"key:{self.key.kid}", self.request_id, self.key.kid)
 
 
 def exchange() -> Exchange:

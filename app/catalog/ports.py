@@ -52,6 +52,8 @@ class Actor:
     name: str
     #: Of the HTTP request that asks for the change.
     request_id: str | None = None
+    #: The id of its key; None for the command line, which needs none.
+    kid: str | None = None
 
 
 class Feed(Protocol):

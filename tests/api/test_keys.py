@@ -193,6 +193,63 @@ def test_a_repeated_rotation_makes_an_equal_key(admin, clock, client):
     refused(client.get("/v1/models", headers={"x-api-key": old}))
 
 
+@pytest.fixture
+def expiring(admin, app, clock):
+    """An administrator whose key ends in a minute."""
+    key = admin.new_key(scopes=["admin"], expires_at=int(clock()) + 60)
+    return type(admin)(app.test_client(), key)
+
+
+def test_no_admin_key_outlives_the_one_that_made_it(expiring, clock):
+    """An admin key that expires gives its end to admin keys, and none may end later."""
+    end = int(clock()) + 60
+
+    def made(**fields):
+        return expiring("POST", "/admin/keys", {"name": "x", "scopes": ["admin"], **fields})
+
+    for fields in ({}, {"expires_at": None}, {"expires_at": end}, {"scopes": ["read", "admin"]}):
+        assert (201, end) == (made(**fields).status_code, made(**fields).json["expires_at"])
+    assert end - 1 == made(expires_at=end - 1).json["expires_at"]
+    for later in (end + 1, 2**32 - 1):
+        answer = made(expires_at=later)
+        sentence = f"Must be at most {end}: the admin key that makes it ends then."
+        assert (422, [sentence]) == (
+            answer.status_code,
+            answer.json["error"]["errors"]["expires_at"],
+        )
+    assert None is made(scopes=["read"]).json["expires_at"]
+
+
+def test_an_admin_key_that_expires_rotates_none_that_lives_longer(expiring, admin, clock):
+    """Such a rotation is a 422 and changes nothing; one that makes no longer life succeeds."""
+    end = int(clock()) + 60
+    lasting = [admin.key, admin.new_key(scopes=["admin"], expires_at=end + 1)]
+    before = admin("GET", "/admin/keys").json
+    for key in lasting:
+        answer = expiring("POST", f"/admin/keys/{key[3:11]}/rotate", {})
+
+        assert (422, "expires_at") == (answer.status_code, answer.json["error"]["param"])
+        assert f"ends at {end} " in answer.json["error"]["message"]
+    assert before == admin("GET", "/admin/keys").json
+    sooner = admin.new_key(scopes=["admin"], expires_at=end - 1)
+    reader = admin.new_key()
+    for key, expires_at in ((expiring.key, end), (sooner, end - 1), (reader, None)):
+        answer = expiring("POST", f"/admin/keys/{key[3:11]}/rotate", {})
+
+        assert (201, expires_at) == (answer.status_code, answer.json["expires_at"])
+
+
+def test_a_rotated_admin_key_makes_none_that_outlives_its_grace(admin, app, clock):
+    """What was rotated because it leaked cannot live on in a key of its own making."""
+    old = type(admin)(app.test_client(), admin.new_key(scopes=["admin"]))
+    assert 201 == admin("POST", f"/admin/keys/{old.key[3:11]}/rotate", {"grace": 60}).status_code
+    made = old("POST", "/admin/keys", {"name": "x", "scopes": ["admin"]})
+    again = old("POST", f"/admin/keys/{old.key[3:11]}/rotate", {"grace": 60})
+
+    assert int(clock()) + 60 == made.json["expires_at"]
+    assert 422 == again.status_code
+
+
 def test_dead_keys_do_not_rotate(admin, clock):
     """A revoked, an expired and an unknown key have no successor."""
     revoked = admin.new_key()
