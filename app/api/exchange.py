@@ -49,7 +49,7 @@ class Area(Enum):
     PUBLIC = "public"
     #: For holders of an admin key.
     ADMIN = "admin"
-    #: For whoever runs the service; they read no key.
+    #: For whoever runs the service; no key opens or closes them.
     OPERATION = "operation"
 
 

@@ -1,10 +1,12 @@
-"""The operation routes: is the process up, can it serve, and what is this. They read no key."""
+"""The operation routes: is the process up, can it serve, and what is this. Anyone may ask."""
 
 import re
 
 from flask import Blueprint, Response, request
 
+from app.api.auth import may_see_numbers
 from app.api.errors import MetricsMissing
+from app.api.exchange import exchange
 from app.api.replies import json_reply
 from app.catalog.errors import StoreUnavailable
 from app.services import VERSION, services
@@ -43,24 +45,27 @@ def readyz() -> Response:
     ``image_age`` is in seconds, since the store last confirmed that the image is current.
     During an outage the status stays 200 while lists are answered: all hosts have the outage at
     once, and a load balancer that takes them all out leaves the last images to nobody. Anyone may
-    ask: the places that the reason names are for the log.
+    ask: the places that the reason names are for the log, and numbers, which count what is hidden,
+    for administrators and this host.
     """
-    catalog, writes = services().catalog, services().store.writes
+    current, catalog, writes = exchange(), services().catalog, services().store.writes
     try:
-        snapshot, is_stale = catalog.current_or_stale()
+        snapshot = current.snapshot
     except StoreUnavailable as error:
         reason = _without_places(error.reason)
         return json_reply({"status": "unavailable", "store": reason, "writes": writes}, 503)
+    is_stale = current.stale is not None
     outage = catalog.outage or "ok"  # it may just have ended
     facts = {
         "status": "stale" if is_stale else "ready",
         "store": _without_places(outage) if is_stale else "ok",
         "writes": writes,
-        "schema": HEAD,
-        "revision": snapshot.revision,
-        "entries": len(snapshot.models),
         "image_age": round(catalog.age, 3),
     }
+    if may_see_numbers():
+        facts["schema"] = HEAD
+        facts["revision"] = snapshot.revision
+        facts["entries"] = len(snapshot.models)
     return json_reply(facts)
 
 

@@ -360,6 +360,56 @@ def test_readiness_tells_what_is_served(client, admin):
     } == client.get("/readyz").json
 
 
+@pytest.mark.parametrize(
+    ("asked_by", "shown"),
+    [
+        (("127.0.0.1",), True),
+        (("127.8.9.1",), True),
+        (("::1",), True),
+        (("::ffff:127.0.0.1",), True),
+        (("",), True),  # at a Unix socket
+        (("127.0.0.1", "127.0.0.1"), False),
+        (("", "127.0.0.1"), False),
+        (("", ""), False),
+        (("192.0.2.1",), False),
+        (("fe80::1%lo",), False),
+    ],
+)
+@pytest.mark.parametrize("stale", [False, True])
+def test_strangers_see_no_numbers(admin, outage, asked_by, shown, stale):
+    """Hidden entries are counted for this host and an admin key alone, and no key is a 401."""
+    environ = dict(zip(("REMOTE_ADDR", "HTTP_X_FORWARDED_FOR"), asked_by, strict=False))
+    client = admin._client
+    keys = {"": False, "Basic x": False, f"Bearer {mint()}": False}
+    keys |= {f"Bearer {admin.new_key()}": False, f"Bearer {admin.key}": True}
+    admin.add("hidden", permission=[])
+    client.get("/v1/models")
+    if stale:
+        outage[0]()
+    for key, is_admin in keys.items():
+        ready = client.get("/readyz", headers={"Authorization": key}, environ_overrides=environ)
+
+        assert (200, "stale" if stale else "ready") == (ready.status_code, ready.json["status"])
+        assert {"status", "store", "writes", "image_age"} <= set(ready.json)
+        numbers = {"schema", "revision", "entries"}
+        assert (numbers if shown or is_admin else set()) == numbers & set(ready.json)
+    if stale:
+        outage[1]()
+
+
+def test_a_key_refused_by_readiness_leaves_a_trace(client, admin, access_lines):
+    """Nobody tries keys there unseen, though the answer stays 200."""
+    unknown = mint()
+    far = {"REMOTE_ADDR": "192.0.2.1"}
+    for key in (unknown, admin.key):
+        headers = {"Authorization": f"Bearer {key}"}
+        client.get("/readyz", headers=headers, environ_overrides=far)
+
+    assert [(200, "unknown", unknown[3:11]), (200, None, admin.key[3:11])] == [
+        (line["status"], line["refused"], line["kid"]) for line in access_lines()[-2:]
+    ]
+
+
 def test_readiness_tells_whether_writes_succeed(app, admin, client, outage):
     """What became of the last write is told, and not what may become of the next one."""
     begin, end = outage

@@ -327,6 +327,17 @@ def test_the_access_line_has_the_callers_address(site, heard):
     ]
 
 
+@shipped
+def test_readiness_has_numbers_for_administrators_and_this_host(site, direct):
+    """Through the site only an admin key gets them, and at the socket whoever may open it."""
+    numbers = {"schema", "revision", "entries"}
+
+    assert numbers <= set(direct("GET", "/readyz").json)
+    assert numbers <= set(site("GET", "/readyz", key=direct.admin_key).json)
+    assert not numbers & set(site("GET", "/readyz").json)
+    assert not numbers & set(site("GET", "/readyz", key="wrong").json)
+
+
 def test_connections_are_kept_and_writes_not_sent_twice(echo):
     """A kept connection that breaks is a 502: the write may have happened."""
     for _ in range(20):
