@@ -10,6 +10,7 @@ from app.api.exchange import exchange
 from app.api.replies import json_reply
 from app.catalog.errors import StoreUnavailable
 from app.services import VERSION, services
+from app.settings import short_path
 from app.store.schema import HEAD
 
 blueprint = Blueprint("operation", __name__)
@@ -70,6 +71,15 @@ def readyz() -> Response:
 
 
 def _without_places(reason: str) -> str:
+    settings = services().settings
+    names = {settings.database_name}
+    for path in (settings.database_path, settings.first_key_path, settings.admin_key_file):
+        if path is not None:
+            names |= {str(path), str(path.absolute()), short_path(path)}
+    # Those of the settings may be relative, or have spaces.
+    folders = {f"{name.rpartition('/')[0]}/" for name in names} - {"/"}
+    for folder in sorted(folders, key=len, reverse=True):
+        reason = reason.replace(folder, "")
     return _PLACES.sub("", reason)
 
 

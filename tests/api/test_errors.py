@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from werkzeug.exceptions import ServiceUnavailable, TooManyRequests
@@ -11,6 +12,7 @@ from app.api.errors import STATUS, init_app
 from app.catalog import errors
 from app.catalog.errors import StoreUnavailable
 from app.catalog.keys import mint, parse_kid
+from app.settings import Settings
 from app.store.engine import sqlite
 
 
@@ -321,13 +323,50 @@ def test_readiness_tells_strangers_no_places(app, admin, client, caplog, monkeyp
 )
 def test_no_reason_names_a_place(unopened_app, monkeypatch, reason, shown):
     """Paths are shown without their folders, and neither hosts nor users of a server."""
+    assert shown == ready_with(unopened_app, monkeypatch, reason)
 
+
+def ready_with(app, monkeypatch, reason):
     def fail():
         raise StoreUnavailable(reason)
 
-    monkeypatch.setattr(unopened_app.extensions["roster"].store, "position", fail)
+    monkeypatch.setattr(app.extensions["roster"].store, "position", fail)
+    return app.test_client().get("/readyz").json["store"]
 
-    assert shown == unopened_app.test_client().get("/readyz").json["store"]
+
+@pytest.mark.parametrize(
+    ("given", "reason", "shown"),
+    [
+        ({}, "The database inst/roster.db is gone", "The database roster.db is gone"),
+        ({}, "Others have held {here}/inst/x.lock", "Others have held x.lock"),
+        (
+            {"database_url": "sqlite:///my data/a.db"},
+            "There is no database my data/a.db, nor {here}/my data/a.db",
+            "There is no database a.db, nor a.db",
+        ),
+        (
+            {"admin_key_file": Path("given/key")},
+            "The admin key cannot be read from given/key: disk I/O error: 'given/key'",
+            "The admin key cannot be read from key: disk I/O error: 'key'",
+        ),
+        (
+            {"database_url": "postgresql://roster:x@db.internal:5432/catalogue"},
+            "There is no database postgresql://roster:***@db.internal:5432/catalogue: a start",
+            "There is no database catalogue: a start",
+        ),
+        (
+            {"database_url": "postgresql:///x?host=/run/secret/db"},
+            "There is no database postgresql:///x?host=/run/secret/db: accepting TCP/IP",
+            "There is no database db: accepting TCP/IP",
+        ),
+    ],
+)
+def test_no_reason_names_a_place_of_the_settings(tmp_path, monkeypatch, given, reason, shown):
+    """Relative folders and those with spaces are hidden too, and where a server is."""
+    monkeypatch.chdir(tmp_path)
+    app = create_app(Settings(**{"instance_path": tmp_path / "inst", **given}))
+
+    assert shown == ready_with(app, monkeypatch, reason.format(here=tmp_path))
 
 
 def test_a_store_in_use_elsewhere_refuses_writes(app, admin, client, monkeypatch):
