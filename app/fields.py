@@ -50,7 +50,8 @@ class Text(fields.Field[str]):
             raise ValidationError(f"Must be a string, not {shown(value)}.")
         if not self.least <= len(value) <= self.most:
             raise ValidationError(f"Must be {self.least} to {self.most} characters long.")
-        if any(unicodedata.category(c) in _UNWANTED for c in value):
+        # Only a text that cannot be printed is worth a look at each character.
+        if not value.isprintable() and any(unicodedata.category(c) in _UNWANTED for c in value):
             raise ValidationError("Must not contain control characters or lone surrogates.")
         return value
 
