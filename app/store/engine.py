@@ -59,6 +59,7 @@ def create_engine(path: Path, enter: Callable[[], None] = lambda: None) -> sa.En
             isolation_level=None,  # BEGIN and COMMIT are ours to send
             check_same_thread=False,  # the pool sees to that
         )
+        connection.execute("PRAGMA trusted_schema=OFF")  # our schema calls no function
         connection.execute("PRAGMA synchronous=FULL")  # with NORMAL a power cut loses answers
         if journal_mode() != "wal":  # which alone a database remembers by itself
             connection.execute(f"PRAGMA journal_mode={journal_mode()}")

@@ -58,6 +58,7 @@ def test_a_first_start_makes_the_database(store, settings):
     assert f"{HEAD:04}" == scalar(store, "SELECT version_num FROM alembic_version")
     assert sqlite_engine.journal_mode() == scalar(store, "PRAGMA journal_mode")
     assert 2 == scalar(store, "PRAGMA synchronous")  # FULL
+    assert 0 == scalar(store, "PRAGMA trusted_schema")
 
 
 def test_alembic_is_not_imported_when_the_schema_is_ours(settings, store):
