@@ -1,18 +1,38 @@
 """Entries and keys as the JSON documents that the tables and the log hold."""
 
 import json
+import re
 from dataclasses import fields
 from typing import Any
 
 from app.catalog.errors import StoreUnavailable, quote
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model, Permission
-from app.strict_json import dump
+from app.fields import Whole
+from app.schemas import AdminModelSchema, KeySchema, check
+from app.strict_json import dump, parse_object
+
+#: The longest document that is read of a file which others may have written, in characters.
+_MAX_DOCUMENT = 1024 * 1024
+_KID = re.compile(r"[0-9A-Za-z]{8}", re.ASCII)
+_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 # What does not make two entries differ is not part of them.
 _MODEL_FIELDS = [f.name for f in fields(Model) if f.compare and f.name != "permission"]
 _PERMISSION_FIELDS = [f.name for f in fields(Permission)]
 _KEY_FIELDS = [f.name for f in fields(ApiKey) if f.name not in ("kid", "digest")]
+
+
+class _StoredKeySchema(KeySchema):
+    """A key with what only we set."""
+
+    created = Whole(required=True)
+    retires_at = Whole(allow_none=True)
+    revoked_at = Whole(allow_none=True)
+
+
+_MODEL = AdminModelSchema()
+_STORED_KEY = _StoredKeySchema()
 
 
 def write_model(model: Model) -> str:
@@ -40,6 +60,15 @@ def read_model(document: str, revision: int) -> Model:
         raise StoreUnavailable(f"A stored entry cannot be read: {quote(str(error))}") from error
 
 
+def check_model(document: object, revision: int) -> Model:
+    """Return the entry of a document that others may have written, with each field checked.
+
+    Raises a `RosterError` that says what is wrong with it.
+    """
+    check(_MODEL, parse_foreign(document))
+    return read_model(str(document), revision)
+
+
 def write_key(key: ApiKey) -> str:
     """Return the document of a key: neither kid nor digest, so that the log has no digest."""
     return dump({name: getattr(key, name) for name in _KEY_FIELDS})
@@ -54,3 +83,23 @@ def read_key(kid: str, digest: str, document: str) -> ApiKey:
         return ApiKey(kid=kid, digest=digest, **known)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise StoreUnavailable(f"A stored key cannot be read: {quote(str(error))}") from error
+
+
+def check_key(kid: object, digest: object, document: object) -> ApiKey:
+    """Return the key of a row that others may have written, with each field checked.
+
+    Raises a `RosterError` that says what is wrong with it.
+    """
+    if not isinstance(kid, str) or not _KID.fullmatch(kid):
+        raise StoreUnavailable("The id of a key is 8 letters and digits.")
+    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+        raise StoreUnavailable("The digest of a key is 64 of 0-9 and a-f.")
+    check(_STORED_KEY, parse_foreign(document))
+    return read_key(kid, digest, str(document))
+
+
+def parse_foreign(document: object) -> dict[str, Any]:
+    """Return the object that a document is which others may have written."""
+    if not isinstance(document, str) or len(document) > _MAX_DOCUMENT:
+        raise StoreUnavailable(f"A document is a text of at most {_MAX_DOCUMENT} characters.")
+    return parse_object(document.encode())

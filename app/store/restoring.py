@@ -1,20 +1,20 @@
 """A backup that takes the place of a SQLite file which nobody has open."""
 
 import os
-import shutil
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from app.catalog.errors import StoreRefused
+from app.store.adopting import MAX_REVISION, adopt, foreign, is_whole
+from app.store.copying import contents
 from app.store.database import OPEN_TIMEOUT, Restored
 from app.store.engine import create_engine, sqlite
 from app.store.files import new_file, numbered, sync_folder
-from app.store.schema import HEAD, begin_history, check_program, schema_number, upgrade
-from app.store.tables import catalogue, metadata, models
+from app.store.schema import begin_history
+from app.store.tables import catalogue
 from app.store.wal import check_pair, read_uri
 
 #: What SQLite keeps beside a file that is in use, or that was when its process was killed.
@@ -22,11 +22,11 @@ _COMPANIONS = ("-wal", "-shm", "-journal")
 
 
 def restore(path: Path, source: Path, now: float) -> Restored:
-    """Put a copy of the backup `source` in the place of the database `path`.
+    """Put what is in the backup `source` in the place of the database `path`.
 
-    Nothing is changed before the copy is found whole and ours, and has our schema and a mark of
-    its own. The database before it stays beside it, under a name with the time `now` (Unix
-    seconds). Raises `StoreRefused` for a file that is no backup of ours, and `OSError`.
+    Nothing is changed before all of it is checked, and has our schema and a mark of its own. The
+    database before it stays beside it, under a name with the time `now` (Unix seconds). Raises
+    `StoreRefused` for a file that is no backup of ours, and `OSError`.
     """
     for companion in _COMPANIONS:
         if source.with_name(source.name + companion).exists():
@@ -38,15 +38,25 @@ def restore(path: Path, source: Path, now: float) -> Restored:
     draft.unlink(missing_ok=True)  # of a crash
     try:
         with new_file(draft) as unnamed:
-            shutil.copyfile(source, unnamed)
-            revision, entries = _adopt(unnamed, source, least=_revision(path))
+            engine = create_engine(unnamed)
+            try:
+                with engine.begin() as connection:
+                    # It goes on from the higher one: no revision is ever given to two states.
+                    revision = max(adopt(source, connection), _revision(path))
+                    connection.execute(sa.update(catalogue).values(revision=revision))
+                    begin_history(connection)
+                    held = contents(connection)
+            finally:
+                engine.dispose()
+                for companion in _COMPANIONS:
+                    unnamed.with_name(unnamed.name + companion).unlink(missing_ok=True)
             _own(unnamed, path)
         kept = _keep(path, now)
         draft.replace(path)
         sync_folder(path.parent)
     finally:
         draft.unlink(missing_ok=True)
-    return Restored(revision, entries, kept)
+    return Restored(held.revision, held.entries, kept)
 
 
 def check(path: Path) -> None:
@@ -74,58 +84,10 @@ def check(path: Path) -> None:
 
 def _revision(path: Path) -> int:
     """Return the revision of the database that is to be replaced, 0 if it has none to tell."""
-    with (
-        suppress(sqlite.Error, UnicodeDecodeError),
-        closing(sqlite.connect(read_uri(path), uri=True)) as connection,
-    ):
-        row = connection.execute("SELECT revision FROM catalogue").fetchone()
-        return 0 if row is None else int(row[0])
+    with suppress(sqlite.Error, UnicodeDecodeError), foreign(read_uri(path)) as sql:
+        for (value,) in sql.execute("SELECT revision FROM catalogue").fetchmany(1):
+            return value if is_whole(value, 0, MAX_REVISION) else 0
     return 0
-
-
-def _adopt(draft: Path, source: Path, *, least: int) -> tuple[int, int]:
-    """Check a copy of `source` and make it a history of its own; return revision and entries.
-
-    It goes on from revision `least` or its own: none is ever given to two states.
-    """
-    with _no_backup(source), closing(sqlite.connect(draft)) as connection:
-        found = connection.execute("PRAGMA quick_check").fetchall()
-        if found != [("ok",)]:
-            raise sqlite.DatabaseError(str(found[0][0]))
-        connection.execute("PRAGMA journal_mode=DELETE")  # one file, until a server opens it
-    engine = create_engine(draft)
-    try:
-        with (
-            _no_backup(source),
-            engine.begin() as connection,
-        ):
-            number = schema_number(connection)
-            if number is None:
-                raise StoreRefused(f"{source} is no backup of Roster: it has no schema.")
-            if number > HEAD:
-                check_program(connection, number)
-            upgrade(connection)
-            for table in metadata.sorted_tables:
-                connection.execute(sa.select(table).limit(1))
-            own: int = connection.execute(sa.select(catalogue.c.revision)).scalar_one()
-            revision = max(own, least)
-            connection.execute(sa.update(catalogue).values(revision=revision))
-            begin_history(connection)
-            count = sa.select(sa.func.count()).select_from(models)
-            return revision, connection.execute(count).scalar_one()
-    finally:
-        engine.dispose()
-        for companion in _COMPANIONS:
-            draft.with_name(draft.name + companion).unlink(missing_ok=True)
-
-
-@contextmanager
-def _no_backup(source: Path) -> Iterator[None]:
-    try:
-        yield
-    except (sqlite.DatabaseError, sa.exc.SQLAlchemyError, UnicodeDecodeError) as error:
-        reason = getattr(error, "orig", error)
-        raise StoreRefused(f"{source} is no whole backup of Roster: {reason}.") from error
 
 
 def _own(draft: Path, path: Path) -> None:

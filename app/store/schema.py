@@ -7,11 +7,15 @@ without it, by comparing the stamp in the database with `HEAD`.
 import logging
 import secrets
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
 from app.catalog.errors import StoreRefused, quote
 from app.store.tables import catalogue
+
+if TYPE_CHECKING:
+    from alembic.script import ScriptDirectory
 
 _log = logging.getLogger(__name__)
 
@@ -59,6 +63,15 @@ def upgrade(connection: sa.Connection) -> None:
     number = schema_number(connection) or 0
     if number >= HEAD:
         return  # another process was here first
+    made = migrate(connection, HEAD).walk_revisions()
+    oldest = max(s.module.oldest_schema for s in made if int(s.revision) > number)
+    newer = sa.case((catalogue.c.oldest_schema < oldest, oldest), else_=catalogue.c.oldest_schema)
+    connection.execute(sa.update(catalogue).values(oldest_schema=newer))
+    begin_history(connection)
+
+
+def migrate(connection: sa.Connection, number: int) -> "ScriptDirectory":
+    """Run the migrations up to the schema `number`, and return all that there are."""
     from alembic import command  # noqa: PLC0415 - imported only when there is work for it
     from alembic.config import Config  # noqa: PLC0415
     from alembic.script import ScriptDirectory  # noqa: PLC0415
@@ -66,12 +79,8 @@ def upgrade(connection: sa.Connection) -> None:
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", str(_MIGRATIONS))
     config.set_main_option("path_separator", "os")
-    command.upgrade(config, "head")
-    made = ScriptDirectory.from_config(config).walk_revisions()
-    oldest = max(s.module.oldest_schema for s in made if int(s.revision) > number)
-    newer = sa.case((catalogue.c.oldest_schema < oldest, oldest), else_=catalogue.c.oldest_schema)
-    connection.execute(sa.update(catalogue).values(oldest_schema=newer))
-    begin_history(connection)
+    command.upgrade(config, f"{number:04}")
+    return ScriptDirectory.from_config(config)
 
 
 def begin_history(connection: sa.Connection) -> None:

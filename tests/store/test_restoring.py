@@ -1,20 +1,24 @@
 """How a backup takes the place of the database, and what is refused."""
 
+import dataclasses
 import multiprocessing
 import os
 import random
 import stat
 
 import pytest
+import sqlalchemy as sa
 
+from app.administration import Administration
 from app.catalog.errors import StoreRefused, StoreUnavailable
 from app.catalog.following import Catalog
 from app.catalog.model import Model
 from app.catalog.ports import Actor
 from app.settings import Settings
 from app.store import restoring
-from app.store.engine import sqlite
-from app.store.schema import HEAD
+from app.store.documents import write_model
+from app.store.engine import create_engine, sqlite
+from app.store.schema import HEAD, migrate
 from app.store.store import Store
 
 NOW = 1_800_000_000
@@ -196,11 +200,11 @@ def test_nobody_opens_what_is_being_restored(store, settings, clock, backup, mon
     monkeypatch.setattr("app.store.presence.OPEN_TIMEOUT", 0.05)
     refused = []
 
-    def restore(*args):
+    def restore(*args, **kwargs):
         with pytest.raises(StoreUnavailable) as unavailable:
             Store(settings, clock).position()
         refused.append(unavailable.value.reason)
-        return restored(*args)
+        return restored(*args, **kwargs)
 
     restored = restoring.restore
     monkeypatch.setattr("app.store.sqlite.restore", restore)
@@ -213,9 +217,9 @@ def test_nobody_opens_what_is_being_restored(store, settings, clock, backup, mon
 @pytest.mark.parametrize(
     ("statement", "sentence"),
     [
-        ("DROP TABLE models", "no such table: models"),
+        ("DROP TABLE models", "its table 'models' is missing: schema 3 has it"),
         ("DROP TABLE alembic_version", "it has no schema"),
-        ("DELETE FROM catalogue", "No row was found"),
+        ("DELETE FROM catalogue", "its catalogue is not one row"),
         ("UPDATE alembic_version SET version_num = 'abc'", "another program's"),
         (
             "UPDATE catalogue SET oldest_schema = 99;UPDATE alembic_version SET version_num = 99",
@@ -232,6 +236,62 @@ def test_what_is_not_ours_is_refused(store, backup, statement, sentence):
     assert sentence in refusal(lambda: store.restore(backup))
     assert before == files(store)
     assert ["x", "y"] == ids(store)
+
+
+@pytest.mark.parametrize("number", range(1, HEAD + 1))
+@pytest.mark.parametrize("quoted", ['"only"', "only"], ids=["", "of the first program"])
+def test_earlier_backups_are_restored(store, settings, tmp_path, number, quoted):
+    """A backup of each schema that ever was is restored, and has ours then."""
+    backup = tmp_path / "backup.db"
+    backup.touch()
+    model = Model.compose({"id": "x"}, now=NOW)
+    with create_engine(backup).begin() as connection:
+        migrate(connection, number)
+        document = write_model(model)
+        connection.execute(sa.text("INSERT INTO models VALUES ('x', 1, :x)"), {"x": document})
+        connection.execute(sa.text("UPDATE catalogue SET revision = 1"))
+    change(
+        backup,
+        "PRAGMA writable_schema=ON",
+        f"""UPDATE sqlite_master SET sql = replace(sql, '"only" =', '{quoted} =')""",  # noqa: S608
+        "ANALYZE",
+    )
+    store.close()
+    store.restore(backup)
+
+    assert [model] == store.load().models
+    assert HEAD == store.schema()
+
+
+def test_every_field_is_restored(store, administration, tmp_path):
+    """What administrators may store is what may be restored, each field at its widest."""
+    text = "é" * 256
+    fields = {
+        **dict.fromkeys(("owned_by", "root", "parent", "name"), text),
+        **{f.name: "" for f in dataclasses.fields(Model) if "work_" in f.name},
+        "description": "x" * 4096,
+        "created": 2**32 - 1,
+        "available_from": 0,
+        "permission": [{}, {"organization": text, "group": text, "is_blocking": True}] * 50,
+        "context_length": 2**53 - 1,
+        "max_output_tokens": 1,
+        "architecture": {"input_modalities": [text] * 100, "output_modalities": []},
+        "supported_parameters": [text] * 100,
+        "pricing": {f"{number}{'x' * 62}": f"{'1' * 20}.{'0' * 20}" for number in range(10, 100)},
+        "shutdown_date": "2028-02-29",
+        "deprecation": "2027-01-31t23:59:59.123456789-12:30",
+        "deprecation_replacement_model": "y" * 256,
+        "metadata": {str(number): text for number in range(16)},
+        "web_work_status": -1.5,
+        "create_time": 5,
+    }
+    assert {f.name for f in dataclasses.fields(Model) if f.compare and f.init} == {"id", *fields}
+    model = administration.create_model({"id": "x" * 256, **fields}, actor="test")
+    store.backup(tmp_path / "backup.db")
+    store.close()
+    store.restore(tmp_path / "backup.db")
+
+    assert [model] == store.load().models
 
 
 def test_random_damage_is_refused_or_harmless(store, backup):
@@ -251,6 +311,11 @@ def test_random_damage_is_refused_or_harmless(store, backup):
             outcomes.add("refused")
 
     assert {1, "refused"} == outcomes
+
+
+@pytest.fixture
+def administration(store, clock):
+    return Administration(store, clock)
 
 
 def test_a_file_in_use_is_no_backup(store, settings, backup, tmp_path):

@@ -1,0 +1,205 @@
+"""A new database with the rows of a backup, which is a file that others may have written.
+
+Nothing else of the file is taken over. Its schema is compared before anything is read by it, and
+each row is checked on its way: so no file that is swapped meanwhile gets past the check.
+"""
+
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from app.catalog.errors import RosterError, StoreRefused, StoreUnavailable, quote
+from app.fields import MAX_TIME
+from app.store.documents import check_key, check_model, parse_foreign
+from app.store.engine import sqlite
+from app.store.schema import HEAD, migrate, upgrade
+from app.store.tables import catalogue, changes, keys, models
+
+#: How long a file's schema may take to be read, in seconds: thousands of times what ours takes.
+_PATIENCE = 2.0
+#: How many steps of SQLite are between two looks at the clock.
+_STEPS = 10_000
+#: The highest revision that is believed: every reader of JSON gives it back unchanged.
+MAX_REVISION = 2**53 - 1
+_STAMP = "SELECT version_num FROM alembic_version"
+# What ANALYZE adds; it is neither used nor taken over.
+_STATISTICS = {
+    ("table", "sqlite_stat1", "sqlite_stat1", "CREATE TABLE sqlite_stat1(tbl,idx,stat)"),
+    (
+        "table",
+        "sqlite_stat4",
+        "sqlite_stat4",
+        "CREATE TABLE sqlite_stat4(tbl,idx,neq,nlt,ndlt,sample)",
+    ),
+}
+
+_Schema = set[tuple[str, ...]]
+_Row = Mapping[str, Any]
+
+
+@contextmanager
+def foreign(uri: str) -> Iterator[Any]:
+    """Give a connection on which nothing of a file's schema does harm, or runs for long."""
+    with closing(sqlite.connect(uri, uri=True)) as connection:
+        connection.execute("PRAGMA trusted_schema=OFF")  # views call no function with effects
+        connection.execute("PRAGMA cell_size_check=ON")
+        deadline = time.monotonic() + _PATIENCE
+        connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS)
+        yield connection
+
+
+def adopt(source: Path, target: sa.Connection) -> int:
+    """Fill the empty database `target` with the rows of the file `source`, in our schema.
+
+    Returns the revision. Raises `StoreRefused` for a file that is not a whole backup of ours.
+    """
+    if not source.is_file():
+        raise StoreRefused(f"{source} is no file: a backup is one that 'flask db backup' made.")
+    source.open("rb").close()  # the system's reason says more than SQLite's
+    try:
+        # Nobody else has it open; without this, SQLite would write two files beside it.
+        with foreign(f"{source.absolute().as_uri()}?mode=ro&immutable=1") as backup:
+            _match_schema(backup, target)
+            backup.set_progress_handler(None, 0)  # from here on it is work for an honest file
+            _check_pages(backup)
+            revision = _copy(backup, target)
+    except StoreRefused as error:
+        raise StoreRefused(f"{source} cannot be restored: {error.reason}.") from error
+    except (sqlite.Error, sa.exc.SQLAlchemyError, UnicodeDecodeError) as error:
+        reason = _line(getattr(error, "orig", error))
+        if reason == "interrupted":
+            reason = f"its schema takes longer than {_PATIENCE:g} seconds"
+        raise StoreRefused(f"{source} is no whole backup of Roster: {reason}.") from error
+    upgrade(target)
+    return revision
+
+
+def _match_schema(backup: Any, target: sa.Connection) -> None:
+    """Give `target` the schema of the backup, or raise `StoreRefused` if it is not one of ours."""
+    found = _schema(backup) - _STATISTICS
+    migrate(target, 1)
+    stamp = {entry for entry in _schema(target) if entry[2] == "alembic_version"}
+    if not stamp <= found:
+        raise StoreRefused("it has no schema of Roster")
+    stamps = [version for (version,) in backup.execute(_STAMP)]
+    if len(stamps) != 1 or not re.fullmatch("0*[1-9][0-9]{0,8}", str(stamps[0])):
+        raise StoreRefused(f"its schema is another program's: {quote(stamps)}")
+    number = int(stamps[0])
+    _check_number(number)
+    migrate(target, number)
+    expected = _schema(target)
+    wrong = found - expected
+    # In this order triggers, views and tables come before what SQLite adds to them.
+    for kind, name, table, _ in sorted(wrong or expected - found, reverse=True):
+        where = "" if name == table else f" of '{quote(table)}'"
+        state = f"not one of schema {number}" if wrong else f"missing: schema {number} has it"
+        raise StoreRefused(f"its {quote(kind)} '{quote(name)}'{where} is {state}")
+
+
+def _check_number(schema: int) -> None:
+    if schema > HEAD:
+        raise StoreRefused(
+            f"it has schema {schema}, this program knows schemas up to {HEAD}: "
+            "restore it with the newer program"
+        )
+
+
+def _check_pages(backup: Any) -> None:
+    """Raise `StoreRefused` for damage; a tree with a loop would be read for ever."""
+    [(found,)] = backup.execute("PRAGMA integrity_check(1)").fetchall()
+    if found != "ok":
+        raise StoreRefused(f"it is damaged ({_line(found)})")
+
+
+def _schema(connection: Any) -> _Schema:
+    rows = connection.connection.cursor() if isinstance(connection, sa.Connection) else connection
+    # Versions of SQLAlchemy differ in white space, and the first of ours did not quote "only".
+    return {
+        tuple(" ".join(str(value).replace("(only =", '("only" =').split()) for value in row)
+        for row in rows.execute("SELECT type, name, tbl_name, sql FROM sqlite_master")
+    }
+
+
+def _copy(backup: Any, target: sa.Connection) -> int:
+    """Copy all rows, each checked, and return the revision of the backup."""
+    rows = backup.execute("SELECT * FROM catalogue")
+    states = [_named(rows, row) for row in rows.fetchmany(2)]
+    if len(states) != 1 or not is_whole(states[0]["revision"], 0, MAX_REVISION):
+        raise StoreRefused("its catalogue is not one row with a revision")
+    [state] = states
+    revision: int = state["revision"]
+    oldest = state.get("oldest_schema", 1)
+    if not is_whole(oldest, 1, MAX_REVISION):
+        raise StoreRefused("its catalogue has an oldest_schema that is no number")
+    _check_number(oldest)
+    known = {name: state[name] for name in ("revision", "oldest_schema") if name in state}
+    target.execute(sa.update(catalogue).values(**known))
+    checks: dict[sa.Table, Callable[[_Row, int], object]] = {
+        models: _check_model,
+        keys: lambda row, _: check_key(row["kid"], row["digest"], row["document"]),
+        changes: _check_change,
+    }
+    for table, check in checks.items():
+        rows = backup.execute(f"SELECT * FROM {table.name}")  # noqa: S608
+        marks = ", ".join("?" * len(rows.description))
+        copy: Any = target.connection.cursor()
+        copy.executemany(
+            f"INSERT INTO {table.name} VALUES ({marks})",  # noqa: S608
+            _checked(rows, table.name, check, revision),
+        )
+    return revision
+
+
+def _checked(
+    rows: Any, table: str, check: Callable[[_Row, int], object], revision: int
+) -> Iterator[tuple[object, ...]]:
+    for row in rows:
+        try:
+            check(_named(rows, row), revision)
+        except RosterError as error:
+            reason = error.reason if isinstance(error, StoreUnavailable) else str(error)
+            raise StoreRefused(
+                f"in {table}, the row {quote(repr(row[0]))} is wrong: {_line(reason)}"
+            ) from error
+        yield row
+
+
+def _check_model(row: _Row, revision: int) -> None:
+    if not is_whole(row["revision"], 1, revision):
+        raise StoreUnavailable(f"Its revision is not one of 1 to {revision}.")
+    if check_model(row["document"], row["revision"]).id != row["id"]:
+        raise StoreUnavailable("Its document has another id.")
+
+
+def _check_change(row: _Row, revision: int) -> None:
+    """Check what a line of the log says; what it holds is what an entry or key once was."""
+    numbers = {"revision": (1, revision), "at": (0, MAX_TIME), "batch": (1, row["revision"])}
+    for name, value in row.items():
+        if value is None and changes.c[name].nullable:
+            continue
+        if name in numbers:
+            least, most = numbers[name]
+            if not is_whole(value, least, most):
+                raise StoreUnavailable(f"Its {name} is not one of {least} to {most}.")
+        elif name in ("before", "after"):
+            parse_foreign(value)
+        elif not isinstance(value, str) or not value.isprintable():
+            raise StoreUnavailable(f"Its {name} is no printable text.")
+
+
+def _named(rows: Any, row: tuple[object, ...]) -> _Row:
+    return {column[0]: value for column, value in zip(rows.description, row, strict=True)}
+
+
+def is_whole(value: object, least: int, most: int) -> bool:
+    """Tell whether `value` is an integer of `least` to `most`."""
+    return isinstance(value, int) and least <= value <= most
+
+
+def _line(reason: object) -> str:
+    return quote(" ".join(str(reason).split()), 200).rstrip(".")
