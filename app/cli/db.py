@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from app.catalog.errors import StoreUnavailable
-from app.cli.terminal import Commands, as_json, echo_json, echo_table
+from app.cli.terminal import Commands, actor, as_json, echo_json, echo_table
 from app.services import services
 from app.settings import parse_database_url, short_path
 from app.store.schema import HEAD
@@ -89,21 +89,38 @@ def backup(file: Path, *, as_json: bool) -> None:
 
 @group.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--revive-keys", is_flag=True, help="Let keys work as they did at the backup.")
 @as_json
-def restore(file: Path, *, as_json: bool) -> None:
+def restore(file: Path, *, revive_keys: bool, as_json: bool) -> None:
     """Put the backup FILE in the place of the database.
 
     Stop the servers first. The backup is checked before anything is changed, FILE stays as it
-    is, and the database before it is kept beside the new one.
+    is, and the database before it is kept beside the new one. Keys that were revoked or rotated
+    since the backup stay so.
 
     Example: flask db restore roster-2027-01-31.db
     """
     store = services().store
-    restored = store.restore(file)
+    restored = store.restore(file, actor=actor(), revive_keys=revive_keys)
+    keys = restored.keys
+    if keys.problem is not None:
+        click.echo(
+            "Warning: keys that were revoked since the backup may work again, for not all of them "
+            f"could be looked up ({keys.problem}): see 'flask keys list'.",
+            err=True,
+        )
+    lists = {
+        "revoked": (keys.revoked, "Revoked since the backup, and still revoked"),
+        "rotated": (keys.rotated, "Rotated since the backup, with the end that they had"),
+        "revived": (keys.revived, "As they were at the backup, though revoked or rotated since"),
+        "gone": (keys.gone, "Made since the backup, and gone"),
+        "added": (keys.added, "Not known before; revoke what you do not know"),
+    }
     if as_json:
         kept = None if restored.kept is None else str(restored.kept)
         facts = {"revision": restored.revision, "entries": restored.entries, "kept": kept}
-        echo_json({"database": store.name, **facts})
+        ids = {name: [key.kid for key in found] for name, (found, _) in lists.items()}
+        echo_json({"database": store.name, **facts, "keys": ids})
         return
     click.echo(
         f"Restored {store.name} from {file}: revision {restored.revision}, "
@@ -111,6 +128,10 @@ def restore(file: Path, *, as_json: bool) -> None:
     )
     if restored.kept is not None:
         click.echo(f"What was there before is {short_path(restored.kept)}.")
+    for found, sentence in lists.values():
+        if found:
+            named = ", ".join(f"{key.kid} ({key.name})" for key in found)
+            click.echo(f"{sentence}: {named}.")
 
 
 @group.command()

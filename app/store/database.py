@@ -1,7 +1,7 @@
 """What differs from one database to another, behind one face; `Store` is what they share."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from app.catalog.errors import StoreUnavailable
-from app.catalog.ports import Position
+from app.catalog.keys import ApiKey
+from app.catalog.ports import Actor, Position
 from app.store.lock import Bell
 
 #: How long a writer waits from its arrival, for writers of ours and for others, in seconds.
@@ -29,6 +30,25 @@ class Restored:
     revision: int
     entries: int
     kept: Path | None
+    keys: "KeysBefore"
+
+
+@dataclass(frozen=True, slots=True)
+class KeysBefore:
+    """What became of the keys of the database that was replaced."""
+
+    #: Revoked since the backup; they stay so.
+    revoked: Sequence[ApiKey] = ()
+    #: Rotated since the backup; they end when they would have ended.
+    rotated: Sequence[ApiKey] = ()
+    #: Revoked or rotated since the backup, and as they were at the backup.
+    revived: Sequence[ApiKey] = ()
+    #: Made since the backup.
+    gone: Sequence[ApiKey] = ()
+    #: In the backup alone. No key is ever deleted: somebody else may have put these there.
+    added: Sequence[ApiKey] = ()
+    #: Why not all of this is known, None if it is.
+    problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +152,9 @@ class Database(ABC):
         """Write a consistent copy to `target`; see `Store.backup`."""
 
     @abstractmethod
-    def restore(self, source: Path, now: float) -> Restored:
+    def restore(
+        self, source: Path, now: float, *, actor: Actor, revive_keys: bool = False
+    ) -> Restored:
         """Put a backup in the place of the database; see `Store.restore`."""
 
     def close(self) -> None:

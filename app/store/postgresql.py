@@ -208,7 +208,7 @@ class PostgreSQL(Database):
             f"pg_dump -Fc -f {target} URL"
         )
 
-    def restore(self, source: Path, now: float) -> Restored:  # noqa: ARG002 - the face is one
+    def restore(self, *_: object, **__: object) -> Restored:
         """Refuse, for the same reason."""
         raise StoreRefused(
             "A database of a server is restored by the server's tools, from a backup of theirs: "

@@ -8,9 +8,11 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from app.catalog.errors import StoreRefused
-from app.store.adopting import MAX_REVISION, adopt, foreign, is_whole
+from app.catalog.ports import Actor
+from app.store.adopting import adopt
 from app.store.copying import contents
 from app.store.database import OPEN_TIMEOUT, Restored
+from app.store.ended_keys import end_again, look
 from app.store.engine import create_engine, sqlite
 from app.store.files import new_file, numbered, sync_folder
 from app.store.schema import begin_history
@@ -21,12 +23,13 @@ from app.store.wal import check_pair, read_uri
 _COMPANIONS = ("-wal", "-shm", "-journal")
 
 
-def restore(path: Path, source: Path, now: float) -> Restored:
+def restore(path: Path, source: Path, now: float, *, actor: Actor, revive_keys: bool) -> Restored:
     """Put what is in the backup `source` in the place of the database `path`.
 
-    Nothing is changed before all of it is checked, and has our schema and a mark of its own. The
-    database before it stays beside it, under a name with the time `now` (Unix seconds). Raises
-    `StoreRefused` for a file that is no backup of ours, and `OSError`.
+    Nothing is changed before all of it is checked, and has our schema and a mark of its own. Keys
+    stay revoked, and rotated, unless `actor` wants to revive them. The database before it stays
+    beside it, under a name with the time `now` (Unix seconds). Raises `StoreRefused` for a file
+    that is no backup of ours, and `OSError`.
     """
     for companion in _COMPANIONS:
         if source.with_name(source.name + companion).exists():
@@ -34,6 +37,7 @@ def restore(path: Path, source: Path, now: float) -> Restored:
                 f"{source} is in use, or was when its process was killed: a backup is made of it "
                 "by 'flask db backup'."
             )
+    before = look(path)
     draft = path.with_name(path.name + ".restoring")
     draft.unlink(missing_ok=True)  # of a crash
     try:
@@ -42,8 +46,11 @@ def restore(path: Path, source: Path, now: float) -> Restored:
             try:
                 with engine.begin() as connection:
                     # It goes on from the higher one: no revision is ever given to two states.
-                    revision = max(adopt(source, connection), _revision(path))
+                    revision = max(adopt(source, connection), before.revision)
                     connection.execute(sa.update(catalogue).values(revision=revision))
+                    keys = end_again(
+                        connection, before, actor=actor, now=int(now), revive=revive_keys
+                    )
                     begin_history(connection)
                     held = contents(connection)
             finally:
@@ -56,7 +63,7 @@ def restore(path: Path, source: Path, now: float) -> Restored:
         sync_folder(path.parent)
     finally:
         draft.unlink(missing_ok=True)
-    return Restored(held.revision, held.entries, kept)
+    return Restored(held.revision, held.entries, kept, keys)
 
 
 def check(path: Path) -> None:
@@ -80,14 +87,6 @@ def check(path: Path) -> None:
             f"The database {path} is damaged ({' '.join(found.split())}): "
             "'flask db restore FILE' puts a backup in its place."
         )
-
-
-def _revision(path: Path) -> int:
-    """Return the revision of the database that is to be replaced, 0 if it has none to tell."""
-    with suppress(sqlite.Error, UnicodeDecodeError), foreign(read_uri(path)) as sql:
-        for (value,) in sql.execute("SELECT revision FROM catalogue").fetchmany(1):
-            return value if is_whole(value, 0, MAX_REVISION) else 0
-    return 0
 
 
 def _own(draft: Path, path: Path) -> None:

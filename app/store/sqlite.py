@@ -10,6 +10,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from app.catalog.errors import StoreRefused, StoreUnavailable
+from app.catalog.ports import Actor
 from app.store.database import READ_TIMEOUT, WRITE_TIMEOUT, Database, Restored
 from app.store.engine import create_engine, journal_mode, sqlite, wait_for_others
 from app.store.files import new_file, numbered
@@ -157,11 +158,13 @@ class SQLite(Database):
         ):
             connection.connection.driver_connection.backup(copy)  # type: ignore[union-attr]
 
-    def restore(self, source: Path, now: float) -> Restored:
+    def restore(
+        self, source: Path, now: float, *, actor: Actor, revive_keys: bool = False
+    ) -> Restored:
         """Replace the file while nobody has it open."""
         self._make_folder()
         with self._presence.alone():
-            return restore(self._path, source, now)
+            return restore(self._path, source, now, actor=actor, revive_keys=revive_keys)
 
     def close(self) -> None:
         """Close the connections, and let others restore.

@@ -354,14 +354,18 @@ class Store:
         self.open()
         self._database.backup(target)
 
-    def restore(self, source: Path) -> Restored:
+    def restore(self, source: Path, *, actor: Actor, revive_keys: bool = False) -> Restored:
         """Put the backup `source` in the place of the database, which nobody may have open.
 
         The backup is checked before anything is changed, and the database before it is kept.
+        Keys that were revoked or rotated since the backup stay so, unless `revive_keys`; the log
+        has a line of `actor` for each.
         Raises `StoreRefused` where a person has to act, and `StoreUnavailable`.
         """
         with self._database.outages():
-            return self._database.restore(source, self._clock())
+            return self._database.restore(
+                source, self._clock(), actor=actor, revive_keys=revive_keys
+            )
 
 
 def _catalogue(connection: sa.Connection) -> sa.Row[int, str, int]:

@@ -266,10 +266,54 @@ def test_restore(run: Callable[..., Result], store: Store, tmp_path: Path) -> No
         f"Restored {store.name} from {copy}: revision 3, 1 entries.\n"
         f"What was there before is {kept}.\n"
     ) == done.stdout
-    assert {"database": store.name, "revision": 3, "entries": 1, "kept": f"{kept}.1"} == (
-        json.loads(again.stdout)
-    )
+    assert {
+        "database": store.name,
+        "revision": 3,
+        "entries": 1,
+        "kept": f"{kept}.1",
+        "keys": {"revoked": [], "rotated": [], "revived": [], "gone": [], "added": []},
+    } == json.loads(again.stdout)
+    assert "" == done.stderr + again.stderr
     assert ["x"] == [model.id for model in store.load().models]
+
+
+def test_restore_of_keys(run: Callable[..., Result], store: Store, tmp_path: Path) -> None:
+    """A restore names the keys that stay revoked, that work again, and that are gone."""
+    copy = str(tmp_path / "copy.db")
+    run("keys", "create", "billing")
+    run("db", "backup", copy)
+    run("keys", "create", "search")
+    kids = {key.name: key.kid for key in store.load().keys}
+    run("keys", "revoke", kids["billing"])
+    store.close()
+
+    done = run("db", "restore", copy)
+    again = store.load().keys
+    store.close()
+    revived = run("db", "restore", copy, "--revive-keys", "--json")
+
+    assert [
+        f"Revoked since the backup, and still revoked: {kids['billing']} (billing).",
+        f"Made since the backup, and gone: {kids['search']} (search).",
+    ] == done.stdout.splitlines()[-2:]
+    assert {"billing"} == {key.name for key in again if key.revoked_at is not None}
+    assert [kids["billing"]] == json.loads(revived.stdout)["keys"]["revived"]
+    assert {None} == {key.revoked_at for key in store.load().keys}
+
+
+def test_restore_without_keys_before(
+    unopened_run: Callable[..., Result], store: Store, tmp_path: Path
+) -> None:
+    """Where revocations since the backup cannot be looked up, a restore warns of it."""
+    copy = str(tmp_path / "copy.db")
+    with opened(tmp_path / "other.db") as other:
+        other.open(create=True)
+        other.backup(Path(copy))
+
+    done = unopened_run("db", "restore", copy)
+
+    assert done.stderr.startswith("Warning: keys that were revoked since the backup may work")
+    assert (0, 1) == (done.exit_code, len(store.load().keys))
 
 
 def test_restore_of_used(run: Callable[..., Result], store: Store, tmp_path: Path) -> None:

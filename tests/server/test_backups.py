@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from app.catalog.ports import Actor
 from app.settings import Settings
 from app.store.store import Store
 from tests.server.writing import Writers, check_log
@@ -35,7 +36,7 @@ def test_twenty_backups_under_load_are_prefixes(serve, tmp_path, clock):
     lengths = []
     for file, before in backups:
         restored = Store(Settings(instance_path=tmp_path / file.stem), clock)
-        restored.restore(file)
+        restored.restore(file, actor=Actor("test"))
         prefix, _ = check_log(restored)
         lengths.append(len(prefix))
 

@@ -12,6 +12,7 @@ import pytest
 from app.catalog.errors import RosterError, StoreUnavailable
 from app.catalog.keys import describe
 from app.catalog.model import Model
+from app.catalog.ports import Actor
 from app.settings import Settings
 from app.store.documents import check_key, check_model
 from app.store.engine import sqlite
@@ -32,7 +33,7 @@ def good(tmp_path_factory):
     folder = tmp_path_factory.mktemp("good")
     store = Store(Settings(instance_path=folder), lambda: NOW)
     store.open(create=True)
-    with store.transaction(actor="test", now=NOW) as transaction:
+    with store.transaction(actor=Actor("test"), now=NOW) as transaction:
         transaction.put_model(Model.compose({"id": "x", "name": "X"}, now=NOW), None)
         transaction.put_key(describe(SECRET, name="billing", created=NOW), None, "key.create")
     store.backup(folder / "backup.db")
@@ -55,7 +56,7 @@ def refusal(store, file):
 
     def restore():
         try:
-            mine.send(store.restore(file))
+            mine.send(store.restore(file, actor=Actor("test")))
         except StoreUnavailable as error:
             mine.send(error.reason)
 

@@ -12,11 +12,12 @@ import sqlalchemy as sa
 from app.administration import Administration
 from app.catalog.errors import StoreRefused, StoreUnavailable
 from app.catalog.following import Catalog
+from app.catalog.keys import describe, mint
 from app.catalog.model import Model
 from app.catalog.ports import Actor
 from app.settings import Settings
 from app.store import restoring
-from app.store.documents import write_model
+from app.store.documents import write_key, write_model
 from app.store.engine import create_engine, sqlite
 from app.store.schema import HEAD, migrate
 from app.store.store import Store
@@ -75,7 +76,7 @@ def test_a_backup_takes_the_place(store, settings, clock, backup):
     path.chmod(0o600)
     content = backup.read_bytes()
     store.close()
-    restored = store.restore(backup)
+    restored = store.restore(backup, actor=Actor("test"))
 
     assert (3, 1) == (restored.revision, restored.entries)
     assert "roster.db.before-restore-20270115T080000Z" == restored.kept.name
@@ -96,7 +97,7 @@ def test_no_revision_is_given_twice(store, backup):
     put(store, "z")
     before = store.position().revision
     store.close()
-    store.restore(backup)
+    store.restore(backup, actor=Actor("test"))
     put(store, "y")
 
     assert {model.id: model.revision for model in store.load().models} == {"x": 2, "y": before + 1}
@@ -114,7 +115,7 @@ def test_what_a_killed_process_left_is_kept(store, settings, clock, backup):
     process.start()
     process.join()
     assert settings.database_path.with_name("roster.db-wal").stat().st_size > 0
-    kept = store.restore(backup).kept
+    kept = store.restore(backup, actor=Actor("test")).kept
 
     assert ["x"] == ids(store)
     before = Store(Settings(database_url=f"sqlite:///{kept}"), clock)
@@ -125,7 +126,7 @@ def test_what_a_killed_process_left_is_kept(store, settings, clock, backup):
 def test_a_second_restore_keeps_both(store, backup):
     """Two restores of one second keep what was before each."""
     store.close()
-    kept = [store.restore(backup).kept.name for _ in range(2)]
+    kept = [store.restore(backup, actor=Actor("test")).kept.name for _ in range(2)]
 
     assert 2 == len(set(kept))
     assert set(kept) <= set(files(store))
@@ -137,7 +138,7 @@ def test_a_lost_database_is_restored(store, settings, backup):
     for path in settings.instance_path.iterdir():
         path.unlink()
     settings.instance_path.rmdir()
-    restored = store.restore(backup)
+    restored = store.restore(backup, actor=Actor("test"))
 
     assert (2, 1, None) == (restored.revision, restored.entries, restored.kept)
     assert ["x"] == ids(store)
@@ -154,7 +155,7 @@ def test_a_damaged_database_is_replaced(store, settings, backup):
         "'flask db restore FILE' puts a backup in its place."
     ) == refusal(lambda: store.open(create=True))
     store.close()
-    assert damage == store.restore(backup).kept.read_bytes()
+    assert damage == store.restore(backup, actor=Actor("test")).kept.read_bytes()
     assert ["x"] == ids(store)
 
 
@@ -181,12 +182,12 @@ def test_what_runs_is_never_replaced(store, settings, clock, backup):
         barrier.wait(60)
 
     sentence = "Servers or commands have the database open: stop them, then try again."
-    assert sentence == refusal(lambda: store.restore(backup))
+    assert sentence == refusal(lambda: store.restore(backup, actor=Actor("test")))
     store.close()
     process = multiprocessing.get_context("fork").Process(target=read_and_wait)
     process.start()
     barrier.wait(60)
-    assert sentence == refusal(lambda: store.restore(backup))
+    assert sentence == refusal(lambda: store.restore(backup, actor=Actor("test")))
     barrier.wait(60)
     process.join()
 
@@ -208,7 +209,7 @@ def test_nobody_opens_what_is_being_restored(store, settings, clock, backup, mon
 
     restored = restoring.restore
     monkeypatch.setattr("app.store.sqlite.restore", restore)
-    store.restore(backup)
+    store.restore(backup, actor=Actor("test"))
 
     assert ["Another process checks or restores the database."] == refused
     assert 3 == store.position().revision
@@ -233,7 +234,7 @@ def test_what_is_not_ours_is_refused(store, backup, statement, sentence):
     store.close()
     before = files(store)
 
-    assert sentence in refusal(lambda: store.restore(backup))
+    assert sentence in refusal(lambda: store.restore(backup, actor=Actor("test")))
     assert before == files(store)
     assert ["x", "y"] == ids(store)
 
@@ -257,7 +258,7 @@ def test_earlier_backups_are_restored(store, settings, tmp_path, number, quoted)
         "ANALYZE",
     )
     store.close()
-    store.restore(backup)
+    store.restore(backup, actor=Actor("test"))
 
     assert [model] == store.load().models
     assert HEAD == store.schema()
@@ -286,10 +287,10 @@ def test_every_field_is_restored(store, administration, tmp_path):
         "create_time": 5,
     }
     assert {f.name for f in dataclasses.fields(Model) if f.compare and f.init} == {"id", *fields}
-    model = administration.create_model({"id": "x" * 256, **fields}, actor="test")
+    model = administration.create_model({"id": "x" * 256, **fields}, actor=Actor("test"))
     store.backup(tmp_path / "backup.db")
     store.close()
-    store.restore(tmp_path / "backup.db")
+    store.restore(tmp_path / "backup.db", actor=Actor("test"))
 
     assert [model] == store.load().models
 
@@ -306,7 +307,7 @@ def test_random_damage_is_refused_or_harmless(store, backup):
         damaged[place : place + 64] = chance.randbytes(64)
         backup.write_bytes(damaged)
         try:
-            outcomes.add(store.restore(backup).entries)
+            outcomes.add(store.restore(backup, actor=Actor("test")).entries)
         except StoreRefused:
             outcomes.add("refused")
 
@@ -318,13 +319,155 @@ def administration(store, clock):
     return Administration(store, clock)
 
 
+@pytest.fixture
+def kids(administration, store, tmp_path, clock):
+    """Keys by name, all active in the backup; what became of them since is in their names."""
+    names = ("active", "revoked", "rotated", "ended")
+    made = {
+        name: administration.create_key({"name": name}, actor=Actor("test"))[0] for name in names
+    }
+    store.backup(tmp_path / "backup.db")
+    clock.now += 60
+    administration.revoke_key(made["revoked"].kid, actor=Actor("test"))
+    administration.rotate_key(made["rotated"].kid, {"grace": 600}, actor=Actor("test"))
+    administration.rotate_key(made["ended"].kid, {"grace": 0}, actor=Actor("test"))
+    made["new"], _ = administration.create_key({"name": "new"}, actor=Actor("test"))
+    return {name: key.kid for name, key in made.items()}
+
+
+def stored_keys(store):
+    return {key.kid: key for key in store.load().keys}
+
+
+def named(keys):
+    return sorted(key.name for key in keys)
+
+
+def test_revoked_keys_stay_revoked(store, tmp_path, kids, clock):
+    """What was revoked or rotated since the backup ends when it ended, and is told."""
+    before = stored_keys(store)
+    store.close()
+    clock.now += 60
+    keys = store.restore(tmp_path / "backup.db", actor=Actor("cli:ann")).keys
+    after = stored_keys(store)
+
+    assert ["revoked"] == named(keys.revoked)
+    assert ["ended", "rotated"] == named(keys.rotated)
+    assert ["ended", "new", "rotated"] == named(keys.gone)
+    assert ([], [], None) == (list(keys.revived), keys.added, keys.problem)
+    assert after == {kid: before[kid] for kid in after}
+    assert kids["new"] not in after
+    assert NOW + 60 == after[kids["revoked"]].revoked_at
+    assert ["active", "revoked", "active", "expired"] == [
+        after[kids[name]].state(clock.now) for name in ("active", "revoked", "rotated", "ended")
+    ]
+
+
+def test_each_key_that_ends_again_has_a_line_in_the_log(store, tmp_path, kids):
+    """The log says who restored, and what that did to which key."""
+    last = store.position().revision
+    store.close()
+    restored = store.restore(tmp_path / "backup.db", actor=Actor("cli:ann"))
+    with store._engine.connect() as connection:
+        lines = connection.execute(
+            sa.text("SELECT revision, actor, action, kid FROM changes WHERE revision > :last"),
+            {"last": last},
+        ).all()
+
+    assert {
+        ("cli:ann", "key.revoke", kids["revoked"]),
+        ("cli:ann", "key.rotate", kids["rotated"]),
+        ("cli:ann", "key.rotate", kids["ended"]),
+    } == {tuple(line[1:]) for line in lines}
+    assert [last + 1, last + 2, last + 3] == sorted(line.revision for line in lines)
+    assert last + 3 == restored.revision == store.position().revision
+
+
+def test_keys_are_revived_on_demand(store, tmp_path, kids):
+    """With `revive_keys` the keys are those of the backup, and it is told which those are."""
+    store.close()
+    keys = store.restore(tmp_path / "backup.db", actor=Actor("cli:ann"), revive_keys=True).keys
+
+    assert ["ended", "revoked", "rotated"] == named(keys.revived)
+    assert ([], []) == (list(keys.revoked), list(keys.rotated))
+    assert {"active"} == {key.state(NOW) for key in store.load().keys}
+
+
+def test_keys_that_only_the_backup_has_are_named(store, tmp_path, kids):
+    """Whoever could write the file could add a key of theirs, or exchange one: it is named."""
+    secret = mint()
+    own = describe(secret, name="own", created=NOW, scopes=("admin",))
+    change(
+        tmp_path / "backup.db",
+        f"INSERT INTO keys VALUES ('{own.kid}', '{own.digest}', '{write_key(own)}')",  # noqa: S608
+        f"UPDATE keys SET digest = '{'0' * 64}' WHERE kid = '{kids['active']}'",  # noqa: S608
+    )
+    store.close()
+
+    assert ["active", "own"] == named(
+        store.restore(tmp_path / "backup.db", actor=Actor("test")).keys.added
+    )
+
+
+def test_an_earlier_revocation_is_not_lost(store, tmp_path, kids):
+    """A key that the backup has as revoked stays so, whatever the database before says."""
+    store.backup(tmp_path / "later.db")
+    store.close()
+    store.restore(tmp_path / "backup.db", actor=Actor("test"), revive_keys=True)
+    store.close()
+    keys = store.restore(tmp_path / "later.db", actor=Actor("test")).keys
+
+    assert ([], []) == (list(keys.revoked), list(keys.rotated))
+    assert NOW + 60 == stored_keys(store)[kids["revoked"]].revoked_at
+
+
+@pytest.mark.parametrize(
+    ("statement", "problem"),
+    [
+        ("DROP TABLE keys", "no such table: keys"),
+        (
+            """DROP TABLE keys;CREATE VIEW keys AS
+            WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)
+            SELECT max(i) AS kid, 1 AS digest, 1 AS document FROM n""",
+            "interrupted",
+        ),
+        ("UPDATE keys SET document = '{}' WHERE document LIKE '%active%'", "is malformed"),
+    ],
+)
+@pytest.mark.usefixtures("kids")
+def test_a_restore_says_which_keys_it_could_not_look_up(
+    store, tmp_path, monkeypatch, statement, problem
+):
+    """A database that was tampered with is replaced, and what of its keys is unknown is told."""
+    monkeypatch.setattr("app.store.adopting._PATIENCE", 0.1)
+    store.close()
+    change(store._settings.database_path, *statement.split(";"))
+    keys = store.restore(tmp_path / "backup.db", actor=Actor("test")).keys
+
+    assert problem in keys.problem
+    assert (["revoked"] if "malformed" in problem else []) == named(keys.revoked)
+    assert 5 == len(store.load().keys)
+
+
+@pytest.mark.usefixtures("kids")
+def test_a_lost_database_takes_its_revocations_along(store, settings, tmp_path):
+    """Where there is no database, it is told that revocations since the backup are unknown."""
+    store.close()
+    settings.database_path.unlink()
+
+    assert (
+        "there was no database"
+        == store.restore(tmp_path / "backup.db", actor=Actor("test")).keys.problem
+    )
+
+
 def test_a_file_in_use_is_no_backup(store, settings, backup, tmp_path):
     """A file with a write-ahead log beside it is refused: a copy of it would lack the log."""
     (tmp_path / "backup.db-wal").write_bytes(b"")
     store.close()
 
     assert "is in use, or was when its process was killed" in refusal(
-        lambda: store.restore(backup)
+        lambda: store.restore(backup, actor=Actor("test"))
     )
 
 
@@ -334,7 +477,7 @@ def test_a_backup_written_past_a_worker_is_loaded(store, backup, clock, monkeypa
     catalog = Catalog(store, clock)
     assert ["x", "y"] == [model.id for model in catalog.current().models]
     monkeypatch.setattr(store._database._presence, "alone", multiprocessing.Lock)
-    store.restore(backup)
+    store.restore(backup, actor=Actor("test"))
     put(store, "z")
 
     assert 4 == catalog.current().revision

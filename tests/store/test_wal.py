@@ -199,7 +199,7 @@ def test_a_log_that_would_damage_is_refused(at, tmp_path, mine, others):
         assert "of another database" in refusal(open_)
     at("a").backup(tmp_path / "backup.db")
     at("a").close()
-    at("b").restore(tmp_path / "backup.db")
+    at("b").restore(tmp_path / "backup.db", actor=Actor("test"))
     kept = sorted((tmp_path / "b").glob("roster.db.before-restore-*"))
     assert before == [path.read_bytes() for path in kept if not path.name.endswith("-shm")]
 
@@ -357,7 +357,7 @@ def test_a_restore_helps(at, tmp_path, lost):
     killed_with(at("b"), "y")
     (tmp_path / "b" / lost).unlink()
     left = [content for content in contents(at("b")) if content is not None]
-    at("b").restore(tmp_path / "backup.db")
+    at("b").restore(tmp_path / "backup.db", actor=Actor("test"))
 
     assert ["x"] == ids(at("b"))
     kept = (tmp_path / "b").glob("roster.db.before-restore-*")
@@ -373,7 +373,7 @@ def test_a_restore_keeps_two_that_differ_apart(at, tmp_path):
     stopped_with(at("b"), "mine")
     shutil.copy(path_of(at("a"), "-wal"), path_of(at("b"), "-wal"))
     before = contents(at("b"))
-    kept = at("b").restore(tmp_path / "backup.db").kept
+    kept = at("b").restore(tmp_path / "backup.db", actor=Actor("test")).kept
 
     assert before == [kept.read_bytes(), kept.with_name(f"{kept.name}-wal").read_bytes()]
     assert ["x"] == ids(at("b"))
