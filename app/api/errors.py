@@ -145,7 +145,7 @@ def _answer_http_exception(error: HTTPException) -> Response:
     if status == 404 and may_ask():  # noqa: PLR2004 - Not Found
         return preflight_response()
     if status >= 500 and status not in _CODES:  # noqa: PLR2004
-        return _answer_unexpected(error)
+        return _answer_unexpected(getattr(error, "original_exception", None) or error)
     messages = {
         404: f"Unknown URL: {quote(f'{request.method} {request.path}')}",
         405: f"{quote(request.method)} is not allowed here.",

@@ -126,9 +126,8 @@ class Exchange:
 
 
 def exchange() -> Exchange:
-    """Return the exchange of the request in hand."""
-    current: Exchange = request.environ[_EXCHANGE]
-    return current
+    """Return the exchange of the request in hand; an error before the guard begins it."""
+    return request.environ.get(_EXCHANGE) or begin()
 
 
 def begin() -> Exchange:

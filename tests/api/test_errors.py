@@ -2,10 +2,12 @@
 
 import json
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
 from werkzeug.exceptions import ServiceUnavailable, TooManyRequests
+from werkzeug.routing import BaseConverter
 
 from app import create_app
 from app.api.errors import STATUS, init_app
@@ -50,6 +52,70 @@ def test_an_unknown_url_is_a_404_in_json(client):
 def test_paths_are_taken_as_they_are(client, path):
     """A path with a slash too many is another path: there are no redirects."""
     assert 404 == client.get(path).status_code
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"Connection": "Upgrade", "Upgrade": "websocket"},
+        {"Host": ".."},
+        {"Host": "x" * 300},
+        {"Host": ""},
+    ],
+    ids=["websocket", "dots", "long", "empty"],
+)
+def test_an_odd_host_or_upgrade_changes_nothing(app, client, admin, odd):
+    """No answer depends on Host, nor on an upgrade, which a server may ignore."""
+    admin.add("x")
+    rules = {rule.rule for rule in app.url_map.iter_rules()} - {"/metrics", "/readyz"}
+    paths = [rule.replace("<path:model_id>", "x").replace("<kid>", "x") for rule in rules]
+    for method, path, dialect in product(
+        ["GET", "POST", "OPTIONS"], [*paths, "/no"], [{}, {"anthropic-version": "1"}]
+    ):
+        first, second = (
+            client.open(path, method=method, headers={"x-request-id": "1", **dialect, **more})
+            for more in (odd, {})
+        )
+
+        assert (second.status_code, second.data) == (first.status_code, first.data), path
+        assert second.headers == first.headers
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS", "PROPFIND"])
+def test_the_path_of_a_url_without_one_is_a_slash(client, method):
+    """``GET http://host?query`` asks for ``/`` (RFC 9110, section 4.2.3): there is no redirect."""
+    plain, empty = (
+        client.open("/", method=method, environ_overrides={"PATH_INFO": path})
+        for path in ("/", "")
+    )
+
+    assert plain.status_code in (200, 404, 405)
+    assert (plain.status_code, plain.data) == (empty.status_code, empty.data)
+    assert "x-request-id" in empty.headers
+
+
+@pytest.mark.parametrize("dialect", [{}, {"anthropic-version": "1"}])
+def test_a_fault_while_the_url_is_matched_is_a_500_of_ours(
+    app, client, caplog, access_lines, dialect
+):
+    """It has the request id and the caller's dialect, and one line in each log."""
+
+    class Faulty(BaseConverter):
+        def to_python(self, value):
+            raise RuntimeError
+
+    app.url_map.converters["faulty"] = Faulty
+    app.add_url_rule("/v2/<faulty:x>", "faulty", lambda x: x)
+    headers = {**dialect, "x-request-id": "faulty-1"}
+    answer = client.get("/v2/hunter2", headers=headers)
+
+    assert (500, "faulty-1") == (answer.status_code, answer.headers["request-id"])
+    assert "Internal error." == answer.json["error"]["message"]
+    assert bool(dialect) == ("type" in answer.json)
+    [record] = caplog.records
+    assert ("Unexpected error in -", "faulty-1") == (record.getMessage(), record.request_id)
+    assert record.exc_info[0] is RuntimeError
+    assert [(500, "faulty-1")] == [(x["status"], x["request_id"]) for x in access_lines()]
 
 
 def test_a_wrong_method_says_which_are_right(client):
