@@ -71,6 +71,7 @@ def create_engine(path: Path, enter: Callable[[], None] = lambda: None) -> sa.En
         creator=connect,
         poolclass=sa.QueuePool,
         max_overflow=-1,  # threads are bounded by the server
+        hide_parameters=True,  # errors are logged
     )
 
     @sa.event.listens_for(engine, "begin")

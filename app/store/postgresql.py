@@ -220,7 +220,11 @@ class PostgreSQL(Database):
         if "poolclass" not in options:
             options["max_overflow"] = -1  # threads are bounded by the server
         engine = sa.create_engine(
-            "postgresql+psycopg://", creator=connect, use_native_hstore=False, **options
+            "postgresql+psycopg://",
+            creator=connect,
+            use_native_hstore=False,
+            hide_parameters=True,  # errors are logged
+            **options,
         )
 
         @sa.event.listens_for(engine, "begin")

@@ -69,7 +69,7 @@ class SqlTransaction:
 
     def model(self, model_id: str) -> Model | None:
         """Return the entry as it is now."""
-        row = self._connection.execute(_MODEL, {"which": model_id}).one_or_none()
+        row = self._find(_MODEL, model_id)
         return None if row is None else read_model(row.document, row.revision)
 
     def put_model(self, model: Model, before: Model | None) -> Model:
@@ -97,7 +97,7 @@ class SqlTransaction:
 
     def key(self, kid: str) -> ApiKey | None:
         """Return the key as it is now."""
-        row = self._connection.execute(_KEY, {"which": kid}).one_or_none()
+        row = self._find(_KEY, kid)
         return None if row is None else read_key(*row)
 
     def has_keys(self) -> bool:
@@ -119,6 +119,11 @@ class SqlTransaction:
             before=None if before is None else write_key(before),
             after=document,
         )
+
+    def _find(self, statement: sa.Select[Any], which: str) -> Any:
+        if "\0" in which:  # no id has one, and psycopg refuses to send it
+            return None
+        return self._connection.execute(statement, {"which": which}).one_or_none()
 
     def _next_revision(self) -> int:
         if self.changed:

@@ -1,6 +1,7 @@
 """The admin routes: what they store, what they answer, and what they refuse."""
 
 import json
+from urllib.parse import unquote
 
 import pytest
 import sqlalchemy as sa
@@ -454,6 +455,42 @@ def test_a_key_is_shown_once(admin, app):
 def test_a_key_that_could_not_work_is_refused(admin, body, param):
     """Every mistake in a new key is a 422 that names the field."""
     assert (422, "validation_error", param) == error(admin("POST", "/admin/keys", body))
+
+
+@pytest.mark.parametrize("id_", ["%00", "x%00", "%0A", "%ff", "%ED%A0%80", "%E2%80%AE"])
+def test_an_id_that_cannot_be_is_nobodys(admin, client, caplog, id_):
+    """No character of it upsets a database: what it asks for is a 404, to make it a 422."""
+    requests = [
+        ("GET", "/admin/models/", None),
+        ("PATCH", "/admin/models/", {}),
+        ("DELETE", "/admin/models/", None),
+        ("DELETE", "/admin/keys/", None),
+        ("POST", "/admin/keys/{}/rotate", {}),
+        ("PUT", "/admin/models/", {}),
+    ]
+    answers = [
+        admin(method, path.format(id_) if "{" in path else path + id_, body).status_code
+        for method, path, body in requests
+    ]
+    id_ = unquote(id_)
+    shown = client.post("/api/show", json={"model": id_})
+    made = admin("POST", "/admin/models", {"id": id_})
+
+    assert [404, 404, 404, 404, 404, 422] == answers
+    assert (404, 422) == (shown.status_code, made.status_code)
+    assert [] == caplog.records
+
+
+def test_no_error_of_the_database_has_parameters(app, admin):
+    """They may be what a caller sent, and errors are logged."""
+    with (
+        app.extensions["roster"].store._engine.connect() as connection,
+        pytest.raises(sa.exc.StatementError) as caught,
+    ):
+        connection.execute(sa.text("SELECT :x FROM nowhere"), {"x": "hunter2"})
+
+    assert "SELECT" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
 
 
 def test_an_absent_key_is_a_404(admin):
