@@ -24,7 +24,9 @@ ROTATION = RotationSchema()
 STRING = "Must be a string, not "
 BETWEEN = "Must be between 0 and 4294967295."
 LONG = "Must be 1 to 256 characters long."
-CONTROL = "Must not contain control characters or lone surrogates."
+CONTROL = "Must not contain U+"
+#: What turns the text around it, or breaks its line.
+TURNING = "\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 NULL = "Field may not be null."
 TEXTS = ("owned_by", "root", "parent", "name")
 TASK_TEXTS = (
@@ -50,6 +52,9 @@ def errors(fields: dict[str, Any], schema: StrictSchema = ADMIN) -> dict[str, li
         ("id", "a/b:c (d)@e"),
         ("id", "x" * 256),
         ("name", "é\U0001f600\u200d"),
+        # Persian needs the non-joiner, text from right to left marks, the flag of Wales tags.
+        ("name", "\u0645\u06cc\u200c\u062e \u200e\u200f\u061c"),
+        ("name", "\U0001f3f4\U000e0067\U000e0062\U000e0077\U000e006c\U000e0073\U000e007f"),
         ("parent", None),
         ("description", "x" * 4096),
         *((name, n) for name in ("created", "available_from") for n in (0, 2**32 - 1)),
@@ -86,6 +91,11 @@ def test_good_value(name: str, value: object) -> None:
         ("name", "a\nb", "name", CONTROL),
         ("name", "\x7f", "name", CONTROL),
         ("name", "\ud800", "name", CONTROL),
+        *(("name", f"a{c}b", "name", f"{CONTROL}{ord(c):04X}: ") for c in TURNING),
+        ("description", "\u202e", "description", f"{CONTROL}202E: "),
+        ("permission", [{"group": "\u2066"}], "permission.0.group", f"{CONTROL}2066: "),
+        ("metadata", {"x": "\u2069"}, "metadata.x", f"{CONTROL}2069: "),
+        ("supported_parameters", ["\u202d"], "supported_parameters.0", f"{CONTROL}202D: "),
         ("name", True, "name", f"{STRING}true."),
         *((name, None, name, NULL) for name in ("id", "owned_by", "root", "name", "created")),
         ("id", "a?b", "id", "Must not contain any of"),
@@ -263,6 +273,9 @@ def test_good_key(fields: dict[str, Any], expected: dict[str, Any]) -> None:
         ({"name": "x", "organization": "*"}, "organization", "Must name one organization"),
         ({"name": "x", "groups": ["x"] * 101}, "groups", "Must be at most 100 strings."),
         ({"name": "x", "groups": [""]}, "groups.0", LONG),
+        ({"name": "x\u202e"}, "name", CONTROL),
+        ({"name": "x", "organization": "\u2067"}, "organization", CONTROL),
+        ({"name": "x", "groups": ["\u202b"]}, "groups.0", CONTROL),
         ({"name": "x", "expires_at": 2**32}, "expires_at", BETWEEN),
         ({"name": "x", "digest": "x"}, "digest", "Unknown field."),
         ({"name": "x", "id": "x"}, "id", "Unknown field."),

@@ -19,6 +19,7 @@ from app.catalog.errors import (
     ValidationFailed,
 )
 from app.catalog.ports import Actor
+from app.fields import UNWANTED
 from app.strict_json import dump
 
 #: The option that every command with an answer has.
@@ -96,6 +97,5 @@ def day(seconds: float | None) -> str:
 def _cell(value: object) -> str:
     if value in (None, "", []):
         return "-"
-    if isinstance(value, list | dict):
-        return dump(value)
-    return str(value)
+    text = dump(value) if isinstance(value, list | dict) else str(value)
+    return UNWANTED.sub("\N{REPLACEMENT CHARACTER}", text)  # an older version may have stored some

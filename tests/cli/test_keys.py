@@ -13,7 +13,7 @@ from click.testing import Result
 from flask import Flask
 from flask.testing import FlaskClient
 
-from app.catalog.keys import mint, parse_kid
+from app.catalog.keys import describe, mint, parse_kid
 from app.store.tables import changes
 
 NOW = 1_800_000_000
@@ -254,6 +254,26 @@ MISTAKES = [
     (["rotate", UNKNOWN, "--grace=0"], 2, "'0' is no time span such as 90d, 24h, 30m"),
     (["rotate", UNKNOWN, "--grace=soon"], 2, "'soon' is no time span such as 90d, 24h, 30m"),
 ]
+
+
+def test_a_name_from_before(app: Flask, run: Callable[..., Result]) -> None:
+    """Names that an older version stored cannot turn, break or colour the lines of a table."""
+    key = describe(
+        mint(),
+        name="a\u202eb\u2028c\x1b[31m",
+        scopes=("read",),
+        organization="\u2067",
+        groups=(),
+        created=NOW,
+        expires_at=None,
+    )
+    with app.extensions["roster"].store.transaction(actor="test", now=NOW) as transaction:
+        transaction.put_key(key, None, "key.create")
+    done = run("list")
+
+    assert 0 == done.exit_code
+    [line] = [line for line in done.stdout.splitlines() if key.kid in line]
+    assert [key.kid, "a\ufffdb\ufffdc\ufffd[31m", "read", "\ufffd"] == line.split()[:4]
 
 
 @pytest.mark.parametrize(("args", "code", "sentence"), MISTAKES)

@@ -163,7 +163,7 @@ MISTAKES = [
     (["add", "y", "created="], 1, "Error: created: Must be JSON, such as 8192"),
     (["add", "y", 'created=5,"owned_by":5'], 1, "Error: created: Must be JSON, such as 8192"),
     (["add", "y", "created=\udcff"], 1, "Error: An argument is not valid UTF-8."),
-    (["add", "y", "name=\udcff"], 1, "Error: name: Must not contain control characters"),
+    (["add", "y", "name=\udcff"], 1, "Error: name: Must not contain U+"),
     (["add", "y", "ownedby=acme"], 1, "Error: ownedby: Unknown field; is 'owned_by' meant?"),
     (["add", "y", "created=-1", "name="], 1, "created: Must be between 0 and 4294967295.\nname: "),
     (["add", "y", "name"], 2, "Error: 'name' is not of the form FIELD=VALUE."),

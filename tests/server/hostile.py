@@ -309,7 +309,7 @@ not_texts = values.filter(lambda value: not isinstance(value, str))
 bad_texts = st.builds(
     "{}{}{}".format,
     st.text("ab", max_size=3),
-    st.sampled_from(["\0", "\n", "\x7f", "\x85", "\ud800", "\udc00\ud800"]),
+    st.sampled_from(["\0", "\n", "\x7f", "\x85", "\u202e", "\ud800", "\udc00\ud800"]),
     texts,
 ) | st.integers(257, 9000).map("Q".__mul__)
 not_whole = (
