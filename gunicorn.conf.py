@@ -40,7 +40,7 @@ except _settings["SettingsError"] as error:
 
 
 class JsonLogger(Logger):
-    """gunicorn's own messages as redacted JSON: it repeats malformed headers word for word."""
+    """gunicorn's own messages as redacted JSON."""
 
     def setup(self, cfg):
         """Take gunicorn's handlers and give them our format."""
@@ -61,16 +61,26 @@ def _redirect(handlers, error_lines):
             handler.setStream(error_lines)
 
 
-#: `request_id` is that of the request which this thread refuses, or missing.
+#: Of the request which this thread refuses: `request_id` and `message`, what the log says of it.
 _refused = threading.local()
 
 
 class RefusalFormatter(_logs["JsonFormatter"]):
-    """Our format for gunicorn's lines in a worker: those about a refusal have its request id."""
+    """Our format for gunicorn's lines in a worker.
+
+    gunicorn repeats word for word what it cannot parse, and nobody can tell a key in that when
+    it is split, folded or encoded. So a line about a refusal has its kind and its request id.
+    """
 
     def format(self, record):
         """Return the line, without its end."""
         record.request_id = getattr(_refused, "request_id", None)
+        if record.request_id is not None:
+            record.msg, record.args = _refused.message, ()
+        if isinstance(record.args, tuple):  # other exceptions quote too, at the level debug
+            record.args = tuple(
+                type(x).__name__ if isinstance(x, Exception) else x for x in record.args
+            )
         return super().format(record)
 
 
@@ -183,10 +193,12 @@ class ReplaceableWorker(PatientWorker):
     def handle_error(self, req, client, addr, exc):
         """Log and refuse what cannot be answered, both with the same new request id."""
         _refused.request_id = f"req_{getrandbits(96):024x}"  # as app.api.exchange makes them
+        client_ip = f" from {addr[0]}" if addr else ""  # a Unix socket has none
+        _refused.message = f"Refused a request{client_ip}: {type(exc).__name__}"
         try:
             super().handle_error(req, client, addr, exc)
         finally:
-            del _refused.request_id
+            del _refused.request_id, _refused.message
 
 
 def _refuse(connection, status, reason, _message):

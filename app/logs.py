@@ -29,15 +29,20 @@ EXIT_TIMEOUT = 1.0
 
 _log = logging.getLogger("app.logs")  # also where this file is run by itself
 
-#: What must not reach a log: our keys, also cut short, and whatever stands where a key stands,
-#: in a header, in the repr of headers or in a query.
+#: What must not reach a log: our keys, also cut short, folded or percent-encoded, and whatever
+#: stands where a key stands, in a header, in the repr of headers or in a query. `\\[rnt]` is what
+#: a repr makes of white space.
 _SECRETS = re.compile(
-    r"""ro_[0-9A-Za-z]{8}_[0-9A-Za-z]+
-    | (?P<before> \bbearer\s+ | [?&]key=
-        | (?:api[-_]key | authorization) ['"]? \s*[:=]\s* ['"]? (?:\w+\s+(?=\S))? )
+    r"""ro(?:_|%5f)[0-9a-z]{8}(?:_|%5f)
+      (?: (?: (?:[\r\n]|\\[rn]) (?:\s|\\[rnt])* )? [0-9a-z] ){1,38} [0-9a-z]*
+    | (?P<before> \bbearer (?:\s|\\[rnt])+ | [?&]key=
+        | (?:api(?:[-_]|%5f|%2d)key | authorization) ['"]? (?:\s|\\[rnt])* [:=] (?:\s|\\[rnt])*
+          ['"]? (?:\w+ (?:\s|\\[rnt])+ (?=\S))? )
       [^\s'",&]+""",
     re.IGNORECASE | re.VERBOSE,
 )
+# The server of `flask run` logs request lines, and `%6bey=` is a key= that nobody sees.
+_QUERY = re.compile(r"\?\S+")
 
 
 def redact(text: str) -> str:
@@ -67,7 +72,8 @@ class JsonFormatter(logging.Formatter):
 def configure() -> None:
     """Let the application's loggers write JSON to standard error, unless they have a handler.
 
-    The lines of ``flask run``'s own server stay as they are, but for what looks like a key.
+    The lines of ``flask run``'s own server stay as they are, but for queries and what looks like
+    a key.
     """
     logger = logging.getLogger("app")
     if not logger.handlers:
@@ -79,7 +85,7 @@ def configure() -> None:
 
 
 def _redact_record(record: logging.LogRecord) -> bool:
-    record.msg, record.args = redact(record.getMessage()), ()
+    record.msg, record.args = redact(_QUERY.sub("?…", record.getMessage())), ()
     return True
 
 

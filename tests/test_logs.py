@@ -45,6 +45,15 @@ LEAKS = [
     (f"cut: {KEY[:-6]}", KEY[12:-6]),
     (f"cut: {KEY[:13]}", KEY[11:13]),
     (f"too long: {KEY}{KEY[-6:]}", KEY[12:]),
+    (f"folded: {KEY[:20]}\r\n {KEY[20:]}", KEY[20:]),
+    (f"folded: {KEY[:13]}\n\t{KEY[13:]}", KEY[13:]),
+    (f"folded twice: {KEY[:20]}\r\n {KEY[20:30]}\r\n {KEY[30:]}", KEY[30:]),
+    (repr(f"folded: {KEY[:20]}\r\n {KEY[20:]}"), KEY[20:]),
+    (f"Referer: https://example.com/{KEY.replace('_', '%5F')}", KEY[12:]),
+    ("Referer: https://example.com/?a=b&key=hunter2", "hunter2"),
+    ("GET /?api%5Fkey=hunter2", "hunter2"),
+    (repr("Authorization: Bearer\r\n 2f68dbbf-519d"), "2f68dbbf"),
+    (repr("Authorization:\r\n\tBasic\r\n dXNlcjpwYXNz"), "dXNlcjpwYXNz"),
     ("Authorization: Bearer 2f68dbbf-519d", "2f68dbbf"),
     ("'HTTP_AUTHORIZATION': 'bearer 2f68dbbf-519d'", "2f68dbbf"),
     ("BEARER 2f68dbbf-519d", "2f68dbbf"),
@@ -167,6 +176,25 @@ def test_configure(monkeypatch: pytest.MonkeyPatch, *, present: bool) -> None:
     [handler] = logger.handlers
     assert present == (handler is own)
     assert present != isinstance(handler.formatter, JsonFormatter)
+
+
+@pytest.mark.parametrize("query", ["?%6bey=hunter2", "?a&hunter2", "?x=ro%255F7fGh2kLm_hunter2"])
+def test_flask_run_logs_no_query(query: str) -> None:
+    """Of a request line there is no query in the log: its names may be encoded."""
+    record = logging.LogRecord(
+        "werkzeug",
+        logging.INFO,
+        "x.py",
+        1,
+        '%s - "%s" %s',
+        ("::1", f"GET /{query} HTTP/1.1", 200),
+        None,
+    )
+    configure()
+    [redacts] = logging.getLogger("werkzeug").filters
+
+    assert redacts(record)
+    assert '::1 - "GET /?… HTTP/1.1" 200' == record.getMessage()
 
 
 def in_a_process(lines: str, stdout: int, **kwargs: Any) -> "subprocess.Popen[str]":

@@ -274,13 +274,14 @@ class Target:
 
 
 def check_logs(server, keys):
-    """Fail if the logs hold a traceback or the secret part of any key, in any case."""
+    """Fail if the logs hold a traceback or half of the secret part of any key, in any case."""
     for path in server.logs:
-        logged = path.read_text(errors="replace")
-        assert "Traceback" not in logged
+        logged = path.read_text(errors="replace").lower()
+        assert "traceback" not in logged
         assert '"level": "error"' not in logged
         for key in keys:
-            assert key[12:44].lower() not in logged.lower()
+            assert key[12:28].lower() not in logged
+            assert key[28:44].lower() not in logged
 
 
 # What inputs are made of

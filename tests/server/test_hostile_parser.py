@@ -18,6 +18,12 @@ def malformed(draw, target):
                 b" Authorization: Bearer " + key,
                 b"Authorization: Bearer\r\n " + key,
                 b"Authorization: Bearer " + key + b"\0",
+                b"Authorization: Bearer " + key[:28] + b"\r\n " + key[28:],
+                b"Authorization: Bearer " + key[:28] + b"\0" + key[28:],
+                b"Authorization: Bearer " + key[:28] + b"\r\n" + key[28:] + b"\r\n\t: x",
+                b"Referer: https://example.com/" + key[:28] + b"\r\n" + key[28:],
+                key[:28] + b" " + key[28:] + b": x",
+                b"X" + key[:11] + b"%5f" + key[12:] + b": x",
                 b"Authorization: Bearer " + key + b"\r",
                 b"Authorization: Bearer " + key + b"\nX: y",
                 b"Authorization: Bearer\0" + key,
@@ -74,6 +80,9 @@ def malformed(draw, target):
                 b"\x16\x03\x01" + junk + key,
                 b"PROXY TCP4 " + key,
                 b"GET /%ff" + junk + b"\xff" + key + b" HTTP/1.1",
+                b"GET /" + key[:28] + b"\x7f" + key[28:] + b" HTTP/1.1",
+                b"GET /v1/models?%6bey=" + key[12:] + b"\xff HTTP/1.1",
+                key[12:].upper() + b" / HTTP/1.1",
             ]
         )
     )
