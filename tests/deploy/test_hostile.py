@@ -17,6 +17,7 @@ from tests.server import test_hostile_headers as headers
 from tests.server import test_hostile_keys as keys_
 from tests.server import test_hostile_parser as parser
 from tests.server import test_hostile_urls as urls
+from tests.server import test_hostile_wire as wire_
 from tests.server.hostile import Target, Wire, check_own, repeated
 
 pytestmark = pytest.mark.needs("nginx", "nginx")
@@ -173,3 +174,17 @@ def test_broken_chunks_are_refused_or_put_in_order(attacked):
         return disarmed(sent, target, {401}) if IN_ORDER.search(sent.raw) else sent
 
     target.attack(bodies.bad_chunks(target).map(tame), 200)
+
+
+def check_odd(sent, answer):
+    """Fail unless an odd request is answered in our words, or never was a request to nginx."""
+    if answer is None:
+        assert HEADLESS.match(sent.raw), sent.raw
+    else:
+        wire_.check_ours(sent, answer)
+
+
+def test_odd_requests_are_answered_as_any_other(attacked):
+    """nginx's answers to them are in our envelopes, and no log of either has a key."""
+    target = attacked(check_odd, half_closes=False)
+    target.attack(wire_.odd_requests(target), 1500)
