@@ -5,8 +5,14 @@ import re
 from flask import request
 
 from app.api.client import is_local
-from app.api.exchange import Area, Exchange, begin, exchange
-from app.catalog.errors import InsufficientScope, InvalidKey, MissingKey, StoreUnavailable
+from app.api.exchange import MAX_PARAMETERS, Area, Exchange, begin, exchange
+from app.catalog.errors import (
+    InsufficientScope,
+    InvalidKey,
+    InvalidValue,
+    MissingKey,
+    StoreUnavailable,
+)
 from app.catalog.keys import ADMIN, ApiKey, digest, mask, parse_kid
 
 _BEARER = re.compile(r"bearer +([!-+\--~]+)", re.ASCII | re.IGNORECASE)
@@ -18,9 +24,12 @@ def guard() -> None:
 
     Anything that is not declared public or operational needs an admin key: a route that nobody
     thought about is closed. What is presented is checked first, so that a bad key is a 401 even
-    where the URL is wrong; a missing key is held against nobody whose URL is.
+    where the URL is wrong; a missing key is held against nobody whose URL is. A query that is too
+    long comes before all this: a key may be in it.
     """
     current = begin()
+    if current.environ.get("QUERY_STRING", "").count("&") >= MAX_PARAMETERS:
+        raise InvalidValue("query", f"A query has at most {MAX_PARAMETERS} parameters.")
     auth = current.services.settings.auth
     if auth != "off" and current.dialect.auth is not None:
         auth = current.dialect.auth

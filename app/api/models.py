@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from flask import Blueprint, Flask, Response
 
-from app.api.body import read_body
+from app.api.body import MAX_LOOKUP, read_body
 from app.api.conditional import is_known
 from app.api.encoding import accepts_gzip
 from app.api.exchange import Exchange, exchange, preflight_response
@@ -69,7 +69,7 @@ def look_up_model() -> Response:
     current = exchange()
     routes = current.dialect.routes
     assert routes is not None, "this is one of them"  # noqa: S101
-    given = parse_object(read_body())
+    given = parse_object(read_body(MAX_LOOKUP))
     model_id = next(filter(None, map(given.get, routes.lookup_fields)), None)
     if not isinstance(model_id, str):
         [name, *_] = routes.lookup_fields

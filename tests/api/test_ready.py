@@ -117,6 +117,8 @@ def test_gzip_is_sent_to_those_who_take_it(client, admin):
         ("", False),
         ("gzip", True),
         ("GZIP", True),
+        (f"gzip, {'x' * 250}", True),
+        (f"gzip, {'x' * 251}", False),
         ("gzip, deflate, br, zstd", True),
         ("br;q=1.0, gzip;q=0.8, *;q=0.1", True),
         ("*", True),

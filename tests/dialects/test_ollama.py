@@ -116,7 +116,7 @@ def test_the_version(client, admin, compact):
         (404, b'{"model":"\\ud800"}', "model '\N{REPLACEMENT CHARACTER}' not found"),
         (404, '{"model":"ü?"}'.encode(), "model 'ü?' not found"),
         (404, b'{"model":"' + b"z" * 99 + b'"}', f"model '{'z' * 59}…' not found"),
-        (413, b" " * 65537, "The body is longer than 65536 bytes."),
+        (413, b" " * 65537, "The body is longer than 4096 bytes."),
     ],
 )
 def test_what_show_refuses(client, catalogue, status, body, error):
@@ -247,3 +247,14 @@ class TestPromises(Promises):
     def message(self, error):
         assert ["error"] == list(error)
         return error["error"]
+
+
+def test_a_lookup_is_short(client, admin):
+    """A body that asks for a model is 4 KiB at most: anyone may send one."""
+    admin.add("x")
+    body = '{"model":"x"}'
+    answers = [
+        client.post("/api/show", data=body.ljust(length)) for length in (4096, 4097, 64 * 1024)
+    ]
+
+    assert [200, 413, 413] == [answer.status_code for answer in answers]

@@ -145,6 +145,7 @@ def idle_reads(draw, target):
                 [(b"Content-Encoding", b"gzip"), (b"Content-Type", b"\xff")],
                 [(b"Upgrade", b"h2c"), (b"Connection", b"Upgrade, HTTP2-Settings")],
                 [(b"X-Large", b"Q" * 8000)] * 3,
+                [(b"X-Proxy", b"x")] * 50,
             ]
         )
     )
@@ -172,6 +173,7 @@ def odd_heads(draw, target):
                 (b"Content_Length", b"5"),
                 (b"Host", b"other"),
                 (b"X-Large", b"Q" * 9000),
+                (b"X-Many", b"x" + b"\r\nX-Many: x" * 64),
                 (b"Content-Type", b"text/plain"),
                 (b"", b"x"),
                 (b"X Y", b"x"),

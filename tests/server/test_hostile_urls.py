@@ -153,7 +153,11 @@ def bad_queries(draw, target):
         ["Q" * 257, "Q" * 2000, "\n"],
     )
     read = st.sampled_from(["/v1/models", "/admin/models"])
+    everywhere = st.sampled_from(
+        ["/v1/models", "/v1/models/kept", "/healthz", "/no", "/admin/keys"]
+    )
     plain = st.one_of(
+        st.tuples(everywhere, st.sampled_from(["&" * 64, "&" * 5000, "x=1&" * 1500, "%ff&" * 99])),
         st.tuples(read, limits.map(encoded).map("limit={}".format)),
         st.tuples(read, cursors.map(encoded).map("after={}".format)),
         st.tuples(
@@ -201,7 +205,7 @@ def idle_queries(draw, _target):
         )
     )
     query = "&".join(parameters)[:7900]
-    query = draw(st.sampled_from([query, "&" * 5000, "x=1&" * 1500, "=", "q=%", "q=%zz&&q"]))
+    query = draw(st.sampled_from([query, "&" * 63, "x=1&" * 63, "=", "q=%", "q=%zz&&q"]))
     return request("GET", f"{path}?{query}", expected=200)
 
 

@@ -152,7 +152,7 @@ bad_headers = any_of(
         "X-Forwarded-Proto: https\r\nX-Forwarded-Ssl: off",
     ],
     ["SCRIPT_NAME: /x", "Content_Length: 5", "KEY: x", "X KEY: x", ": KEY", ":KEY: x", "KEY", ":"],
-    ["X: " + "x" * 9000, "\xe9: x", "X\0: KEY", "X: \0KEY", "\r\n".join(["X: x"] * 101)],
+    ["X: " + "x" * 9000, "\xe9: x", "X\0: KEY", "X: \0KEY", "\r\n".join(["X: x"] * 65)],
 )
 #: What happens to a header on its way; {0} is its name, {1} what follows the colon.
 changes = any_of(
