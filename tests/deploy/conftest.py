@@ -153,7 +153,7 @@ def nginx(tmp_path, site_at):
                 "proxy_cache_path /run/nginx-roster ": f"proxy_cache_path {tmp_path}/cache ",
                 "set $roster_micro_cache off;": f"set $roster_micro_cache {micro_cache};",
                 "error_log /var/log/nginx/error.log ": f"error_log {tmp_path}/errors ",
-                "access_log /var/log/nginx/roster-refusals.log": f"access_log {tmp_path}/refusals",
+                "/var/log/nginx/roster-refusals.jsonl": f"{tmp_path}/refusals",
                 **UNLIMITED,
                 **(changes or {}),
             }.items():

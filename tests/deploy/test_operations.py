@@ -40,6 +40,7 @@ class Host:
         self.url = None
         self.environ = {"PATH": f"{root}/bin:{root}/usr/local/sbin:{os.environ['PATH']}"}
         folders = "bin etc/nginx/sites-enabled etc/systemd/system usr/local/sbin var/backups"
+        folders += " etc/logrotate.d"
         for folder in (*folders.split(), "var/lib/roster"):
             (root / folder).mkdir(parents=True)
         self.shim("sudo", 'exec "$@"')
@@ -102,7 +103,7 @@ class Host:
             site = self.root / "etc/nginx/sites-enabled/roster.conf"
             self.url = self.start_nginx(site.read_text()).url
         else:
-            assert line == "daemon-reload"
+            assert line in ("daemon-reload", "restart logrotate.timer")
 
 
 @pytest.fixture

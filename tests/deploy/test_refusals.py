@@ -10,11 +10,13 @@ from collections import Counter
 from contextlib import ExitStack, closing
 from http.client import HTTPResponse, HTTPSConnection
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 
 from app.api import exchange
 
+ROOT = Path(__file__).parents[2]
 PATIENCE = 30.0  # seconds
 DIALECTS = {
     "openai": ("/v1/models", {}),
@@ -83,6 +85,12 @@ def refusal(status, dialect, request_id):
     }[dialect]
 
 
+def sentence(body):
+    """Return what a refusal in OpenAI's or Ollama's dialect says."""
+    error = body["error"]
+    return error if isinstance(error, str) else error["message"]
+
+
 def check(status, dialect, answer):
     """Fail unless `answer` is the refusal with everything that belongs to it."""
     headers = answer.headers
@@ -126,16 +134,21 @@ def test_a_request_line_that_is_not_read_to_its_end_is_refused(nginx, tmp_path):
     check(414, "openai", site("GET", f"/v1/models/{'x' * 9_000}", anthropic_version="1"))
 
 
-def test_a_body_that_is_announced_and_never_comes_is_a_413(nginx, tmp_path):
-    """Also where the client has closed its side before nginx could discard the body."""
+@pytest.mark.parametrize("path", ["/api/show", "/admin/models", "/admin/import"])
+def test_a_body_that_is_announced_and_never_comes_is_a_413(nginx, tmp_path, path):
+    """On every route, before any of it is kept.
+
+    Also where the client has closed its side before nginx could discard the body.
+    """
     site = nginx(tmp_path / "nobody")
     with socket.create_connection(("127.0.0.1", site.port), PATIENCE) as client:
-        client.sendall(b"POST /api/show HTTP/1.1\r\nHost: x\r\nContent-Length: 99999\r\n\r\n{}")
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 99999\r\n\r\n{{}}"
+        client.sendall(head.encode())
         client.shutdown(socket.SHUT_WR)
         response = HTTPResponse(client)
         response.begin()
 
-        assert (413, {"error": SENTENCES[413]}) == (response.status, json.loads(response.read()))
+        assert (413, SENTENCES[413]) == (response.status, sentence(json.loads(response.read())))
 
 
 @every_dialect
@@ -249,7 +262,7 @@ def test_what_gunicorn_refuses_is_json_too(nginx, gunicorn, direct):
 def test_a_refusal_leaves_a_line_without_a_key(nginx, tmp_path):
     """One line of JSON; the key that stood in the request is in no log of nginx."""
     few = {"rate=300r/s": "rate=1r/m", "burst=600": "burst=1"}
-    site = nginx(tmp_path / "nobody", changes=few)
+    site = nginx(tmp_path / "nobody", changes=few | {"1% 1;": "100% 1;"})
     statuses = [site("GET", "/v1beta/models?key=secret-key").status for _ in range(3)]
     deadline = time.monotonic() + PATIENCE
     while len(lines := (tmp_path / "refusals").read_text().splitlines()) < 3:
@@ -262,6 +275,67 @@ def test_a_refusal_leaves_a_line_without_a_key(nginx, tmp_path):
     assert {"gemini"} == {json.loads(line)["dialect"] for line in lines}
     for log in ("refusals", "errors", "log"):
         assert "secret-key" not in (tmp_path / log).read_text()
+
+
+def logged(folder):
+    """Return how often each status is in the log, when the last request is in it."""
+    deadline = time.monotonic() + PATIENCE
+    while "the-last" not in (text := (folder / "refusals").read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return Counter(json.loads(line)["status"] for line in text.splitlines())
+
+
+def test_a_flood_leaves_few_lines(nginx, tmp_path):
+    """Of refusals by a limit one in a hundred is logged; of others the first 50, then 5 a second.
+
+    That is so for each address: another one's only malformed request is in the log.
+    """
+    few = {"rate=300r/s": "rate=1r/m", "burst=600": "burst=1", " buffer=32k flush=1s": ""}
+    site = nginx(tmp_path / "nobody", changes=few)
+    began = time.monotonic()
+    with closing(site.connect()) as connection:
+        for _ in range(2_000):
+            site("GET", "/v1/models", connection=connection)
+        for _ in range(500):
+            assert 404 == site("GET", "/metrics", connection=connection).status
+    lasted = time.monotonic() - began
+    malformed = b"GET / HTTP/1.1\r\nHost: x\r\nX-Request-ID: the-last\r\nbad name: x\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", site.port), PATIENCE, ("127.0.0.2", 0)) as other:
+        other.sendall(malformed)
+        assert other.recv(4096).startswith(b"HTTP/1.1 400 ")
+    lines = logged(tmp_path)
+
+    assert 0 < lines[429] < 60
+    assert 50 <= lines[404] <= 51 + 5 * lasted
+    assert 1 == lines[400]
+
+
+@pytest.mark.needs("logrotate", "logrotate")
+def test_the_log_is_rotated_by_size(nginx, tmp_path):
+    """A run of logrotate begins a new file if the old one is long enough; nginx writes to it."""
+    site = nginx(tmp_path / "nobody", changes={" buffer=32k flush=1s": ""})
+    log, old, config = tmp_path / "refusals", tmp_path / "refusals.1", tmp_path / "rotated"
+    text = (ROOT / "deploy" / "logrotate" / "roster").read_text()
+    text = text.replace("/var/log/nginx/roster-refusals.jsonl", str(log))
+    text = text.replace("/run/nginx.pid", str(tmp_path / "pid"))
+    config.write_text(text.replace("size 10M", "size 2k").replace(" 0640 www-data adm", ""))
+    config.chmod(0o644)
+    rotate = ["logrotate", "--state", tmp_path / "state", config]
+    site("GET", "/metrics")
+    subprocess.run(rotate, check=True)
+    assert not old.exists()
+
+    for _ in range(20):
+        site("GET", "/metrics")
+    subprocess.run(rotate, check=True)
+    asked, deadline = 21, time.monotonic() + PATIENCE
+    while not log.read_text():  # each process of nginx reopens it at its own time
+        site("GET", "/metrics")
+        asked += 1
+        assert time.monotonic() < deadline
+
+    assert asked == sum(len(path.read_text().splitlines()) for path in (log, old))
 
 
 def test_tls_is_two_lines_away(nginx, gunicorn, tmp_path, site_at):

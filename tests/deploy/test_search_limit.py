@@ -142,4 +142,4 @@ def test_the_measurements_meet_no_limit():
     rates = re.findall(r"limit_req_zone.*rate=([^;]+);", SITE.read_text())
 
     assert ["1000000r/s"] * len(rates) == re.findall(r"limit_req_zone.*rate=([^;]+);", text)
-    assert ["300r/s", "10r/s"] == rates
+    assert ["300r/s", "10r/s", "5r/s"] == rates

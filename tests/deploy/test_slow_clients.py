@@ -1,5 +1,6 @@
 """Slow clients cost nginx a connection each, and the others nothing."""
 
+import contextlib
 import socket
 import threading
 import time
@@ -58,6 +59,27 @@ class SlowClients:
         self._thread.join()
         for connection, _ in (*self.senders, *self.idle, *self.readers):
             connection.close()
+
+
+def test_what_a_slow_reader_keeps_on_disk_is_bounded(nginx, tmp_path):
+    """Of an answer that nobody reads, nginx takes 64 MiB and what its buffers hold, not all."""
+    longest, taken = 100 << 20, 0
+    with socket.socket(socket.AF_UNIX) as application, socket.socket() as reader:
+        application.bind(str(tmp_path / "s"))
+        application.listen()
+        site = nginx(tmp_path / "s")
+        reader.connect(("127.0.0.1", site.port))
+        reader.sendall(HEAD + b"\r\n")
+        connection, _ = application.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {longest}\r\n\r\n".encode())
+            connection.settimeout(1)  # seconds without a byte: nginx reads no more
+            with contextlib.suppress(TimeoutError):
+                while taken < longest:
+                    taken += connection.send(bytes(65536))
+
+    assert 60 << 20 < taken < 80 << 20
 
 
 def test_two_hundred_slow_clients_keep_nobody_waiting(nginx, gunicorn, direct):
