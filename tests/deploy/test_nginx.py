@@ -338,6 +338,38 @@ def test_readiness_has_numbers_for_administrators_and_this_host(site, direct):
     assert not numbers & set(site("GET", "/readyz", key="wrong").json)
 
 
+@pytest.mark.parametrize("name", [*KEY_HEADERS, "Origin", *dialects_of(Settings()).headers])
+def test_the_application_sees_the_value_that_nginx_saw(echo, name):
+    """Of a header that is there twice it sees the first, also if that is empty, or nginx says 400.
+
+    From nginx 1.23 on, it sees both joined, as nginx does. By itself it would join them to a key
+    that is nobody's, and refuse it, where the cache saw no key and answered; or choose a dialect
+    that the cache did not see.
+    """
+    for values in (["", "one"], ["one", "two"]):
+        connection = echo.connect()
+        connection.putrequest("GET", "/v1/models")
+        for value in values:
+            connection.putheader(name, value)
+        connection.endheaders()
+        answer = connection.getresponse()
+        body = json.loads(answer.read())
+        connection.close()
+
+        if name == "Authorization":  # two of them, nginx never takes
+            assert 400 == answer.status
+        else:
+            seen = [value for header, value in body if header == name.lower()]
+            assert seen in ([value for value in values[:1] if value], [", ".join(values)])
+
+
+def test_nginx_does_not_say_its_version(nginx, gunicorn, tmp_path):
+    """Neither in an answer of the application nor in a refusal."""
+    site = nginx(gunicorn / "s")
+    for path in ("/v1/models", "/metrics"):
+        assert "nginx" == site("GET", path).headers["Server"]
+
+
 def test_connections_are_kept_and_writes_not_sent_twice(echo):
     """A kept connection that breaks is a 502: the write may have happened."""
     for _ in range(20):

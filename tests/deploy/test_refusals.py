@@ -199,6 +199,62 @@ def test_a_whole_office_may_start_at_once(nginx, gunicorn):
     assert {200} == statuses
 
 
+PAGE = "https://chat.example.com"
+#: The line of the site that allows no page.
+ORIGINS = 'default "";  # Origins:'
+#: What a page's browser looks at, and a cache.
+SHARING = ("Access-Control-Allow-Origin", "Access-Control-Expose-Headers", "Vary")
+
+
+@pytest.mark.parametrize("setting", ["", PAGE, "*"])
+def test_a_page_may_read_what_the_application_lets_it_read(
+    nginx, tmp_path, run_gunicorn, at_socket, setting
+):
+    """A refusal of nginx has the headers of the application's, if its line is as the setting."""
+    line = {"": ORIGINS, PAGE: f'"{PAGE}" $http_origin;  #', "*": 'default "*";  #'}[setting]
+    site = nginx(tmp_path / "nobody", changes={ORIGINS: line})
+    public = ("/v1/models/x", "/nowhere", "/api/tags", "/v1beta/models", "/adminx")
+    with run_gunicorn(WEB_CONCURRENCY="1", ROSTER_CORS_ORIGINS=setting) as folder:
+        direct = at_socket(folder / "s")
+        for path in (*public, "/admin/models", "/admin", "/", "/healthz?x"):
+            for origin in (PAGE, "https://evil.example.com", "null", None):
+                headers = {} if origin is None else {"Origin": origin}
+                expected = direct("POST", path, "{", Authorization="bad", **headers).headers
+                answer = site("POST", path, "{", **headers)
+
+                assert 502 == answer.status
+                for name in SHARING:
+                    assert expected[name] == answer.headers[name], (path, origin, name)
+
+
+def test_a_page_can_read_that_it_asks_too_often(nginx, tmp_path):
+    """Its preflight succeeds also beyond the limit, or its browser would hide the 429 from it."""
+    changes = {
+        "rate=300r/s": "rate=1r/m",
+        "burst=600": "burst=1",
+        ORIGINS: f'"{PAGE}" $http_origin;  #',
+    }
+    site = nginx(tmp_path / "nobody", changes=changes)
+    asked = "authorization, x-stainless-os"
+    preflight = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": asked}
+    for _ in range(3):
+        answer = site("OPTIONS", "/v1/models", Origin=PAGE, **preflight)
+
+        assert (204, b"") == (answer.status, answer.body)
+        assert PAGE == answer.headers["Access-Control-Allow-Origin"]
+        assert ("*", asked) == (
+            answer.headers["Access-Control-Allow-Methods"],
+            answer.headers["Access-Control-Allow-Headers"],
+        )
+    answer = site("GET", "/v1/models", Origin=PAGE)
+    assert (429, PAGE) == (answer.status, answer.headers["Access-Control-Allow-Origin"])
+    check(429, "openai", answer)
+    for path, origin in (("/v1/models", "https://evil.example.com"), ("/admin/models", PAGE)):
+        answer = site("OPTIONS", path, Origin=origin, **preflight)
+        assert (429, None) == (answer.status, answer.headers["Access-Control-Allow-Methods"])
+    assert 429 == site("OPTIONS", "/v1/models", Origin=PAGE).status
+
+
 def spoken(answer):
     """Return the dialect of a refusal."""
     request_id = answer.headers["x-request-id"]
