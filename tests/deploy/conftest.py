@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -161,10 +162,14 @@ def nginx(tmp_path, site_at):
                 text = text.replace(shipped, here)
             kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
             temporary = "".join(f"{kind}_temp_path {tmp_path}/{kind};\n" for kind in kinds)
+            page = (ROOT / "docs" / "operations.md").read_text()
+            [nofile] = re.findall(r"worker_rlimit_nofile \d+;", page)
+            [connections] = re.findall(r"worker_connections \d+;", page)
             (tmp_path / "nginx.conf").write_text(
                 # As root, its workers must reach the socket all the same.
                 f"{'' if os.geteuid() else 'user root;'} daemon off; pid {tmp_path}/pid;\n"
-                f"worker_processes 2; events {{}} http {{ access_log {tmp_path}/log; gzip on;\n"
+                f"worker_processes 2; {nofile} events {{ {connections} }}\n"
+                f"http {{ access_log {tmp_path}/log; gzip on;\n"
                 f"gzip_types application/json; gzip_proxied any;\n{temporary}{text} }}\n"
             )
             options = ["-p", tmp_path, "-c", tmp_path / "nginx.conf", "-e", tmp_path / "errors"]

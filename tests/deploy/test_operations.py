@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import time
@@ -40,7 +41,7 @@ class Host:
         self.url = None
         self.environ = {"PATH": f"{root}/bin:{root}/usr/local/sbin:{os.environ['PATH']}"}
         folders = "bin etc/nginx/sites-enabled etc/systemd/system usr/local/sbin var/backups"
-        folders += " etc/logrotate.d"
+        folders += " etc/logrotate.d etc/nginx/modules-enabled"
         for folder in (*folders.split(), "var/lib/roster"):
             (root / folder).mkdir(parents=True)
         self.shim("sudo", 'exec "$@"')
@@ -48,6 +49,8 @@ class Host:
         told = root / "systemctl"
         self.shim("systemctl", f'echo "$@" > {told}\nwhile [ -e {told} ]; do sleep 0.02; done')
         self.shim("nginx", "true")
+        self.shim("nft", "true")
+        shutil.copy("/etc/nginx/nginx.conf", root / "etc/nginx")
 
     def shim(self, name, script):
         path = self.root / "bin" / name

@@ -1,9 +1,14 @@
 """Slow clients cost nginx a connection each, and the others nothing."""
 
 import contextlib
+import re
+import resource
 import socket
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +17,32 @@ LASTS = 5.0
 #: No answer of the others may take longer, however busy the machine is; in seconds. On a quiet
 #: one the slowest took 0.04.
 BOUND = 5.0
+ROOT = Path(__file__).parents[2]
+#: A program that prints how many of 6 connections it gets from one address, from another one, with
+#: 6 more from the first when one was closed, and from an IPv6 network.
+CONNECTING = """
+import fcntl, socket, struct, subprocess, sys
+probe = socket.socket()
+fcntl.ioctl(probe, 0x8914, struct.pack("16sh", b"lo", 1))  # SIOCSIFFLAGS, IFF_UP
+for _ in range(2):  # loading it again is no error, and does not double the rules
+    subprocess.run(["nft", "-f", sys.argv[1]], check=True)
+listener = socket.create_server(("::", 80), family=socket.AF_INET6, dualstack_ipv6=True)
+got = {}
+def connect(source, host="127.0.0.1"):
+    for _ in range(6):
+        try:
+            got.setdefault(source, []).append(
+                socket.create_connection((host, 80), 5, (source, 0))
+            )
+        except ConnectionRefusedError:
+            pass
+    return len(got[source])
+first, other = connect("127.0.0.1"), connect("127.0.0.2")
+reset = struct.pack("ii", 1, 0)  # the other side is gone, too
+got["127.0.0.1"][0].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+got["127.0.0.1"][0].close()
+print(first, other, connect("127.0.0.1"), connect("::1", "::1"))
+"""
 HEAD = b"GET /v1/models HTTP/1.1\r\nHost: slow\r\n"
 
 pytestmark = pytest.mark.needs("nginx", "nginx")
@@ -80,6 +111,40 @@ def test_what_a_slow_reader_keeps_on_disk_is_bounded(nginx, tmp_path):
                     taken += connection.send(bytes(65536))
 
     assert 60 << 20 < taken < 80 << 20
+
+
+def test_half_open_connections_of_one_address_keep_nobody_out(nginx, gunicorn):
+    """Beside as many as the kernel lets one address have, others are answered."""
+    rules = (ROOT / "deploy" / "nginx" / "roster.nft").read_text()
+    [most] = {int(number) for number in re.findall(r"ct count over (\d+)", rules)}
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, most + 500), hard))
+    site = nginx(gunicorn / "s")
+    with contextlib.ExitStack() as stack:
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        for _ in range(most):
+            connection = socket.create_connection(("127.0.0.1", site.port), BOUND)
+            stack.enter_context(connection).sendall(HEAD)
+
+        assert 200 == site("GET", "/v1/models").status
+
+
+@pytest.mark.needs("nft", "nftables")
+def test_the_kernel_bounds_the_connections_of_one_address(tmp_path):
+    """Those beyond the number are refused until one is closed; another address has its own."""
+    rules = (ROOT / "deploy" / "nginx" / "roster.nft").read_text()
+    (tmp_path / "rules").write_text(rules.replace("ct count over 2048", "ct count over 4"))
+    isolated = ["unshare", "--map-root-user", "--net"]
+    if subprocess.run([*isolated, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("this user may not make a network of its own")
+    done = subprocess.run(
+        [*isolated, sys.executable, "-c", CONNECTING, tmp_path / "rules"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+
+    assert "4 4 5 4\n" == done.stdout
 
 
 def test_two_hundred_slow_clients_keep_nobody_waiting(nginx, gunicorn, direct):
