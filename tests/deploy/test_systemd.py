@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from app.catalog.keys import mint
+from app.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 UNITS = ROOT / "deploy" / "systemd"
@@ -62,6 +63,21 @@ def test_the_site_asks_where_the_socket_is():
         values("roster.socket", "SocketGroup"),
         values("roster.socket", "SocketMode"),
     )
+
+
+def test_memory_is_bounded_and_in_no_core_dump():
+    """The bound leaves room for two workers with full caches and their successors in a reload.
+
+    A worker with 100,000 entries takes 242 MiB. Where the bound is reached all the same, the
+    kernel ends a worker, and gunicorn replaces it: systemd does not stop the service.
+    """
+    [bound] = values("roster.service", "MemoryMax")
+    settings = Settings()
+    needed = 2 * settings.workers * (settings.cache_bytes + (242 << 20))
+
+    assert needed <= int(bound.removesuffix("G")) << 30 <= 2 * needed
+    assert ["continue"] == values("roster.service", "OOMPolicy")
+    assert ["0"] == values("roster.service", "LimitCORE")
 
 
 def gunicorn():
