@@ -50,6 +50,20 @@ FIRST_UNSUPPORTED = {
     "psycopg": "3.4",
     "werkzeug": "3.2",
 }
+#: By library, the last version with a vulnerability that we know of, and which one that is; also
+#: of those that only Flask and Alembic bring.
+VULNERABLE = {
+    "click": ("8.3.2", "CVE-2026-7246"),
+    "flask": ("3.1.2", "CVE-2026-27205"),
+    "gunicorn": ("22.0.0", "CVE-2024-6827"),
+    "jinja2": ("3.1.5", "CVE-2025-27516"),
+    "mako": ("1.3.11", "CVE-2026-44307"),
+    "marshmallow": ("4.1.1", "CVE-2025-68480"),
+    # The binary wheels bring a libpq: 18.0, and 17.6 in the last 3.2.
+    "psycopg": ("3.3.4", "CVE-2025-12818"),
+    "pytest": ("9.0.2", "CVE-2025-71176"),
+    "werkzeug": ("3.1.5", "CVE-2026-27199"),
+}
 
 
 def signature(name):
@@ -460,6 +474,17 @@ def test_a_range_ends_below_the_first_unsupported_version(library):
     assert [] != ranges
     for allowed in ranges:
         assert [tested] == [*allowed.filter(candidates, prereleases=True)]
+
+
+@pytest.mark.parametrize("library", VULNERABLE)
+def test_a_range_begins_after_the_last_vulnerable_version(library):
+    """Also that of a library that only another one brings."""
+    last, identifier = VULNERABLE[library]
+    ranges = [required.specifier for required in requirements() if required.name == library]
+
+    assert [] != ranges
+    for allowed in ranges:
+        assert [version(library)] == [*allowed.filter((last, version(library)))], identifier
 
 
 def test_every_library_of_the_list_has_a_first_unsupported_version():
