@@ -41,7 +41,7 @@ class Host:
         self.url = None
         self.environ = {"PATH": f"{root}/bin:{root}/usr/local/sbin:{os.environ['PATH']}"}
         folders = "bin etc/nginx/sites-enabled etc/systemd/system usr/local/sbin var/backups"
-        folders += " etc/logrotate.d etc/nginx/modules-enabled"
+        folders += " etc/logrotate.d etc/nginx/modules-enabled var/log/nginx"
         for folder in (*folders.split(), "var/lib/roster"):
             (root / folder).mkdir(parents=True)
         self.shim("sudo", 'exec "$@"')
