@@ -295,6 +295,23 @@ def test_every_field_is_restored(store, administration, tmp_path):
     assert [model] == store.load().models
 
 
+def test_texts_that_earlier_programs_took_are_restored(store, tmp_path):
+    """A name with an override of bidirectional text comes back, and no id may have one."""
+    old = Model.compose({"id": "a", "name": "A\u202eB", "owned_by": "\u2028"}, now=0)
+    with store.transaction(actor=Actor("test"), now=0) as transaction:
+        transaction.put_model(old, None)
+    store.backup(tmp_path / "good.db")
+    with store.transaction(actor=Actor("test"), now=0) as transaction:
+        transaction.put_model(dataclasses.replace(old, id="b\u202e"), None)
+    store.backup(tmp_path / "bad.db")
+    store.close()
+
+    assert 1 == store.restore(tmp_path / "good.db", actor=Actor("test")).entries
+    assert "printable ASCII" in refusal(
+        lambda: store.restore(tmp_path / "bad.db", actor=Actor("test"))
+    )
+
+
 def test_random_damage_is_refused_or_harmless(store, backup):
     """Of a backup with damage anywhere, all is restored or nothing is."""
     content = backup.read_bytes()
