@@ -199,12 +199,35 @@ def check(schema: StrictSchema, data: Mapping[str, Any]) -> dict[str, Any]:
     return loaded
 
 
+def check_known(schema: StrictSchema, document: Mapping[str, Any]) -> None:
+    """Raise `ValidationFailed` for what is wrong with the known fields of a stored document."""
+    check(schema, _without_unknown(schema, document))
+
+
 def check_patch(schema: StrictSchema, patch: Mapping[str, Any]) -> None:
     """Raise `ValidationFailed` for what is wrong with a merge patch, whatever it meets.
 
     Null removes an optional field; the reference's fields have no absence, but for ``parent``.
     """
     check(schema, _without_removals(schema, patch))
+
+
+def _without_unknown(schema: Schema, data: Any) -> Any:
+    if isinstance(data, list):
+        return [_without_unknown(schema, item) for item in data]
+    if not isinstance(data, dict):
+        return data
+    known = {}
+    for name, field in schema.load_fields.items():
+        if name in data:
+            inner = field.inner if isinstance(field, fields.List) else field
+            value = data[name]
+            known[name] = (
+                _without_unknown(inner.schema, value)
+                if isinstance(inner, fields.Nested)
+                else value
+            )
+    return known
 
 
 def _without_removals(schema: Schema, patch: Mapping[str, Any]) -> dict[str, Any]:

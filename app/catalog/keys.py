@@ -9,6 +9,7 @@ Only the SHA-256 of the whole key is stored; from it nobody can make a key.
 import hashlib
 import re
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
@@ -40,6 +41,8 @@ class ApiKey:
     #: Of a rotated key: the end of its grace.
     retires_at: int | None = None
     revoked_at: int | None = None
+    #: See `app.catalog.model.Model`.
+    unknown_members: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
     @property
     def viewer(self) -> Viewer:

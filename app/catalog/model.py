@@ -35,6 +35,8 @@ class Permission:
     #: None is every group of the organization.
     group: str | None = None
     is_blocking: bool = False
+    #: See `Model`.
+    unknown_members: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
     @property
     def grant(self) -> "Grant":
@@ -110,6 +112,8 @@ class Model:
     #: Revision of the catalogue at which the entry last changed; the store sets it. Two
     #: states of an entry are equal whatever their revision.
     revision: int = field(default=0, compare=False)
+    #: What a newer program has stored with the entry. It stays with it, and nobody is shown it.
+    unknown_members: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
     #: Whether the moment of `deprecation` has come; the snapshot sets it.
     is_deprecated: bool = field(default=False, compare=False)
     #: The fields that name another entry, each with the rule of that entry, or with the empty
@@ -153,7 +157,11 @@ class Model:
         defaults = {"owned_by": "custom", "root": fields["id"]}
         # An object without members says nothing: it is unknown, and left out of replies.
         known = {name: value for name, value in fields.items() if value != {}}
-        return cls(**{**defaults, **known, "created": created, "permission": permission})
+        unknown = None if stored is None else stored.unknown_members
+        return cls(
+            **{**defaults, **known, "created": created, "permission": permission},
+            unknown_members=unknown,
+        )
 
 
 def _compose_permissions(
@@ -170,7 +178,8 @@ def _compose_permissions(
                 kept.remove(same)
             permission_id = f"modelperm-{random_base62(24)}" if same is None else same.id
             permission = replace(permission, id=permission_id)
-        composed.append(permission)
+        unknown = next((p.unknown_members for p in stored if p.id == permission.id), None)
+        composed.append(replace(permission, unknown_members=unknown) if unknown else permission)
     return tuple(composed)
 
 

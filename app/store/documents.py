@@ -9,7 +9,7 @@ from app.catalog.errors import StoreUnavailable, quote
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model, Permission
 from app.fields import Whole
-from app.schemas import AdminModelSchema, KeySchema, check
+from app.schemas import AdminModelSchema, KeySchema, check_known
 from app.strict_json import dump, parse_object
 
 #: The longest document that is read of a file which others may have written, in characters.
@@ -22,8 +22,13 @@ _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 # What does not make two entries differ is not part of them.
 _MODEL_FIELDS = [f.name for f in fields(Model) if f.compare and f.name != "permission"]
-_PERMISSION_FIELDS = [f.name for f in fields(Permission)]
-_KEY_FIELDS = [f.name for f in fields(ApiKey) if f.name not in ("kid", "digest")]
+_PERMISSION_FIELDS = [f.name for f in fields(Permission) if f.compare]
+_KEY_FIELDS = [f.name for f in fields(ApiKey) if f.compare and f.name not in ("kid", "digest")]
+_KNOWN = {
+    Model: {*_MODEL_FIELDS, "permission"},
+    Permission: {*_PERMISSION_FIELDS},
+    ApiKey: {*_KEY_FIELDS},
+}
 
 
 class _StoredKeySchema(KeySchema):
@@ -39,48 +44,47 @@ _STORED_KEY = _StoredKeySchema()
 
 
 def write_model(model: Model) -> str:
-    """Return the document of an entry: what is known of it, all but its revision."""
+    """Return the document of an entry: what is stored of it, all but its revision."""
     known = ((name, getattr(model, name)) for name in _MODEL_FIELDS)
     document = {name: value for name, value in known if value is not None}
     document["permission"] = [
-        {name: getattr(permission, name) for name in _PERMISSION_FIELDS}
+        _with_unknown(permission, {name: getattr(permission, name) for name in _PERMISSION_FIELDS})
         for permission in model.permission
     ]
-    return dump(document)
+    return dump(_with_unknown(model, document))
 
 
 def read_model(document: str, revision: int) -> Model:
     """Return the entry of a stored document; `StoreUnavailable` if it is not one of ours.
 
-    A field that this program does not know is refused and not dropped, for the next write would
-    lose it: a new field is a new schema number.
+    Members that this program does not know belong to a newer one, and are kept.
     """
     try:
-        known = json.loads(document)
-        permission = tuple(Permission(**p) for p in known.pop("permission"))
+        known = _apart(Model, json.loads(document))
+        permission = tuple(Permission(**_apart(Permission, p)) for p in known.pop("permission"))
         return Model(**known, permission=permission, revision=revision)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise StoreUnavailable(f"A stored entry cannot be read: {quote(str(error))}") from error
 
 
 def check_model(document: object, revision: int) -> Model:
-    """Return the entry of a document that others may have written, with each field checked.
+    """Return the entry of a document that others may have written, with each known field checked.
 
     Raises a `RosterError` that says what is wrong with it.
     """
-    check(_MODEL, parse_foreign(document))
+    check_known(_MODEL, parse_foreign(document))
     return read_model(str(document), revision)
 
 
 def write_key(key: ApiKey) -> str:
     """Return the document of a key: neither kid nor digest, so that the log has no digest."""
-    return dump({name: getattr(key, name) for name in _KEY_FIELDS})
+    return dump(_with_unknown(key, {name: getattr(key, name) for name in _KEY_FIELDS}))
 
 
 def read_key(kid: str, digest: str, document: str) -> ApiKey:
     """Return the key of a stored row; `StoreUnavailable` if it is not one of ours."""
     try:
-        known: dict[str, Any] = json.loads(document)
+        known = _apart(ApiKey, json.loads(document))
         known["scopes"] = tuple(known["scopes"])
         known["groups"] = tuple(known["groups"])
         return ApiKey(kid=kid, digest=digest, **known)
@@ -89,7 +93,7 @@ def read_key(kid: str, digest: str, document: str) -> ApiKey:
 
 
 def check_key(kid: object, digest: object, document: object) -> ApiKey:
-    """Return the key of a row that others may have written, with each field checked.
+    """Return the key of a row that others may have written, with each known field checked.
 
     Raises a `RosterError` that says what is wrong with it.
     """
@@ -97,7 +101,7 @@ def check_key(kid: object, digest: object, document: object) -> ApiKey:
         raise StoreUnavailable("The id of a key is 8 letters and digits.")
     if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
         raise StoreUnavailable("The digest of a key is 64 of 0-9 and a-f.")
-    check(_STORED_KEY, parse_foreign(document))
+    check_known(_STORED_KEY, parse_foreign(document))
     return read_key(kid, digest, str(document))
 
 
@@ -106,3 +110,17 @@ def parse_foreign(document: object) -> dict[str, Any]:
     if not isinstance(document, str) or len(document) > _MAX_DOCUMENT:
         raise StoreUnavailable(f"A document is a text of at most {_MAX_DOCUMENT} characters.")
     return parse_object(_ONCE_TAKEN.sub("\N{LATIN SMALL LETTER E WITH ACUTE}", document).encode())
+
+
+def _apart(kind: type, document: dict[str, Any]) -> dict[str, Any]:
+    """Return `document` with the members that `kind` does not have apart, where it keeps them."""
+    known = _KNOWN[kind]
+    if document.keys() <= known:
+        return document
+    unknown = {name: value for name, value in document.items() if name not in known}
+    document = {name: value for name, value in document.items() if name in known}
+    return {**document, "unknown_members": unknown}
+
+
+def _with_unknown(stored: Model | Permission | ApiKey, known: dict[str, Any]) -> dict[str, Any]:
+    return {**known, **(stored.unknown_members or {})}

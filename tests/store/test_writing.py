@@ -359,8 +359,6 @@ def test_a_missing_database_is_an_outage(settings, clock):
         "UPDATE models SET document = '{'",
         "UPDATE models SET document = '[]'",
         'UPDATE models SET document = \'{"id":"x","permission":[]}\'',
-        'UPDATE models SET document = replace(document, \'{"id"\', \'{"colour":1,"id"\')',
-        "UPDATE models SET document = replace(document, '[{', '[{\"colour\":1,')",
         "UPDATE keys SET document = '{\"name\":1}'",
         "DELETE FROM catalogue",
     ],
