@@ -15,8 +15,8 @@ from hashlib import sha256
 from itertools import islice
 from typing import Any, TypeVar
 
-from app.catalog.audiences import Audience
-from app.catalog.model import Access, Model, Rule
+from app.catalog.audiences import Audience, Excerpts
+from app.catalog.model import Model, Rule
 from app.catalog.paging import Page, Window, bounds, cut, locate
 from app.catalog.snapshot import Snapshot
 from app.catalog.visibility import Excerpt, Viewer, excerpt_of, shown
@@ -30,7 +30,7 @@ OVERHEAD = 6300
 #: What an encoded entry takes beside its bytes, likewise.
 FRAGMENT_OVERHEAD = 200
 #: What a rule takes in a set of them, and the rule itself, which a change may leave to the set;
-#: an access and its excerpt likewise, and the fragments of these beside each fragment.
+#: an access and its excerpt likewise, and the fragments of an excerpt beside each fragment.
 RULE_OVERHEAD = 400
 #: Above this many bytes gzip's level 6 costs more than it saves: 12 ms against 5 for 1.5 MB.
 GZIP_FAST_ABOVE = 2 * 1024 * 1024  # 2 MiB
@@ -136,10 +136,10 @@ class Bodies:
             self.misses += 1
             with self._making_of(dialect):
                 page = self._page(audience, window)
-                body = self._make(snapshot, dialect, audience, page, window)
+                excerpts = self._excerpts(audience, dialect, viewer)
+                body = self._make(snapshot, dialect, excerpts, page, window)
             return self._form(None, _Slot(body), gzipped=gzipped)
         place: Hashable
-        name = audience.excerpt_name if dialect.shows_permission else audience.name
         if not window.has_cursor:
             place = locate(0, audience.size, window)
         elif audience.has_few_lists:
@@ -147,14 +147,15 @@ class Bodies:
         else:
             page = self._page(audience, window)
             place = (page.first_id, page.last_id, page.has_more)
-        key = (dialect.name, name, place, window.is_page)
+        excerpts = self._excerpts(audience, dialect, viewer)
+        key = (dialect.name, audience.name, excerpts, place, window.is_page)
         slot = self._look_up(key, audience.state)
         if slot is None:
             with self._making_of(dialect):
                 slot = self._look_up(key, audience.state)
                 if slot is None:
                     page = page or self._page(audience, window)
-                    body = self._make(snapshot, dialect, audience, page, window)
+                    body = self._make(snapshot, dialect, excerpts, page, window)
                     slot = self._keep(key, audience.state, body)
         return self._form(key, slot, gzipped=gzipped)
 
@@ -182,15 +183,11 @@ class Bodies:
         self,
         snapshot: Snapshot,
         dialect: Dialect,
-        audience: Audience,
+        excerpts: Excerpts | None,
         page: Page,
         window: Window,
     ) -> Body:
-        if dialect.shows_permission and audience.excerpt_name != audience.name:
-            items = self._encode_excerpts(snapshot, dialect, audience, page.models)
-        else:
-            known = self._encode(snapshot, dialect, page.models)
-            items = [known[model.id][1] for model in page.models]
+        items = self._encode_as_shown(snapshot, dialect, page.models, excerpts)
         return Body(dialect.listing(items, page, window))
 
     def _page(self, audience: Audience, window: Window) -> Page:
@@ -199,12 +196,19 @@ class Bodies:
             rules = self._find(("rules", audience.name), audience.find_rules)
         return cut(audience.lists, window, rules)
 
+    def _excerpts(self, audience: Audience, dialect: Dialect, viewer: Viewer) -> Excerpts | None:
+        """Return what `viewer` is shown, None where no two viewers are shown other things."""
+        if not (audience.has_excerpts and dialect.shows_permission):
+            return None
+        key = ("excerpts", viewer, audience.name)
+        return self._find(key, lambda: audience.find_excerpts(viewer))
+
     def _find(self, key: Hashable, find: Callable[[], _Found]) -> _Found:
         """Return what `find` finds of an audience: of one with many rules that takes long."""
         slot = self._slots.get(key)
         if slot is None:
             found = find()
-            slot = self._put(key, None, found, OVERHEAD + RULE_OVERHEAD * len(found))
+            slot = self._put(key, None, found, RULE_OVERHEAD * (1 + len(found)))
         slot.used = True
         value: _Found = slot.value
         return value
@@ -280,18 +284,24 @@ class Bodies:
                     del self._fragments[oldest]
                 self.size -= slot.size
 
-    def _encode_excerpts(
-        self, snapshot: Snapshot, dialect: Dialect, audience: Audience, models: Sequence[Model]
+    def _encode_as_shown(
+        self,
+        snapshot: Snapshot,
+        dialect: Dialect,
+        models: Sequence[Model],
+        excerpts: Excerpts | None,
     ) -> list[bytes]:
-        """Return each of `models` encoded as `audience` is shown it."""
-        excerpts = self._find(("excerpts", audience.excerpt_name), audience.find_excerpts)
-        alike: defaultdict[tuple[Access, Excerpt] | None, list[Model]] = defaultdict(list)
+        """Return each of `models` encoded, by `excerpts` those that are not shown whole."""
+        if not excerpts:
+            known = self._encode(snapshot, dialect, models, None)
+            return [known[model.id][1] for model in models]
+        excerpt_of_access = dict(excerpts)
+        alike: defaultdict[Excerpt | None, list[Model]] = defaultdict(list)
         for model in models:
-            excerpt = excerpts.get(access := model.access)
-            alike[None if excerpt is None else (access, excerpt)].append(model)
+            alike[excerpt_of_access.get(model.access)].append(model)
         encoded: dict[str, bytes] = {}
-        for key, some in alike.items():
-            known = self._encode(snapshot, dialect, some, key)
+        for excerpt, some in alike.items():
+            known = self._encode(snapshot, dialect, some, excerpt)
             encoded.update((model.id, known[model.id][1]) for model in some)
         return [encoded[model.id] for model in models]
 
@@ -300,16 +310,15 @@ class Bodies:
         snapshot: Snapshot,
         dialect: Dialect,
         models: Sequence[Model],
-        part: tuple[Access, Excerpt] | None = None,
+        excerpt: Excerpt | None,
     ) -> Mapping[str, _Fragment]:
         """Return the fragments of at least `models`; only what changed is encoded anew.
 
         Those of whole entries are the last to be dropped. Those of excerpts, which may be
         many, go as replies do. One thread of each dialect is here at a time.
         """
-        key = (dialect.name, part)
-        excerpt = None if part is None else part[1]
-        slots = self._fragments if part is None else self._slots
+        key = (dialect.name, excerpt)
+        slots = self._fragments if excerpt is None else self._slots
         with self._lock:
             slot = slots.setdefault(key, _Slot({}))
             slots.move_to_end(key)
@@ -326,7 +335,7 @@ class Bodies:
         if fresh or gone:
             dropped = [known.pop(model_id) for model_id in (*fresh, *gone) if model_id in known]
             known.update(fresh)
-            own = 0 if part is None or slot.size else RULE_OVERHEAD
+            own = 0 if excerpt is None or slot.size else RULE_OVERHEAD
             self._grow(key, slot, own + _weight(fresh.values()) - _weight(dropped))
         return known
 

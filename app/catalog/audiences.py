@@ -6,12 +6,14 @@ an audience by itself holds some numbers, however many entries it sees.
 
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import product
-from typing import Self, TypeVar
+from typing import Self
+from weakref import WeakValueDictionary
 
+from app.catalog.index import Index, changed_index
 from app.catalog.model import Access, Model, Rule
 from app.catalog.ordered import OrderedModels
 from app.catalog.visibility import Excerpt, Viewer, excerpt_of
@@ -24,9 +26,12 @@ MOST_VIEWERS = 10_000
 
 #: Organization and group of a permission.
 _Scope = tuple[str | None, str | None]
-_Accesses = Mapping[_Scope, frozenset[Access]]
-_Key = TypeVar("_Key")
-_Value = TypeVar("_Value")
+_Accesses = Index[_Scope, Access]
+
+#: How a viewer is shown entries that are not shown whole.
+Excerpts = frozenset[tuple[Access, Excerpt]]
+#: One object for all viewers that are shown the same: these are compared at each request.
+_excerpts: WeakValueDictionary[Excerpts, Excerpts] = WeakValueDictionary()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,10 +66,13 @@ class _Index:
                 entries[access] = AccessEntries(_digest(access), models)
             else:
                 entries.pop(access, None)
-        came_or_gone = [a for a in lists if (a in entries) != (a in self.entries)]
-        allowing = [(g[:2], a) for a in came_or_gone for g in a.rule if g.allow_view]
-        blocking = [(g[:2], a) for a in came_or_gone for g in a.rule if g.is_blocking]
-        return _Index(entries, toggled(self.allowing, allowing), toggled(self.blocking, blocking))
+        gone = [access for access in lists if access in self.entries and access not in entries]
+        came = [access for access in lists if access in entries and access not in self.entries]
+        return _Index(
+            entries,
+            changed_index(self.allowing, removed=_allowing(gone), added=_allowing(came)),
+            changed_index(self.blocking, removed=_blocking(gone), added=_blocking(came)),
+        )
 
     def allowed(self, viewer: Viewer) -> set[Access]:
         """Return the accesses of what `viewer` sees, as `app.catalog.visibility` has it.
@@ -80,14 +88,11 @@ class _Index:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Audience:
-    """The viewers that see the same entries, and the same of each, and these entries."""
+    """The viewers that see the same entries, and these entries."""
 
     #: The sum of the digests of the accesses that these viewers see entries of: it names the
-    #: entries for as long as these stay the same.
+    #: audience for as long as these stay the same.
     name: int
-    #: The same with the hashes of the excerpts that these viewers are shown: equal to `name` where
-    #: they are shown all of each entry. Python's hash, 64 bits, differs from process to process.
-    excerpt_name: int
     #: The sum of the states of these entries: the same for the very same entries, and no others.
     state: int
     #: How many entries there are.
@@ -95,6 +100,8 @@ class Audience:
     #: The entries, a list for each access; or all live entries, where these are more than few.
     lists: Sequence[OrderedModels] = field(repr=False)
     has_few_lists: bool
+    #: Whether some of these viewers may be shown other parts of an entry than others.
+    has_excerpts: bool
     #: Some viewer of them.
     _index: _Index = field(repr=False)
     _viewer: Viewer = field(repr=False)
@@ -103,13 +110,11 @@ class Audience:
         """Return the rules of the entries; with the same `name` they are the same."""
         return frozenset(access.rule for access in self._index.allowed(self._viewer))
 
-    def find_excerpts(self) -> Mapping[Access, Excerpt]:
-        """Return how entries are shown that are not shown whole.
-
-        With the same `excerpt_name` it is the same.
-        """
-        excerpts = ((a, excerpt_of(a, self._viewer)) for a in self._index.allowed(self._viewer))
-        return {access: excerpt for access, excerpt in excerpts if excerpt is not None}
+    def find_excerpts(self, viewer: Viewer) -> Excerpts:
+        """Return what one of these viewers is shown; with the same `name` it is the same."""
+        excerpts = ((a, excerpt_of(a, viewer)) for a in self._index.allowed(viewer))
+        found = frozenset((access, e) for access, e in excerpts if e is not None)
+        return _excerpts.setdefault(found, found)
 
 
 class Audiences:
@@ -119,7 +124,7 @@ class Audiences:
         self._index = index
         self._live = live
         self._by_viewer: dict[Viewer, Audience] = {}
-        self._by_state: dict[tuple[int, int], Audience] = {}
+        self._by_state: dict[int, Audience] = {}
 
     @classmethod
     def of(cls, models: Iterable[Model]) -> Self:
@@ -148,19 +153,20 @@ class Audiences:
             allowed = self._index.allowed(viewer)
             seen = [self._index.entries[access] for access in allowed]
             state = sum([entries.state for entries in seen])
-            name = sum([entries.digest for entries in seen])
-            excerpts = [(a, e) for a in allowed if (e := excerpt_of(a, viewer)) is not None]
-            excerpt_name = name + sum(map(hash, excerpts))
-            audience = self._by_state.get((state, excerpt_name))
+            audience = self._by_state.get(state)
             if audience is None:
-                size = sum([len(entries.models) for entries in seen])
-                has_few = len(seen) <= FEW_LISTS
-                lists = [entries.models for entries in seen] if has_few else [self._live]
                 audience = Audience(
-                    name, excerpt_name, state, size, lists, has_few, self._index, viewer
+                    name=sum([entries.digest for entries in seen]),
+                    state=state,
+                    size=sum([len(entries.models) for entries in seen]),
+                    lists=[e.models for e in seen] if len(seen) <= FEW_LISTS else [self._live],
+                    has_few_lists=len(seen) <= FEW_LISTS,
+                    has_excerpts=any(len(a.rule) > 1 or a.references for a in allowed),
+                    _index=self._index,
+                    _viewer=viewer,
                 )
                 # Two threads may come here at once: both take what the first one found.
-                audience = self._by_state.setdefault((state, excerpt_name), audience)
+                audience = self._by_state.setdefault(state, audience)
             if len(self._by_viewer) >= MOST_VIEWERS:
                 self._by_viewer.clear()
                 self._by_state.clear()
@@ -168,21 +174,12 @@ class Audiences:
         return audience
 
 
-def toggled(
-    index: Mapping[_Key, frozenset[_Value]], changes: Iterable[tuple[_Key, _Value]]
-) -> Mapping[_Key, frozenset[_Value]]:
-    """Return `index` with each of `changes` added to its key, or taken away if it was there."""
-    by_key: defaultdict[_Key, set[_Value]] = defaultdict(set)
-    for key, value in changes:
-        by_key[key].add(value)
-    if not by_key:
-        return index
-    result = dict(index)
-    for key, values in by_key.items():
-        left = result.pop(key, frozenset()) ^ values
-        if left:
-            result[key] = left
-    return result
+def _allowing(accesses: Iterable[Access]) -> Iterator[tuple[_Scope, Access]]:
+    return ((grant[:2], a) for a in accesses for grant in a.rule if grant.allow_view)
+
+
+def _blocking(accesses: Iterable[Access]) -> Iterator[tuple[_Scope, Access]]:
+    return ((grant[:2], a) for a in accesses for grant in a.rule if grant.is_blocking)
 
 
 def _digest(access: Access) -> int:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from operator import attrgetter, itemgetter
 from typing import Any, Self
 
-from app.catalog.audiences import Audience, Audiences, toggled
+from app.catalog.audiences import Audience, Audiences
 from app.catalog.errors import ModelNotFound
+from app.catalog.index import Index, changed_index
 from app.catalog.keys import ApiKey
 from app.catalog.lifecycle import as_of, boundaries, is_live, is_retired
 from app.catalog.model import Access, Model
@@ -39,7 +40,7 @@ class Snapshot:
     #: Every moment at which some entry appears, changes or disappears, in order.
     turns: Sequence[_Turn] = field(repr=False)
     #: By the id of an entry or of none, the ids of the entries that name it.
-    referrers: Mapping[str, frozenset[str]] = field(repr=False)
+    referrers: Index[str, str] = field(repr=False)
     since: float
     until: float
     _audiences: Audiences = field(repr=False, compare=False)
@@ -57,7 +58,7 @@ class Snapshot:
             models=models,
             keys_by_digest={key.digest: key for key in image.keys},
             turns=turns,
-            referrers=toggled({}, named_by(models)),
+            referrers=changed_index({}, added=named_by(models)),
             since=since,
             until=until,
             _audiences=Audiences.of(model for model in models if is_live(model, since)),
@@ -93,7 +94,7 @@ class Snapshot:
                 insort(turns, turn)
         given: dict[str, Any] = {
             "position": Position(changes.revision, changes.mark),
-            "referrers": toggled(self.referrers, named_by(old) ^ named_by(new)),
+            "referrers": changed_index(self.referrers, removed=named_by(old), added=named_by(new)),
         }
         if changes.keys:
             fresh = {key.digest: key for key in changes.keys.values()}
@@ -110,7 +111,7 @@ class Snapshot:
         turns: Sequence[_Turn],
         now: float,
         *,
-        referrers: Mapping[str, frozenset[str]],
+        referrers: Index[str, str],
         **given: Any,
     ) -> Self:
         """Return the snapshot at `now` in which the entries by these ids are as `written`."""
@@ -136,7 +137,7 @@ class Snapshot:
     def _resolved(
         self,
         latest: Mapping[str, Model | None],
-        referrers: Mapping[str, frozenset[str]],
+        referrers: Index[str, str],
         since: float,
     ) -> Mapping[str, Model]:
         """Return those entries whose `references` are others when entries are as `latest`."""

@@ -104,6 +104,18 @@ def test_viewers_that_see_the_same_are_one_audience():
     assert taken.audience(ANONYMOUS) is taken.audience(ACME)
 
 
+def test_viewers_that_are_shown_the_same_share_their_excerpts():
+    """Excerpts that are equal are one object, which a request compares at once."""
+    public = Permission(id="p", created=0)
+    own = Permission(id="q", created=0, organization="acme")
+    taken = snapshot([entry("a", permission=(public, own)), *entries("b")])
+    audience = taken.audience(ANONYMOUS)
+
+    assert audience is taken.audience(ACME)
+    assert audience.find_excerpts(ANONYMOUS) is audience.find_excerpts(Viewer("globex"))
+    assert audience.find_excerpts(ANONYMOUS) != audience.find_excerpts(ACME)
+
+
 def test_an_audience_keeps_its_name():
     """A change leaves the name of each audience, and the state of those that do not see it."""
     old = snapshot([*entries("a"), entry("b", organization="acme")])
