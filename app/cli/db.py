@@ -1,5 +1,9 @@
 """``flask db``: the database itself."""
 
+import os
+import pwd
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -74,12 +78,8 @@ def backup(file: Path, *, as_json: bool) -> None:
 
     Example: flask db backup roster-2027-01-31.db
     """
-    try:
+    with _access(file, "written"):
         services().store.backup(file)
-    except FileExistsError as error:
-        raise click.ClickException(f"{file} exists already; it is left as it is.") from error
-    except OSError as error:
-        raise click.ClickException(f"{file} cannot be written: {error.strerror}") from error
     size = file.stat().st_size
     if as_json:
         echo_json({"file": str(file), "size": size})
@@ -88,7 +88,7 @@ def backup(file: Path, *, as_json: bool) -> None:
 
 
 @group.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(dir_okay=False, readable=False, path_type=Path))
 @click.option("--revive-keys", is_flag=True, help="Let keys work as they did at the backup.")
 @as_json
 def restore(file: Path, *, revive_keys: bool, as_json: bool) -> None:
@@ -100,6 +100,8 @@ def restore(file: Path, *, revive_keys: bool, as_json: bool) -> None:
 
     Example: flask db restore roster-2027-01-31.db
     """
+    with _access(file, "read"):
+        os.close(os.open(file, os.O_RDONLY | os.O_NONBLOCK))
     store = services().store
     restored = store.restore(file, actor=actor(), revive_keys=revive_keys)
     keys = restored.keys
@@ -160,3 +162,22 @@ def copy(url: str, *, as_json: bool) -> None:
             f"Copied {copied.entries} entries, {copied.keys} keys and {copied.changes} changes, "
             f"revision {copied.revision}."
         )
+
+
+@contextmanager
+def _access(file: Path, done: str) -> Iterator[None]:
+    try:
+        yield
+    except FileExistsError as error:
+        raise click.ClickException(f"{file} exists already; it is left as it is.") from error
+    except PermissionError as error:
+        user = str(os.geteuid())
+        with suppress(KeyError):  # a container may run under a number without a name
+            user = pwd.getpwuid(os.geteuid()).pw_name
+        raise click.ClickException(
+            f"{file} cannot be {done} by user {user}: {error.strerror}. Use a file of this user "
+            f"in a folder of this user; {file.absolute().parent} may not be one. As root, "
+            f"'install -d -o {user} -m 0700 FOLDER' makes one."
+        ) from error
+    except OSError as error:
+        raise click.ClickException(f"{file} cannot be {done}: {error.strerror}") from error

@@ -352,7 +352,7 @@ def test_copy(run: Callable[..., Result], store: Store, tmp_path: Path) -> None:
         (["copy"], 2, "Error: Missing argument 'URL'."),
         (["copy", "mysql://roster:hunter2@db/x"], 2, "URL: Must be sqlite:///PATH or "),
         (["restore"], 2, "Error: Missing argument 'FILE'."),
-        (["restore", "absent.db"], 2, "does not exist"),
+        (["restore", "absent.db"], 1, "absent.db cannot be read: No such file or directory"),
         (["restore", "."], 2, "is a directory"),
         (["downgrade"], 2, "Error: No such command 'downgrade'."),
     ],

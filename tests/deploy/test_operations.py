@@ -46,6 +46,9 @@ class Host:
             (root / folder).mkdir(parents=True)
         self.shim("sudo", 'exec "$@"')
         self.shim("apt-get", "true")
+        self.shim("systemd-sysusers", f'exec /usr/bin/systemd-sysusers --root={root} "$@"')
+        # The user is in the files of this host alone.
+        self.shim("install", 'exec /usr/bin/install $(echo "$@" | sed "s/-o roster -g roster//")')
         told = root / "systemctl"
         self.shim("systemctl", f'echo "$@" > {told}\nwhile [ -e {told} ]; do sleep 0.02; done')
         self.shim("nginx", "true")
