@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import cast
 
 from flask import Flask, current_app
@@ -16,6 +15,7 @@ from app.catalog.visibility import ANONYMOUS
 from app.dialects import Dialects
 from app.metrics.gathering import Metrics
 from app.settings import Settings, short_path
+from app.store.first_key import read_key_file
 from app.store.schema import HEAD
 from app.store.store import Store
 
@@ -62,7 +62,7 @@ class Services:
         self.store.add_given_key()
         snapshot = self.catalog.current()
         path = self.settings.admin_key_file or self.settings.first_key_path
-        key = snapshot.keys_by_digest.get(_digest_in(path))
+        key = snapshot.keys_by_digest.get(_digest_in_file(self.settings))
         now = self.clock()
         if key is not None and key.state(now) == "active":
             shown_key = short_path(path)
@@ -87,9 +87,9 @@ def services_of(app: Flask) -> Services:
     return cast("Services", app.extensions[_EXTENSION])
 
 
-def _digest_in(path: Path) -> str:
-    """Return the digest of the key in a file, of nothing where there is none to be read."""
+def _digest_in_file(settings: Settings) -> str:
+    """Return the digest of the key in its file, of nothing where there is none to be read."""
     try:
-        return digest(path.read_text("ascii").strip())
+        return digest(read_key_file(settings))
     except (OSError, UnicodeDecodeError):  # it decides a line of the start block, and no more
         return digest("")

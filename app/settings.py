@@ -240,7 +240,10 @@ class Settings:
         if self.database_url is None:
             return self.instance_path / "roster.db"
         scheme, _, path = self.database_url.partition(":///")
-        return Path(path) if scheme == "sqlite" else None
+        if scheme != "sqlite":
+            return None
+        # Its locks are beside the file, as SQLite's log is, so that all names of it share them.
+        return Path(os.path.realpath(path) if os.path.islink(path) else path)  # noqa: PTH114
 
     @property
     def database_name(self) -> str:

@@ -1,5 +1,6 @@
 """The first admin key: a store without any key cannot be administered over HTTP."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -8,7 +9,9 @@ from app.catalog.errors import StoreRefused
 from app.catalog.keys import ADMIN
 from app.catalog.ports import Transaction
 from app.settings import Settings
-from app.store.files import sync_folder
+from app.store.files import OTHERS, check_own, chmod, own_file, sync_folder
+
+_log = logging.getLogger(__name__)
 
 
 def add_first_key(transaction: Transaction, settings: Settings, now: int) -> None:
@@ -17,23 +20,42 @@ def add_first_key(transaction: Transaction, settings: Settings, now: int) -> Non
     Our own is written to its file before it is stored: after a crash in between, the next start
     finds a store without keys beside the file, and takes the key from there.
     """
-    path = settings.admin_key_file
-    if path is None:
-        path = settings.first_key_path
-        if not path.exists():
-            _write(path, keys.mint())
-    _add(transaction, path, now)
+    if settings.admin_key_file is None and check_own(settings.first_key_path) is None:
+        _write(settings.first_key_path, keys.mint())
+    _add(transaction, settings, now)
 
 
 def add_given_key(transaction: Transaction, settings: Settings, now: int) -> None:
     """Add the key of ``ROSTER_ADMIN_KEY_FILE`` unless it is there, be it revoked."""
+    path = settings.admin_key_file
+    if path is not None:
+        _add(transaction, settings, now)
+        if path.stat().st_mode & OTHERS:  # as orchestrators mount it
+            _log.warning("Others on this host may read the admin key: %s", chmod(path))
+
+
+def read_key_file(settings: Settings) -> str:
+    """Return the text of the file that the operator named, or else of our own.
+
+    The operator's may be a link. Raises `StoreRefused` where our own is not ours alone, `OSError`
+    and `UnicodeDecodeError`.
+    """
     if settings.admin_key_file is not None:
-        _add(transaction, settings.admin_key_file, now)
+        return settings.admin_key_file.read_text("ascii").strip()
+    path = settings.first_key_path
+    with own_file(path, os.O_RDONLY) as descriptor:
+        if os.fstat(descriptor).st_mode & OTHERS:
+            raise StoreRefused(
+                f"Others on this host may read the admin key: run {chmod(path)}. If they did, "
+                "make another with 'flask keys create NAME --admin' and revoke this one."
+            )
+        return os.read(descriptor, 1000).decode("ascii").strip()
 
 
-def _add(transaction: Transaction, path: Path, now: int) -> None:
+def _add(transaction: Transaction, settings: Settings, now: int) -> None:
+    path = settings.admin_key_file or settings.first_key_path
     name = f"first key, from {path.name}"
-    key = keys.describe(_read(path), name=name, scopes=(ADMIN,), created=now)
+    key = keys.describe(_read(path, settings), name=name, scopes=(ADMIN,), created=now)
     stored = transaction.key(key.kid)
     if stored is None:
         transaction.put_key(key, None, "key.create")
@@ -41,9 +63,9 @@ def _add(transaction: Transaction, path: Path, now: int) -> None:
         raise StoreRefused(f"The key in {path} has the id {key.kid} of another key.")
 
 
-def _read(path: Path) -> str:
+def _read(path: Path, settings: Settings) -> str:
     try:
-        text = path.read_text("ascii").strip()
+        text = read_key_file(settings)
     except (OSError, UnicodeDecodeError) as error:
         raise StoreRefused(f"The admin key cannot be read from {path}: {error}") from error
     if keys.parse_kid(text) is None:

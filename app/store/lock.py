@@ -10,12 +10,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from app.catalog.errors import StoreUnavailable
+from app.store.files import own_file
 
 #: How often a waiting process looks whether the lock is free, in seconds.
 POLL = 0.0005
 #: Bytes of one counter of the bell, and of both.
 _COUNTER = 8
-_BELL = 2 * _COUNTER
+BELL = 2 * _COUNTER
 
 
 class FileLock:
@@ -44,7 +45,8 @@ class FileLock:
         if not self._threads.acquire(timeout=max(0.0, deadline - began)):
             raise self._busy(began)
         try:
-            with self._file(self._next) as next_in_line, self._file(self.path) as lock:
+            # A descriptor of its own for each holder: closing it is what unlocks.
+            with own_file(self._next) as next_in_line, own_file(self.path) as lock:
                 self._wait(next_in_line, began, deadline)
                 self._wait(lock, began, deadline)
                 fcntl.flock(next_in_line, fcntl.LOCK_UN)
@@ -52,15 +54,6 @@ class FileLock:
                     yield
         finally:
             self._threads.release()
-
-    @contextmanager
-    def _file(self, path: Path) -> Iterator[int]:
-        # A descriptor of its own for each holder: closing it is what unlocks.
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o640)
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
 
     def _wait(self, descriptor: int, began: float, deadline: float) -> None:
         while not try_lock(descriptor, fcntl.LOCK_EX):
@@ -71,7 +64,7 @@ class FileLock:
     def inode(self) -> int:
         """Return which file it is, 0 while there is none."""
         try:
-            return self.path.stat().st_ino
+            return self.path.lstat().st_ino
         except FileNotFoundError:
             return 0
 
@@ -88,12 +81,12 @@ class Bell:
 
     def __init__(self, path: Path) -> None:
         """Listen at `path`; raises `OSError` or `ValueError` where nobody has rung yet."""
-        with path.open("rb") as file:
-            self._memory = mmap.mmap(file.fileno(), _BELL, prot=mmap.PROT_READ)
+        with own_file(path, os.O_RDONLY) as descriptor:
+            self._memory = mmap.mmap(descriptor, BELL, prot=mmap.PROT_READ)
 
     def state(self) -> bytes:
         """Return what is different once somebody has taken the lock."""
-        return self._memory[:_BELL]
+        return self._memory[:BELL]
 
 
 def is_at_rest(state: bytes) -> bool:

@@ -10,7 +10,11 @@ from pathlib import Path
 
 from app.catalog.errors import StoreRefused, StoreUnavailable
 from app.store.database import OPEN_TIMEOUT
+from app.store.files import own_file
 from app.store.lock import POLL, try_lock
+
+#: What a command is told that would replace the database under others.
+IN_USE = "Servers or commands have the database open: stop them, then try again."
 
 
 class Presence:
@@ -25,18 +29,17 @@ class Presence:
         self._check = check
         self._mutex = threading.Lock()
         self._process = 0
-        self._descriptor: int | None = None
+        self._file = ExitStack()
 
     def enter(self) -> None:
         """Take the shared lock, until `leave` or the process's end; the first process checks."""
         with self._mutex:
             if self._process == os.getpid():
                 return
-            self._close()  # after a fork it is the parent's: ours to close, and not to rely on
+            self._file.close()  # after a fork it is the parent's: ours to close, not to rely on
             deadline = time.monotonic() + OPEN_TIMEOUT
             with ExitStack() as stack:
-                descriptor = self._open()
-                stack.callback(os.close, descriptor)
+                descriptor = stack.enter_context(own_file(self._path))
                 while True:
                     if try_lock(descriptor, fcntl.LOCK_EX):
                         self._check()  # also after a wait: the other process may have refused it
@@ -45,36 +48,18 @@ class Presence:
                     if time.monotonic() > deadline:
                         raise StoreUnavailable("Another process checks or restores the database.")
                     time.sleep(POLL)
-                stack.pop_all()
-            self._process, self._descriptor = os.getpid(), descriptor
+                self._process, self._file = os.getpid(), stack.pop_all()
 
     def leave(self) -> None:
         """Release the lock."""
         with self._mutex:
             self._process = 0
-            self._close()
+            self._file.close()
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def alone(self, refusal: str = IN_USE) -> Iterator[None]:
         """Hold the lock alone; raise `StoreRefused` while any other process holds it."""
-        descriptor = self._open()
-        try:
+        with own_file(self._path) as descriptor:
             if not try_lock(descriptor, fcntl.LOCK_EX):
-                raise StoreRefused(
-                    "Servers or commands have the database open: stop them, then try again."
-                )
+                raise StoreRefused(refusal)
             yield
-        finally:
-            os.close(descriptor)
-
-    def _open(self) -> int:
-        descriptor = os.open(self._path, os.O_RDONLY | os.O_CREAT, 0o644)
-        # For everybody to read: a command that root has run must not shut out a server.
-        if os.fstat(descriptor).st_uid == os.geteuid():
-            os.fchmod(descriptor, 0o644)
-        return descriptor
-
-    def _close(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None

@@ -1,5 +1,7 @@
 """A backup that takes the place of a SQLite file which nobody has open."""
 
+import fcntl
+import glob
 import os
 import time
 from contextlib import closing, suppress
@@ -14,13 +16,19 @@ from app.store.copying import contents
 from app.store.database import OPEN_TIMEOUT, Restored
 from app.store.ended_keys import end_again, look
 from app.store.engine import create_engine, sqlite
-from app.store.files import new_file, numbered, sync_folder
+from app.store.files import check_own, new_file, numbered, own_file, sync_folder
+from app.store.presence import IN_USE
 from app.store.schema import begin_history
 from app.store.tables import catalogue
 from app.store.wal import check_pair, read_uri
 
 #: What SQLite keeps beside a file that is in use, or that was when its process was killed.
 _COMPANIONS = ("-wal", "-shm", "-journal")
+#: What the names of a new database and of a replaced one go on with.
+_DRAFT, _KEPT = ".restoring", ".before-restore-"
+#: The bytes that SQLite locks while it reads a file, in WAL mode as long as it is open, as length
+#: and offset: https://sqlite.org/fileformat2.html#the_lock_byte_page
+_SHARED = 510, 0x40000002
 
 
 def restore(path: Path, source: Path, now: float, *, actor: Actor, revive_keys: bool) -> Restored:
@@ -37,9 +45,10 @@ def restore(path: Path, source: Path, now: float, *, actor: Actor, revive_keys: 
                 f"{source} is in use, or was when its process was killed: a backup is made of it "
                 "by 'flask db backup'."
             )
+    check_files(path)
+    _refuse_users(path)
     before = look(path)
-    draft = path.with_name(path.name + ".restoring")
-    draft.unlink(missing_ok=True)  # of a crash
+    draft = path.with_name(path.name + _DRAFT)
     try:
         with new_file(draft) as unnamed:
             engine = create_engine(unnamed)
@@ -66,6 +75,35 @@ def restore(path: Path, source: Path, now: float, *, actor: Actor, revive_keys: 
     return Restored(held.revision, held.entries, kept, keys)
 
 
+def check_files(path: Path) -> None:
+    """Raise `StoreRefused` unless a database, and what SQLite keeps beside it, are ours.
+
+    No process may have it open. What a killed restore has left goes: its draft, and a second name
+    of the database, under which SQLite would make another write-ahead log.
+    """
+    path.with_name(path.name + _DRAFT).unlink(missing_ok=True)
+    found = check_own(path, links=2)
+    for kept in path.parent.glob(f"{glob.escape(path.name)}{_KEPT}*"):
+        if found is not None and os.path.samestat(kept.lstat(), found):
+            kept.unlink()
+    for companion in ("", *_COMPANIONS):
+        check_own(path.with_name(path.name + companion))
+
+
+def _refuse_users(path: Path) -> None:
+    """Raise `StoreRefused` while another process has a file in WAL mode open, by SQLite's lock.
+
+    The lock that they share says so too, unless its file was removed.
+    """
+    try:
+        with own_file(path, os.O_RDWR) as descriptor:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, *_SHARED)
+    except FileNotFoundError:
+        return
+    except BlockingIOError as error:
+        raise StoreRefused(IN_USE) from error
+
+
 def check(path: Path) -> None:
     """Raise `StoreRefused` when SQLite finds damage in a file; nothing of it is changed."""
     deadline = time.monotonic() + OPEN_TIMEOUT
@@ -90,12 +128,12 @@ def check(path: Path) -> None:
 
 
 def _own(draft: Path, path: Path) -> None:
-    # Root may restore for a server that runs as somebody else.
+    # Its group may be another than ours.
     model = path if path.exists() else path.parent
     stat = model.stat()
     with suppress(PermissionError):
-        os.chown(draft, stat.st_uid, stat.st_gid)
-    draft.chmod(stat.st_mode & 0o666 if model is path else 0o640)
+        os.chown(draft, -1, stat.st_gid)
+    draft.chmod(stat.st_mode & 0o660 if model is path else 0o640)
 
 
 def _keep(path: Path, now: float) -> Path | None:
@@ -105,7 +143,7 @@ def _keep(path: Path, now: float) -> Path | None:
         with closing(sqlite.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as sql:
             sql.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
-    for kept in numbered(path.with_name(f"{path.name}.before-restore-{moment}")):
+    for kept in numbered(path.with_name(f"{path.name}{_KEPT}{moment}")):
         if any(Path(f"{kept}{companion}").exists() for companion in _COMPANIONS):
             continue
         with suppress(FileExistsError):

@@ -13,10 +13,10 @@ from app.catalog.errors import StoreRefused, StoreUnavailable
 from app.catalog.ports import Actor
 from app.store.database import READ_TIMEOUT, WRITE_TIMEOUT, Database, Restored
 from app.store.engine import create_engine, journal_mode, sqlite, wait_for_others
-from app.store.files import new_file, numbered
-from app.store.lock import Bell, FileLock, is_at_rest
+from app.store.files import check_own, new_file, numbered, own_file, warn_of_others
+from app.store.lock import BELL, Bell, FileLock, is_at_rest
 from app.store.presence import Presence
-from app.store.restoring import check, restore
+from app.store.restoring import check, check_files, restore
 from app.store.wal import NO_TABLES, check_pair, has_content, wal_of
 
 _log = logging.getLogger(__name__)
@@ -47,12 +47,12 @@ class SQLite(Database):
         Raises `StoreUnavailable` where the file cannot be written.
         """
         try:
-            stat = self._path.stat()
+            stat = check_own(self._path, links=2)  # a restore gives it a second name
             lock = self._lock.inode()
-        except FileNotFoundError:
-            return None
         except OSError as error:
             raise StoreUnavailable(str(error)) from error
+        if stat is None:
+            return None
         if not os.access(self._path, os.W_OK):
             # SQLite would open it for reading. Then what all connections of a process share stays
             # read-only until the last of them is closed, long after the disk can be written.
@@ -77,6 +77,7 @@ class SQLite(Database):
 
     def check(self) -> None:
         """Look at every page: a tenth of a second for 100,000 entries."""
+        warn_of_others(self._path)
         self._presence.enter()
         check(self._path)
 
@@ -88,15 +89,15 @@ class SQLite(Database):
     def prepare(self) -> None:
         """Make the file, and choose its journal."""
         if not self._path.exists():
-            check_pair(self._path)
-            try:
-                with self._presence.alone():
-                    os.close(os.open(self._path, os.O_CREAT | os.O_EXCL, 0o640))
-            except StoreRefused as error:  # they would follow it, and serve empty lists
-                raise StoreRefused(
-                    f"{self._path} is gone, and servers or commands had it open: put it back. To "
-                    "begin with an empty one, stop them first."
-                ) from error
+            gone = (  # they would follow a new one, and serve empty lists
+                f"{self._path} is gone, and servers or commands had it open: put it back. To "
+                "begin with an empty one, stop them first."
+            )
+            with self._presence.alone(gone):
+                check_files(self._path)
+                check_pair(self._path)
+                with own_file(self._path):
+                    pass
         self._choose_journal(journal_mode())
 
     def save(self, schema: int) -> None:
@@ -137,7 +138,7 @@ class SQLite(Database):
         """Return the bell that our writers ring; others are noticed within a second."""
         try:
             return Bell(self._lock.path)
-        except (OSError, ValueError):
+        except (OSError, ValueError, StoreRefused):
             return None
 
     def is_busy(self, error: Exception) -> bool:
@@ -192,7 +193,10 @@ class SQLite(Database):
             connection.close()
 
     def _check_pair(self) -> None:
-        state = self._lock.path.read_bytes() if self._lock.inode() else b""
+        check_files(self._path)
+        state = b""
+        with suppress(FileNotFoundError), own_file(self._lock.path, os.O_RDONLY) as descriptor:
+            state = os.read(descriptor, BELL)
         check_pair(self._path, unfinished=not is_at_rest(state))
 
     def _make_folder(self) -> None:

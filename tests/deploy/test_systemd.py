@@ -117,6 +117,7 @@ def test_a_service_starts_reloads_and_stops_as_its_unit_says(tmp_path, at_socket
     for folder in (credentials, state):
         folder.mkdir()
     (credentials / "admin-key").write_text(key := mint())
+    (credentials / "admin-key").chmod(0o400)
     path, notified = tmp_path / "s", socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     notified.bind(str(tmp_path / "notify"))
     notified.settimeout(PATIENCE)

@@ -182,6 +182,7 @@ def test_a_key_file_beside_an_empty_store_is_adopted(store, settings):
     secret = keys.mint()
     settings.instance_path.mkdir()
     settings.first_key_path.write_text(secret)
+    settings.first_key_path.chmod(0o600)
     store.open(create=True)
     [key] = store.load().keys
 
@@ -192,12 +193,30 @@ def test_a_malformed_key_file_is_refused(store, settings):
     """A key file that holds no key stops the start, and stays as it is."""
     settings.instance_path.mkdir()
     settings.first_key_path.write_text("hello")
+    settings.first_key_path.chmod(0o600)
 
     with pytest.raises(StoreRefused) as refused:
         store.open(create=True)
 
     assert "does not hold one well-formed key" in refused.value.reason
     assert "hello" == settings.first_key_path.read_text()
+
+
+@pytest.mark.parametrize("mode", [0o604, 0o602, 0o644])
+def test_our_key_file_is_not_for_others(settings, clock, mode):
+    """A server does not start while others may read the key that we made, or write it."""
+    services = create_app(settings, clock).extensions["roster"]
+    services.start()
+    services.store.close()
+    settings.first_key_path.chmod(mode)
+
+    with pytest.raises(StoreRefused) as refused:
+        services.start()
+
+    assert f"run 'chmod o= {settings.first_key_path}'" in refused.value.reason
+    settings.first_key_path.chmod(mode & 0o770)
+    services.start()
+    services.store.close()
 
 
 def given_key(tmp_path, text) -> Settings:
@@ -219,6 +238,22 @@ def test_the_operators_key_replaces_ours(tmp_path, clock):
 
     assert keys.digest(secret) == key.digest
     assert not settings.first_key_path.exists()
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644])
+def test_an_operators_key_for_others_is_a_warning(tmp_path, clock, caplog, mode):
+    """Orchestrators mount a secret for all to read, as a link: it is taken, with a warning."""
+    given_key(tmp_path, keys.mint()).admin_key_file.chmod(mode)
+    link = tmp_path / "link"
+    link.symlink_to("given-key")
+    settings = Settings(instance_path=tmp_path / "instance", admin_key_file=link)
+    services = create_app(settings, clock).extensions["roster"]
+    facts = services.start()
+    services.store.close()
+
+    assert facts["admin key"].endswith("link")
+    warning = f"Others on this host may read the admin key: 'chmod o= {link}'"
+    assert ([warning] if mode == 0o644 else []) == caplog.messages
 
 
 def test_a_revoked_operators_key_stays_revoked(tmp_path, clock):
