@@ -21,6 +21,8 @@ _SQLITE = re.compile(r"sqlite:///[^?]+")
 # its end as the name of a host.
 _POSTGRESQL = re.compile(r"postgres(?:ql)?://(?:[^\s@/?#]*@)?[^\s@?#]*(?:\?[^\s#]*)?", re.ASCII)
 _PASSWORD = re.compile(r"(://[^:/@]*:).*(@)|([?&](?:ssl)?password=)[^&]*")
+# A key, also cut short; the eight characters of its id are no secret.
+_KEY = re.compile(r"(ro_[0-9A-Za-z]{8}_)[0-9A-Za-z]+")
 _PORTS = range(65536)
 
 
@@ -29,7 +31,7 @@ class SettingsError(Exception):
 
 
 def _path(text: str) -> Path:
-    if not text:
+    if not text or _KEY.search(text):  # the key in place of its file: no message may repeat it
         raise ValueError
     return Path(text)
 
@@ -299,7 +301,7 @@ def _shown(value: object) -> str:
 
 
 def _masked(text: str) -> str:
-    return _PASSWORD.sub(r"\1\3***\2", text)
+    return _KEY.sub(r"\1***", _PASSWORD.sub(r"\1\3***\2", text))
 
 
 def environment_settings() -> Settings:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from app.catalog.keys import mint
 from app.settings import (
     Settings,
     SettingsError,
@@ -78,6 +79,21 @@ def test_bad_value(variable: str, values: str, text: str) -> None:
         Settings.from_environment({variable: text})
 
     assert f"{variable}={text!r}: must be {values}" == str(refusal.value)
+
+
+@pytest.mark.parametrize("before", ["", " ", "Bearer ", "'", "x" * 80])
+@pytest.mark.parametrize("cut", [0, 1, 30])
+@pytest.mark.parametrize("variable", ["ROSTER_ADMIN_KEY_FILE", "ROSTER_BIND", "ROSTER_AUTH"])
+def test_a_key_in_the_place_of_a_value_is_masked(variable: str, before: str, cut: int) -> None:
+    """Whoever gives the key itself is told that a file is wanted, and nobody reads the key."""
+    key = mint()
+    with pytest.raises(SettingsError) as refusal:
+        Settings.from_environment({variable: before + key[: len(key) - cut] + "\n"})
+
+    assert f"{key[:12]}***" in str(refusal.value)
+    assert key[12:15] not in str(refusal.value)
+    if variable == "ROSTER_ADMIN_KEY_FILE":
+        assert str(refusal.value).endswith(": must be a file")
 
 
 def test_all_bad_values() -> None:
