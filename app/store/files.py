@@ -7,6 +7,7 @@ import shlex
 import stat
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -16,6 +17,8 @@ from app.catalog.errors import StoreRefused
 
 _log = logging.getLogger(__name__)
 
+#: How long nothing was written to a draft that a killed process has left, in seconds.
+_LEFT = 24 * 60 * 60  # a day
 #: Read or write, for those who are neither the owner nor in the group. Kubernetes gives all files
 #: of a volume to its group.
 OTHERS = stat.S_IROTH | stat.S_IWOTH
@@ -80,6 +83,17 @@ def _check_owner(path: Path, found: os.stat_result) -> None:
     raise StoreRefused(f"{path} belongs to user {found.st_uid}, not to user {user}: {what}")
 
 
+def remove_left_drafts(folder: Path) -> None:
+    """Remove the drafts, often whole copies, that killed processes have left in `folder`."""
+    with suppress(OSError):  # nobody waits for this
+        for path in folder.glob(".roster-*.draft*"):  # also what SQLite keeps beside one
+            found = path.lstat()
+            is_ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
+            if is_ours and found.st_mtime < time.time() - _LEFT:
+                path.unlink()
+                _log.warning("Removed %s: a process was killed before it had.", path)
+
+
 def warn_of_others(path: Path) -> None:
     """Log which files others may open, of those whose names begin with `path`.
 
@@ -103,7 +117,8 @@ def new_file(target: Path) -> Iterator[Path]:
 
     Raises `FileExistsError` rather than replace anything, and any other `OSError` of `target`.
     """
-    descriptor, draft = tempfile.mkstemp(prefix=".roster-", dir=target.parent)
+    remove_left_drafts(target.parent)
+    descriptor, draft = tempfile.mkstemp(".draft", ".roster-", dir=target.parent)
     try:
         yield Path(draft)
         os.fsync(descriptor)

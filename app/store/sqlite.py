@@ -13,7 +13,14 @@ from app.catalog.errors import StoreRefused, StoreUnavailable
 from app.catalog.ports import Actor
 from app.store.database import READ_TIMEOUT, WRITE_TIMEOUT, Database, Restored
 from app.store.engine import create_engine, journal_mode, sqlite, wait_for_others
-from app.store.files import check_own, new_file, numbered, own_file, warn_of_others
+from app.store.files import (
+    check_own,
+    new_file,
+    numbered,
+    own_file,
+    remove_left_drafts,
+    warn_of_others,
+)
 from app.store.lock import BELL, Bell, FileLock, is_at_rest
 from app.store.presence import Presence
 from app.store.restoring import check, check_files, restore
@@ -77,6 +84,7 @@ class SQLite(Database):
 
     def check(self) -> None:
         """Look at every page: a tenth of a second for 100,000 entries."""
+        remove_left_drafts(self._path.parent)
         warn_of_others(self._path)
         self._presence.enter()
         check(self._path)

@@ -301,6 +301,72 @@ def test_a_lost_lock_of_users_does_not_hide_them(store, settings, clock, tmp_pat
     assert 1 == restore(store, tmp_path / "backup.db").entries
 
 
+# What killed processes leave
+
+LEFT = [f".roster-a1b2c3d4.draft{companion}" for companion in ("", "-journal", "-wal", "-shm")]
+OTHERS = [".roster-settings", "a1b2c3d4.draft", "x.roster-a1b2c3d4.draft", "roster.db.schema-2"]
+
+
+def age(path, seconds):
+    then = path.lstat().st_mtime - seconds
+    os.utime(path, (then, then), follow_symlinks=False)
+
+
+def test_a_start_removes_the_drafts_of_killed_processes(store, folder, tmp_path, clock, caplog):
+    """What was left for a day goes, beside the database too, with a line for each; no more."""
+    store.open(create=True)
+    for path in [folder / name for name in [*LEFT, *OTHERS]]:
+        path.write_text("")
+        path.chmod(0o600)
+        age(path, 86_500)
+    (folder / ".roster-00000000.draft").write_text("in use")
+    (folder / ".roster-00000001.draft").mkdir()
+    (folder / ".roster-00000002.draft").symlink_to(tmp_path)
+    age(folder / ".roster-00000002.draft", 86_500)
+    kept = sorted([*OTHERS, *(f".roster-0000000{number}.draft" for number in range(3))])
+    Store(Settings(instance_path=folder), clock).open()
+    assert "" == caplog.text
+    elsewhere = Settings(
+        instance_path=tmp_path / "elsewhere", database_url=f"sqlite:///{folder}/roster.db"
+    )
+    Store(elsewhere, clock).open(create=True)
+
+    left = sorted(path.name for path in folder.iterdir())
+    assert kept == [name for name in left if name in (*LEFT, *kept)]
+    assert sorted(
+        f"Removed {folder / name}: a process was killed before it had." for name in LEFT
+    ) == sorted(caplog.messages)
+
+
+@pytest.mark.parametrize("work", ["backup", "restore"])
+def test_what_a_killed_command_leaves_is_recognised(store, folder, tmp_path, clock, work):
+    """The whole copy of a killed command goes after a day, by a start or a backup beside it."""
+    use(store)
+    store.backup(tmp_path / "backup.db")
+    store.close()
+
+    def die():
+        os.link = lambda *_: os._exit(9)  # when the copy is whole
+        if work == "backup":
+            store.backup(tmp_path / "copy.db")
+        else:
+            restore(store, tmp_path / "backup.db")
+
+    process = fork.Process(target=die)
+    process.start()
+    process.join()
+    [left] = (folder if work == "restore" else tmp_path).glob(".roster-*.draft")
+    assert left.stat().st_size > 4096
+    age(left, 86_500)
+    again = Store(Settings(instance_path=folder), clock)
+    again.open(create=True)
+    assert left.exists() == (work == "backup")
+    again.backup(tmp_path / "next.db")
+    again.close()
+
+    assert not left.exists()
+
+
 # Root on the files of others
 
 
