@@ -416,11 +416,17 @@ def serve(tmp_path: Path, database: str | None) -> Iterator[Callable[..., Server
     started: list[Server] = []
 
     def start(
-        name: str = "served", *before: str, stderr: int | None = None, **environ: str
+        name: str = "served",
+        *before: str,
+        application: tuple[str, ...] = (),
+        stderr: int | None = None,
+        **environ: str,
     ) -> Server:
         if database is not None:
             environ = {"ROSTER_DATABASE_URL": database, **environ}
-        started.append(Server(tmp_path / name, before=before, stderr=stderr, **environ))
+        started.append(
+            Server(tmp_path / name, *application, before=before, stderr=stderr, **environ)
+        )
         return started[-1]
 
     yield start
