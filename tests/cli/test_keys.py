@@ -14,6 +14,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from app.catalog.keys import describe, mint, parse_kid
+from app.catalog.ports import Actor
 from app.store.tables import changes
 
 NOW = 1_800_000_000
@@ -267,7 +268,7 @@ def test_a_name_from_before(app: Flask, run: Callable[..., Result]) -> None:
         created=NOW,
         expires_at=None,
     )
-    with app.extensions["roster"].store.transaction(actor="test", now=NOW) as transaction:
+    with app.extensions["roster"].store.transaction(actor=Actor("test"), now=NOW) as transaction:
         transaction.put_key(key, None, "key.create")
     done = run("list")
 
