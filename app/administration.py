@@ -2,16 +2,24 @@
 
 Each method takes fields as they were sent, checks their shape, applies the rule inside one
 transaction and returns what is stored now. They raise the errors of ``app.catalog.errors``,
-in the order in which the contract lists them: `ValidationFailed`, then `ModelNotFound`,
-`KeyNotFound` or `ModelExists`, then `RevisionMismatch`; `StoreUnavailable` at any time.
+in the order in which the contract lists them: `ValidationFailed`, then `InvalidKey`, then
+`ModelNotFound`, `KeyNotFound` or `ModelExists`, then `RevisionMismatch`; `StoreUnavailable` at any
+time.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 from app.catalog import keys
-from app.catalog.errors import KeyNotFound, ModelExists, ModelNotFound, ValidationFailed
+from app.catalog.errors import (
+    InvalidKey,
+    KeyNotFound,
+    ModelExists,
+    ModelNotFound,
+    ValidationFailed,
+)
 from app.catalog.keys import ADMIN, ApiKey
 from app.catalog.model import Model
 from app.catalog.ports import Actor, Transaction, Writer
@@ -46,7 +54,7 @@ class Administration:
         """Add an entry; `ModelExists` if its id is taken."""
         checked = _with_id(check(_MODEL, fields))
         now = int(self.clock())
-        with self.store.transaction(actor=actor, now=now) as transaction:
+        with self._transaction(actor, now) as (transaction, _):
             if transaction.model(checked["id"]) is not None:
                 raise ModelExists(checked["id"])
             precondition.check(None)
@@ -64,7 +72,7 @@ class Administration:
         checked = check(_MODEL, {"id": model_id, **fields})
         _same_id(checked, model_id)
         now = int(self.clock())
-        with self.store.transaction(actor=actor, now=now) as transaction:
+        with self._transaction(actor, now) as (transaction, _):
             stored = transaction.model(model_id)
             precondition.check(stored)
             model = Model.compose(checked, now=now, stored=stored)
@@ -84,7 +92,7 @@ class Administration:
         _same_id(patch, model_id)
         check_patch(_MODEL, patch)
         now = int(self.clock())
-        with self.store.transaction(actor=actor, now=now) as transaction:
+        with self._transaction(actor, now) as (transaction, _):
             stored = transaction.model(model_id)
             if stored is None:
                 raise ModelNotFound(model_id)
@@ -97,7 +105,7 @@ class Administration:
         self, model_id: str, *, actor: Actor, precondition: Precondition = UNCONDITIONAL
     ) -> None:
         """Remove an entry; what it was stays in the log."""
-        with self.store.transaction(actor=actor, now=int(self.clock())) as transaction:
+        with self._transaction(actor, int(self.clock())) as (transaction, _):
             stored = transaction.model(model_id)
             if stored is None:
                 raise ModelNotFound(model_id)
@@ -124,8 +132,8 @@ class Administration:
             created=now,
             expires_at=expires_at,
         )
-        with self.store.transaction(actor=actor, now=now) as transaction:
-            latest = _latest_end(transaction, actor, key)
+        with self._transaction(actor, now) as (transaction, acting):
+            latest = _latest_end(acting, key)
             if key.expires_at is None:
                 key = replace(key, expires_at=latest)
             elif latest is not None and key.expires_at > latest:
@@ -137,7 +145,7 @@ class Administration:
     def revoke_key(self, kid: str, *, actor: Actor) -> ApiKey:
         """Refuse a key from now on; to revoke it again changes nothing."""
         now = int(self.clock())
-        with self.store.transaction(actor=actor, now=now) as transaction:
+        with self._transaction(actor, now) as (transaction, _):
             key = transaction.key(kid)
             if key is None:
                 raise KeyNotFound(kid)
@@ -155,13 +163,13 @@ class Administration:
         moment = self.clock()
         now, end = int(moment), keys.end_after(grace, moment)
         secret = keys.mint()
-        with self.store.transaction(actor=actor, now=now) as transaction:
+        with self._transaction(actor, now) as (transaction, acting):
             old = transaction.key(kid)
             if old is None:
                 raise KeyNotFound(kid)
             if (state := old.state(now)) != "active":
                 raise KeyNotFound(kid, f"is {state} and cannot be rotated; create a new one")
-            latest = _latest_end(transaction, actor, old)
+            latest = _latest_end(acting, old)
             if latest is not None and (old.expires_at is None or old.expires_at > latest):
                 # To shorten its life instead could leave nobody who may make a lasting key.
                 sentence = (
@@ -184,18 +192,30 @@ class Administration:
                 transaction.put_key(retired, old, "key.rotate")
         return new, secret
 
+    @contextmanager
+    def _transaction(self, actor: Actor, now: int) -> Iterator[tuple[Transaction, ApiKey | None]]:
+        """Open a transaction for `actor`; give with it the actor's key, None if it needs none.
 
-def _latest_end(transaction: Transaction, actor: Actor, key: ApiKey) -> int | None:
+        The guard has accepted the key, but it may have been revoked while the write waited for
+        others; a failover or a restore may have lost it.
+        """
+        with self.store.transaction(actor=actor, now=now) as transaction:
+            if actor.kid is None:
+                yield transaction, None
+                return
+            acting = transaction.key(actor.kid)
+            state = "unknown" if acting is None else acting.state(now)
+            if state != "active":
+                raise InvalidKey(keys.mask(f"ro_{actor.kid}_"), state, actor.kid)
+            yield transaction, acting
+
+
+def _latest_end(acting: ApiKey | None, key: ApiKey) -> int | None:
     """Return the latest end that the successor or new key `key` may have, None if it needs none.
 
     Without it, whoever has a stolen admin key keeps access beyond the key's end.
     """
-    if actor.kid is None or ADMIN not in key.scopes:
-        return None
-    acting = transaction.key(actor.kid)
-    if acting is None:  # a failover or a restore has lost it since the guard saw it
-        raise KeyNotFound(actor.kid)
-    return acting.ends_at
+    return None if acting is None or ADMIN not in key.scopes else acting.ends_at
 
 
 def _with_id(checked: dict[str, Any]) -> dict[str, Any]:

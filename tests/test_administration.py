@@ -2,13 +2,14 @@
 
 import math
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.administration import Administration
-from app.catalog.errors import KeyNotFound
+from app.catalog.errors import InvalidKey
 from app.catalog.ports import Actor
 
 
@@ -73,10 +74,28 @@ def test_a_change_of_nothing_leaves_no_line(fractions, longer):
     assert [] == [line for line in store.lines if line[1] == line[2]]
 
 
-def test_an_admin_key_that_the_store_has_lost_makes_no_other():
-    """Nobody knows when it would have ended."""
-    administration = Administration(Memory(), lambda: 1000)
-    lost = Actor("key:7fGh2kLm", kid="7fGh2kLm")
+@pytest.mark.parametrize("state", ["unknown", "revoked", "expired"])
+def test_a_key_that_is_no_longer_active_changes_nothing(state):
+    """Each change by a key finds first that the store has the key, and that it is active."""
+    store = Memory()
+    administration = Administration(store, lambda: 1000)
+    key, _ = administration.create_key({"name": "n", "scopes": ["admin"]}, actor=Actor("test"))
+    actor = Actor(f"key:{key.kid}", kid=key.kid)
+    ends = {"revoked": {"revoked_at": 999}, "expired": {"expires_at": 1000}}
+    store.keys = {} if state == "unknown" else {key.kid: replace(key, **ends[state])}
+    before = list(store.lines)
+    for change in (
+        lambda: administration.create_model({"id": "x"}, actor=actor),
+        lambda: administration.replace_model("x", {}, actor=actor),
+        lambda: administration.merge_model("x", {}, actor=actor),
+        lambda: administration.remove_model("x", actor=actor),
+        lambda: administration.create_key({"name": "n"}, actor=actor),
+        lambda: administration.create_key({"name": "n", "scopes": ["admin"]}, actor=actor),
+        lambda: administration.revoke_key(key.kid, actor=actor),
+        lambda: administration.rotate_key(key.kid, {}, actor=actor),
+    ):
+        with pytest.raises(InvalidKey) as refusal:
+            change()
 
-    with pytest.raises(KeyNotFound):
-        administration.create_key({"name": "n", "scopes": ["admin"]}, actor=lost)
+        assert (state, key.kid) == (refusal.value.reason, refusal.value.kid)
+    assert before == store.lines

@@ -1,10 +1,16 @@
 """Keys on the wire: where they are read, what is refused, and the guard before every view."""
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
 import pytest
 
 from app import create_app
 from app.catalog import keys
+from app.catalog.ports import Actor
 from app.settings import Settings
+from app.store.store import Store
+from tests.postgresql import wait_until
 
 pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
@@ -248,6 +254,44 @@ def test_a_rotated_admin_key_makes_none_that_outlives_its_grace(admin, app, cloc
 
     assert int(clock()) + 60 == made.json["expires_at"]
     assert 422 == again.status_code
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        ("POST", "/admin/models", {"id": "new"}),
+        ("DELETE", "/admin/models/kept"),
+        ("POST", "/admin/keys", {"name": "x", "scopes": ["admin"]}),
+        ("POST", "/admin/keys/KID/rotate", {}),
+        ("DELETE", "/admin/keys/KID"),
+    ],
+)
+def test_a_write_that_waits_while_its_key_is_revoked_is_refused(
+    app, admin, clock, access_lines, write
+):
+    """A revocation that is stored before a write counts for it, also behind the guard."""
+    admin.add("kept", name="kept")
+    kept = admin.new_key()[3:11]
+    stolen = type(admin)(app.test_client(), admin.new_key(scopes=["admin"]))
+    own = stolen.key[3:11]
+    method, path, *body = write
+    store = app.extensions["roster"].store
+    other = Store(store._settings, clock)
+    with ThreadPoolExecutor(1) as thread:
+        with other.transaction(actor=Actor("test"), now=int(clock())) as transaction:
+            key = transaction.key(own)
+            transaction.put_key(replace(key, revoked_at=int(clock())), key, "key.revoke")
+            waiting = thread.submit(stolen, method, path.replace("KID", kept), *body)
+            wait_until(lambda: store._places._taken)
+        answer = waiting.result()
+    revision = other.position().revision
+    other.close()
+
+    refused(answer)
+    assert ("revoked", own) == tuple(access_lines()[-1][name] for name in ("refused", "kid"))
+    assert 5 == revision  # the first key, three additions and the revocation
+    refused(stolen("GET", "/admin/keys"))
+    assert answer.json == stolen("GET", "/admin/keys").json
 
 
 def test_dead_keys_do_not_rotate(admin, clock):
