@@ -71,7 +71,8 @@ def _origins(text: str) -> tuple[str, ...]:
 
 
 def _proxies(text: str) -> tuple[str, ...]:
-    proxies = tuple(text.replace(",", " ").split())
+    # As gunicorn does, which reads the same variable and does not start with what it refuses.
+    proxies = tuple(proxy.strip() for proxy in text.strip().split(",") if proxy)
     for proxy in proxies:
         if proxy != "*":
             ip_network(proxy)
@@ -296,7 +297,7 @@ def _shown(value: object) -> str:
     if value is None or value == ():
         return "-"
     if isinstance(value, tuple):
-        return " ".join(map(str, value))
+        return ",".join(map(str, value))
     return short_path(value) if isinstance(value, Path) else _masked(str(value))
 
 

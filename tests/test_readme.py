@@ -148,7 +148,7 @@ def test_every_setting_has_its_row():
     rows = []
     for setting in fields(Settings):
         about, default = setting.metadata, setting.default
-        shown = " ".join(default) if isinstance(default, tuple) else default
+        shown = ",".join(default) if isinstance(default, tuple) else default
         shown = short_path(default) if isinstance(default, Path) else shown
         default_cell = "-" if default in (None, ()) else f"`{shown}`"
         rows.append(

@@ -6,6 +6,7 @@ from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import pytest
+from gunicorn.config import validate_string_to_addr_list
 
 from app.catalog.keys import mint
 from app.settings import (
@@ -64,7 +65,7 @@ REFUSED = {
     "ROSTER_THREADS": ("1 to 64 threads", ["", "0", "65", "+4", " 4", "4\n", "0x4"]),
     "FORWARDED_ALLOW_IPS": (
         "* or addresses and networks, separated by commas",
-        ["localhost", "10.0.0.1/8", "10.0.0", "127.0.0.1, x"],
+        ["localhost", "10.0.0.1/8", "10.0.0", "127.0.0.1, x", "127.0.0.1 ::1", "::1, ,::1"],
     ),
 }
 
@@ -182,6 +183,27 @@ def test_good_value(variable: str, text: str, name: str, expected: object) -> No
     assert expected == getattr(Settings.from_environment({variable: text}), name)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["127.0.0.1,::1", "", " ", "*", " * ", "10.0.0.0/8 , ::1 ", "*,::1", "::1,", ",", "::1,,::2"],
+)
+def test_gunicorn_accepts_the_same_proxies(text: str) -> None:
+    """gunicorn reads FORWARDED_ALLOW_IPS by itself, and believes the same proxies."""
+    settings = Settings.from_environment({"FORWARDED_ALLOW_IPS": text})
+
+    assert validate_string_to_addr_list(text) == list(settings.proxies)
+
+
+def test_what_is_shown_is_accepted() -> None:
+    """A shown value can be set again, and then means the same."""
+    origins = ("https://a.example", "https://b.example")
+    settings = Settings(instance_path=Path("data"), cors_origins=origins)
+    shown = {variable: value for variable, value, *_ in settings.rows({}) if value != "-"}
+
+    assert "FORWARDED_ALLOW_IPS" in shown
+    assert settings == Settings.from_environment(shown)
+
+
 def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """The settings of the process are those of its environment."""
     monkeypatch.setenv("ROSTER_THREADS", "7")
@@ -242,13 +264,13 @@ def test_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "ROSTER_OLLAMA_AUTH": ("-", "default"),
         "ROSTER_ADMIN_KEY_FILE": ("-", "default"),
         "ROSTER_FIELDS": ("all", "default"),
-        "ROSTER_CORS_ORIGINS": ("https://a.example https://b.example", "environment"),
+        "ROSTER_CORS_ORIGINS": ("https://a.example,https://b.example", "environment"),
         "ROSTER_MAX_STALE": ("-", "default"),
         "ROSTER_CACHE_BYTES": ("268435456", "default"),
         "ROSTER_BIND": ("127.0.0.1:8000", "default"),
         "WEB_CONCURRENCY": ("3", "create_app()"),
         "ROSTER_THREADS": ("4", "environment"),
-        "FORWARDED_ALLOW_IPS": ("127.0.0.1 ::1", "default"),
+        "FORWARDED_ALLOW_IPS": ("127.0.0.1,::1", "default"),
     } == rows
     assert all(meaning.endswith(".") for *_, meaning in settings.rows(environ))
 
