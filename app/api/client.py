@@ -1,7 +1,8 @@
 """The client of a request: its address, and whether it is on this host.
 
 The last entry of ``X-Forwarded-For`` is believed where the peer is a proxy of ours: at a Unix
-socket, or at an address that ``FORWARDED_ALLOW_IPS`` names. Before it stands what callers write.
+socket, or at an address that ``FORWARDED_ALLOW_IPS`` names. Earlier entries are written by the
+caller.
 """
 
 from collections.abc import Mapping
@@ -10,6 +11,10 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
 _HEADER = "HTTP_X_FORWARDED_FOR"
+#: The address of a peer at a Unix socket; gunicorn gives the name of one that has bound a name.
+_UNIX_SOCKET = ""
+#: That of a peer of which the server tells nothing.
+_UNKNOWN = "unknown"
 #: How much of the header may be an address: with spaces around it, one of IPv6 has 45 characters.
 _LONGEST = 64
 
@@ -22,29 +27,32 @@ def client_address(environ: Mapping[str, Any], proxies: tuple[str, ...]) -> str 
     forwarded = environ.get(_HEADER)
     if forwarded is not None:
         forwarded = forwarded[-_LONGEST:]
-    return _client(environ.get("REMOTE_ADDR", ""), forwarded, proxies)
+    return _client(environ.get("REMOTE_ADDR", _UNKNOWN), forwarded, proxies)
 
 
 def is_local(environ: Mapping[str, Any]) -> bool:
     """Tell whether the client is on this host, and asks without a proxy."""
-    peer = _parse(environ.get("REMOTE_ADDR", ""))
-    return _HEADER not in environ and (peer is None or peer.is_loopback)
+    if _HEADER in environ:
+        return False
+    peer = environ.get("REMOTE_ADDR", _UNKNOWN)
+    address = _parse(peer)
+    return peer == _UNIX_SOCKET or (address is not None and address.is_loopback)
 
 
 @lru_cache(maxsize=4096)  # to parse two addresses and two networks costs 10 µs
 def _client(peer: str, forwarded: str | None, proxies: tuple[str, ...]) -> str | None:
     address = _parse(peer)
-    if forwarded is not None and (address is None or _is_proxy(address, proxies)):
+    if forwarded is not None and (
+        peer == _UNIX_SOCKET
+        or "*" in proxies
+        or (address is not None and any(address in ip_network(proxy) for proxy in proxies))
+    ):
         address = _parse(forwarded.rpartition(",")[2].strip(" \t"))
     return None if address is None else str(address)
 
 
-def _is_proxy(address: IPv4Address | IPv6Address, proxies: tuple[str, ...]) -> bool:
-    return "*" in proxies or any(address in ip_network(proxy) for proxy in proxies)
-
-
 def _parse(text: str) -> IPv4Address | IPv6Address | None:
-    """Return the address in `text`, None if it is none; the peer at a Unix socket has none."""
+    """Return the address in `text`, None if it is none."""
     try:
         address = ip_address(text.partition("%")[0])  # behind it is the zone: any characters
     except ValueError:

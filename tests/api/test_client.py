@@ -22,7 +22,12 @@ LOOPBACK = Settings().proxies
         ("::ffff:192.0.2.1", None, LOOPBACK, "192.0.2.1"),
         ("", None, LOOPBACK, None),
         ("", "192.0.2.7", (), "192.0.2.7"),
-        ("/run/a.sock", "192.0.2.7", (), "192.0.2.7"),
+        ("/run/a.sock", "192.0.2.7", LOOPBACK, None),  # a Unix socket's peer may have any name
+        ("/run/a.sock", "192.0.2.7", ("*",), "192.0.2.7"),
+        ("localhost", "192.0.2.7", LOOPBACK, None),
+        ("\0name", "192.0.2.7", LOOPBACK, None),
+        (" ", "192.0.2.7", LOOPBACK, None),
+        (None, "192.0.2.7", LOOPBACK, None),
         ("127.0.0.1", "192.0.2.7", LOOPBACK, "192.0.2.7"),
         ("::1", "192.0.2.7", LOOPBACK, "192.0.2.7"),
         ("::ffff:127.0.0.1", "192.0.2.7", LOOPBACK, "192.0.2.7"),
@@ -48,7 +53,7 @@ LOOPBACK = Settings().proxies
 )
 def test_a_proxy_alone_names_the_client(peer, forwarded, proxies, client):
     """The header's last entry counts from a Unix socket or a proxy, and only as an address."""
-    environ = {"REMOTE_ADDR": peer}
+    environ = {} if peer is None else {"REMOTE_ADDR": peer}
     if forwarded is not None:
         environ["HTTP_X_FORWARDED_FOR"] = forwarded
 

@@ -478,6 +478,9 @@ def test_readiness_tells_what_is_served(client, admin):
         (("", ""), False),
         (("192.0.2.1",), False),
         (("fe80::1%lo",), False),
+        (("localhost",), False),
+        (("/run/a.sock",), False),  # the peer of a Unix socket chose this name
+        ((" ",), False),
     ],
 )
 @pytest.mark.parametrize("stale", [False, True])

@@ -250,7 +250,7 @@ def test_a_worker_can_quit_while_it_accepts(monkeypatch):
 
 
 def test_a_unix_socket_is_for_owner_and_group(tmp_path):
-    """On a Unix socket the service answers, and strangers on the host cannot connect."""
+    """Strangers on the host cannot connect; a client without a name of its own is on this host."""
     path = tmp_path / "socket"
     environ = {"ROSTER_INSTANCE_PATH": str(tmp_path), "ROSTER_BIND": f"unix:{path}"}
     process = subprocess.Popen(
@@ -270,6 +270,16 @@ def test_a_unix_socket_is_for_owner_and_group(tmp_path):
         connection.sendall(b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n")
 
         assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+    for name, is_local in ((None, True), ("name", False), ("\0name", False)):
+        with socket.socket(socket.AF_UNIX) as connection:
+            if name is not None:
+                connection.bind(name if name[0] == "\0" else str(tmp_path / name))
+            connection.connect(str(path))
+            connection.sendall(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            with HTTPResponse(connection) as response:
+                response.begin()
+
+                assert is_local == ("entries" in json.load(response))
     assert 0o770 == stat.S_IMODE(path.stat().st_mode)
     assert f"  try        curl --unix-socket {path} http://localhost/v1/models\n" == block[-1]
     process.terminate()
