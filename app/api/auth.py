@@ -76,7 +76,11 @@ def _read_key(current: Exchange, *, public: bool) -> None:
     """Note the key in the request, if there is one; raise what is wrong with it."""
     presented = _presented(current, public=public)
     if presented:
-        current.key = _check(current, presented)
+        try:
+            current.key = _check(current, presented)
+        except StoreUnavailable:
+            current.kid = parse_kid(min(presented))
+            raise
         current.kid = current.key.kid
 
 

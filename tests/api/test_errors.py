@@ -323,7 +323,7 @@ def test_reads_survive_the_store(outage, admin, client):
     assert 200 == client.get("/readyz").status_code
 
 
-def test_an_unknown_key_may_be_newer_than_the_last_image(outage, admin, client):
+def test_an_unknown_key_may_be_newer_than_the_last_image(outage, admin, client, access_lines):
     """While the store cannot be read a key is refused for good only when the image knows it."""
     begin, end = outage
     unknown = {"Authorization": f"Bearer {mint()}"}
@@ -339,6 +339,11 @@ def test_an_unknown_key_may_be_newer_than_the_last_image(outage, admin, client):
         answer.headers["Retry-After"],
         answer.json["error"]["code"],
     )
+    client.get("/readyz", headers=unknown, environ_overrides={"REMOTE_ADDR": "192.0.2.1"})
+    assert [(503, None), (200, None)] == [
+        (line["status"], line["refused"]) for line in access_lines()[-2:]
+    ]
+    assert [unknown["Authorization"][10:18]] * 2 == [line["kid"] for line in access_lines()[-2:]]
     assert 401 == client.get("/v1/models", headers=revoked).status_code
     mistyped = {"Authorization": unknown["Authorization"][:-1] + "!"}
     assert 401 == client.get("/v1/models", headers=mistyped).status_code
@@ -346,7 +351,7 @@ def test_an_unknown_key_may_be_newer_than_the_last_image(outage, admin, client):
     assert 401 == client.get("/v1/models", headers=unknown).status_code
 
 
-def test_without_any_image_reads_are_a_503(unopened_app, settings):
+def test_without_any_image_reads_are_a_503(unopened_app, settings, access_lines):
     """A worker that never saw the store answers 503, and no short list."""
     client = unopened_app.test_client()
     settings.instance_path.mkdir()
@@ -356,6 +361,9 @@ def test_without_any_image_reads_are_a_503(unopened_app, settings):
     assert (503, "unavailable") == (answer.status_code, answer.json["error"]["code"])
     ready = client.get("/readyz")
     assert (503, "unavailable") == (ready.status_code, ready.json["status"])
+    key = mint()
+    client.get("/v1/models", headers={"x-api-key": key})
+    assert (503, key[3:11]) == tuple(access_lines()[-1][name] for name in ("status", "kid"))
 
 
 def test_readiness_tells_strangers_no_places(app, admin, client, caplog, monkeypatch):
