@@ -11,6 +11,7 @@ import errno
 import functools
 import gc
 import json
+import logging
 import multiprocessing
 import os
 import runpy
@@ -61,7 +62,7 @@ def _redirect(handlers, error_lines):
             handler.setStream(error_lines)
 
 
-#: Of the request which this thread refuses: `request_id` and `message`, what the log says of it.
+#: Of the request which this thread refuses: `request_id`, and `request`, what the log says of it.
 _refused = threading.local()
 
 
@@ -76,7 +77,9 @@ class RefusalFormatter(_logs["JsonFormatter"]):
         """Return the line, without its end."""
         record.request_id = getattr(_refused, "request_id", None)
         if record.request_id is not None:
-            record.msg, record.args = _refused.message, ()
+            # gunicorn logs at the level error what it answers with a 500.
+            verb = "Failed to serve" if record.levelno == logging.ERROR else "Refused"
+            record.msg, record.args = f"{verb} {_refused.request}", ()
         if isinstance(record.args, tuple):  # other exceptions quote too, at the level debug
             record.args = tuple(
                 type(x).__name__ if isinstance(x, Exception) else x for x in record.args
@@ -193,12 +196,12 @@ class ReplaceableWorker(PatientWorker):
     def handle_error(self, req, client, addr, exc):
         """Log and refuse what cannot be answered, both with the same new request id."""
         _refused.request_id = f"req_{getrandbits(96):024x}"  # as app.api.exchange makes them
-        client_ip = f" from {addr[0]}" if addr else ""  # a Unix socket has none
-        _refused.message = f"Refused a request{client_ip}: {type(exc).__name__}"
+        client_ip = f" from {addr[0]}" if isinstance(addr, tuple) else ""  # a Unix socket has none
+        _refused.request = f"a request{client_ip}: {type(exc).__name__}"
         try:
             super().handle_error(req, client, addr, exc)
         finally:
-            del _refused.request_id, _refused.message
+            del _refused.request_id, _refused.request
 
 
 def _refuse(connection, status, reason, _message):

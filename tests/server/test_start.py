@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from gunicorn import util
+from gunicorn.http.errors import NoMoreData
 from gunicorn.workers.gthread import PollableMethodQueue
 
 from app.store.engine import sqlite
@@ -144,8 +145,8 @@ def test_the_access_line_says_what_was_asked_of_whom(serve):
     assert key not in server.out.read_text() + server.err.read_text()
 
 
-def test_gunicorns_own_words_are_json_without_the_request(serve):
-    """A malformed request with a key in it is in the log by its kind, with its request id."""
+def test_a_malformed_request_is_logged_by_its_kind(serve):
+    """The line of a request that gunicorn refuses has its error and its id, and no text of it."""
     server = serve(WEB_CONCURRENCY="1")
     key = server.admin_key
     requests = [
@@ -157,15 +158,54 @@ def test_gunicorns_own_words_are_json_without_the_request(serve):
     ids = [refusal(server, request) for request in requests]
     server.stop()
     text = server.err.read_text()
+    found = [line for line in lines(server.err) if "request_id" in line]
+    kinds = ["InvalidHeaderName", "ObsoleteFolding", "InvalidHeader", "InvalidHTTPVersion"]
 
-    refused = [line for line in lines(server.err) if "request_id" in line]
-    assert ids == [line["request_id"] for line in refused]
-    assert [
-        f"Refused a request from 127.0.0.1: {kind}"
-        for kind in ("InvalidHeaderName", "ObsoleteFolding", "InvalidHeader", "InvalidHTTPVersion")
-    ] == [line["message"] for line in refused]
+    assert ids == [line["request_id"] for line in found]
+    assert [f"Refused a request from 127.0.0.1: {kind}" for kind in kinds] == [
+        line["message"] for line in found
+    ]
     assert key[11:20] not in text
     assert all(line.startswith("{") for line in text.splitlines())
+
+
+def test_gunicorns_debug_lines_quote_no_request(serve):
+    """A request that ends within a key that nobody can recognize is named by its error alone."""
+    server = serve(WEB_CONCURRENCY="1", GUNICORN_CMD_ARGS="--log-level debug")
+    secret = server.admin_key[12:]
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(f"GET /v1/models?%6bey={secret}".encode())
+        connection.shutdown(socket.SHUT_WR)
+        assert b"" == connection.recv(1)
+    server.stop()
+
+    assert [f"Ignored premature client disconnection. {NoMoreData.__name__}"] == [
+        line["message"] for line in lines(server.err) if "premature" in line["message"]
+    ]
+    assert secret not in server.err.read_text()
+
+
+def test_a_fault_of_the_service_is_no_refusal(serve, tmp_path):
+    """The line about a 500 of gunicorn's own says so, with the error and the request id."""
+    path = tmp_path / "socket"
+    args = f"--bind 127.0.0.1:0 --bind unix:{path}"
+    server = serve(WEB_CONCURRENCY="1", GUNICORN_CMD_ARGS=args)
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.bind(b"\0\xff")  # gunicorn decodes the name of a peer as UTF-8
+        connection.connect(str(path))
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        with HTTPResponse(connection) as response:
+            response.begin()
+    refused = refusal(server, "x\r\n\r\n")
+    server.stop()
+    found = [line for line in lines(server.err) if "request_id" in line]
+
+    assert 500 == response.status
+    assert [
+        ("Failed to serve a request: UnicodeDecodeError", response.headers["x-request-id"]),
+        ("Refused a request from 127.0.0.1: InvalidRequestLine", refused),
+    ] == [(line["message"], line["request_id"]) for line in found]
+    assert "Traceback" in found[0]["error"]
 
 
 def test_a_log_file_of_gunicorn_takes_its_lines_alone(serve, settings):
