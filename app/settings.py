@@ -208,7 +208,7 @@ class Settings:
             help="Threads in each worker process.",
         ),
     )
-    proxies: tuple[str, ...] = field(
+    trusted_proxies: tuple[str, ...] = field(
         default=("127.0.0.1", "::1"),
         metadata=_about(
             "FORWARDED_ALLOW_IPS",

@@ -171,9 +171,9 @@ def test_long_bad_value(length: int, shown: str) -> None:
         ("ROSTER_BIND", "[::1]:0", "bind", "[::1]:0"),
         ("ROSTER_BIND", "0.0.0.0:65535", "bind", "0.0.0.0:65535"),
         ("ROSTER_BIND", "unix:run/a b.sock", "bind", "unix:run/a b.sock"),
-        ("FORWARDED_ALLOW_IPS", "", "proxies", ()),
-        ("FORWARDED_ALLOW_IPS", "*", "proxies", ("*",)),
-        ("FORWARDED_ALLOW_IPS", "10.0.0.0/8, ::1", "proxies", ("10.0.0.0/8", "::1")),
+        ("FORWARDED_ALLOW_IPS", "", "trusted_proxies", ()),
+        ("FORWARDED_ALLOW_IPS", "*", "trusted_proxies", ("*",)),
+        ("FORWARDED_ALLOW_IPS", "10.0.0.0/8, ::1", "trusted_proxies", ("10.0.0.0/8", "::1")),
         ("WEB_CONCURRENCY", "1", "workers", 1),
         ("ROSTER_THREADS", "64", "threads", 64),
     ],
@@ -191,7 +191,7 @@ def test_gunicorn_accepts_the_same_proxies(text: str) -> None:
     """gunicorn reads FORWARDED_ALLOW_IPS by itself, and believes the same proxies."""
     settings = Settings.from_environment({"FORWARDED_ALLOW_IPS": text})
 
-    assert validate_string_to_addr_list(text) == list(settings.proxies)
+    assert validate_string_to_addr_list(text) == list(settings.trusted_proxies)
 
 
 def test_what_is_shown_is_accepted() -> None:

@@ -51,10 +51,10 @@ def guard() -> None:
         raise InsufficientScope
 
 
-def may_see_numbers() -> bool:
+def may_see_counts() -> bool:
     """Tell whether the caller of an operation route has an admin key, or is on this host.
 
-    A key that is refused leaves its trace and no more: no health check fails for it.
+    A refused key is logged and counted; the answer stays 200.
     """
     current = exchange()
     if is_local(current.environ):

@@ -52,7 +52,7 @@ class Area(Enum):
     PUBLIC = "public"
     #: For holders of an admin key.
     ADMIN = "admin"
-    #: For whoever runs the service; no key opens or closes them.
+    #: For whoever runs the service. They need no key.
     OPERATION = "operation"
 
 
@@ -191,7 +191,7 @@ def finish(response: Response) -> Response:
     write_access_line(
         pid=os.getpid(),
         request_id=current.request_id,
-        client=client_address(current.environ, current.services.settings.proxies),
+        client=client_address(current.environ, current.services.settings.trusted_proxies),
         dialect=dialect,
         method=method,
         route=current.route,

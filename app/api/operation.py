@@ -4,7 +4,7 @@ import re
 
 from flask import Blueprint, Response, request
 
-from app.api.auth import may_see_numbers
+from app.api.auth import may_see_counts
 from app.api.errors import MetricsMissing
 from app.api.exchange import exchange
 from app.api.replies import json_reply
@@ -63,7 +63,7 @@ def readyz() -> Response:
         "writes": writes,
         "image_age": round(catalog.age, 3),
     }
-    if may_see_numbers():
+    if may_see_counts():
         facts["schema"] = HEAD
         facts["revision"] = snapshot.revision
         facts["entries"] = len(snapshot.models)

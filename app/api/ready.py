@@ -148,7 +148,7 @@ class Application(Flask):
         return self.finish(response)
 
     def log_exception(self, exc_info: object) -> None:
-        """Log nothing here: the handler of all errors does, and not the path."""
+        """Do nothing: the error handler logs, without the path, which may hold a key."""
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """Return `func`: no view, hook or handler here is a coroutine."""

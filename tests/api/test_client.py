@@ -10,7 +10,7 @@ from app.api.client import client_address
 from app.settings import Settings
 from tests.conftest import ROOT
 
-LOOPBACK = Settings().proxies
+LOOPBACK = Settings().trusted_proxies
 
 
 @pytest.mark.parametrize(
