@@ -5,7 +5,7 @@ import re
 from flask import request
 
 from app.api.client import is_local
-from app.api.exchange import MAX_PARAMETERS, Area, Exchange, begin, exchange
+from app.api.exchange import MAX_PARAMETERS, TOO_MANY, Area, Exchange, begin, exchange
 from app.catalog.errors import (
     InsufficientScope,
     InvalidKey,
@@ -28,7 +28,7 @@ def guard() -> None:
     long comes before all this: a key may be in it.
     """
     current = begin()
-    if current.environ.get("QUERY_STRING", "").count("&") >= MAX_PARAMETERS:
+    if current.query is TOO_MANY:
         raise InvalidValue("query", f"A query has at most {MAX_PARAMETERS} parameters.")
     auth = current.services.settings.auth
     if auth != "off" and current.dialect.auth is not None:
