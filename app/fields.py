@@ -20,10 +20,13 @@ MAX_LIST = 100
 MAX_TIME = 2**32 - 1
 MAX_TOKENS = 2**53 - 1  # the largest integer that JavaScript reads back unchanged
 
-#: Control characters, lone surrogates, and what turns or breaks the line around a text:
-#: embeddings, overrides and isolates of bidirectional text, and line separators. Marks such as
+_SEPARATORS_AND_CONTROLS = r"\u2028-\u202e\u2066-\u2069"
+#: Line separators, and the embeddings, overrides and isolates of bidirectional text. Earlier
+#: programs took these in texts.
+ONCE_TAKEN = re.compile(f"[{_SEPARATORS_AND_CONTROLS}]")
+#: These, control characters and lone surrogates: they change the line around a text. Marks such as
 #: U+200F, joiners and tags are taken: languages and emoji need them, and no other text changes.
-UNWANTED = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+UNWANTED = re.compile(rf"[\x00-\x1f\x7f-\x9f{_SEPARATORS_AND_CONTROLS}\ud800-\udfff]")
 PRICE = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?\Z", re.ASCII)
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _RFC3339 = re.compile(
@@ -53,8 +56,8 @@ class Text(fields.Field[str]):
             raise ValidationError(f"Must be {self.least} to {self.most} characters long.")
         if found := UNWANTED.search(value):
             raise ValidationError(
-                f"Must not contain U+{ord(found[0]):04X}: control characters, line separators and "
-                "lone surrogates are refused."
+                f"Must not contain U+{ord(found[0]):04X}: control characters, line separators, "
+                "bidirectional controls and lone surrogates are refused."
             )
         return value
 

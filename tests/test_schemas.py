@@ -25,6 +25,9 @@ STRING = "Must be a string, not "
 BETWEEN = "Must be between 0 and 4294967295."
 LONG = "Must be 1 to 256 characters long."
 CONTROL = "Must not contain U+"
+REFUSED = (
+    "control characters, line separators, bidirectional controls and lone surrogates are refused."
+)
 #: What turns the text around it, or breaks its line.
 TURNING = "\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 NULL = "Field may not be null."
@@ -92,7 +95,12 @@ def test_good_value(name: str, value: object) -> None:
         ("name", "\x7f", "name", CONTROL),
         ("name", "\ud800", "name", CONTROL),
         *(("name", f"a{c}b", "name", f"{CONTROL}{ord(c):04X}: ") for c in TURNING),
-        ("description", "\u202e", "description", f"{CONTROL}202E: "),
+        (
+            "description",
+            "\u202e",
+            "description",
+            f"{CONTROL}202E: {REFUSED}",
+        ),
         ("permission", [{"group": "\u2066"}], "permission.0.group", f"{CONTROL}2066: "),
         ("metadata", {"x": "\u2069"}, "metadata.x", f"{CONTROL}2069: "),
         ("supported_parameters", ["\u202d"], "supported_parameters.0", f"{CONTROL}202D: "),

@@ -8,15 +8,12 @@ from typing import Any
 from app.catalog.errors import StoreUnavailable, quote
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model, Permission
-from app.fields import Whole
+from app.fields import ONCE_TAKEN, Whole
 from app.schemas import AdminModelSchema, KeySchema, check_known
 from app.strict_json import dump, parse_object
 
 #: The longest document that is read of a file which others may have written, in characters.
 _MAX_DOCUMENT = 1024 * 1024
-#: Characters that earlier programs took in texts. They are checked as a letter that texts may have
-#: and ids may not.
-_ONCE_TAKEN = re.compile("[\u2028-\u202e\u2066-\u2069]")
 _KID = re.compile(r"[0-9A-Za-z]{8}", re.ASCII)
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
@@ -109,7 +106,8 @@ def parse_foreign(document: object) -> dict[str, Any]:
     """Return the object that a document is which others may have written, to be checked."""
     if not isinstance(document, str) or len(document) > _MAX_DOCUMENT:
         raise StoreUnavailable(f"A document is a text of at most {_MAX_DOCUMENT} characters.")
-    return parse_object(_ONCE_TAKEN.sub("\N{LATIN SMALL LETTER E WITH ACUTE}", document).encode())
+    # Texts may have this letter, ids may not.
+    return parse_object(ONCE_TAKEN.sub("\N{LATIN SMALL LETTER E WITH ACUTE}", document).encode())
 
 
 def _apart(kind: type, document: dict[str, Any]) -> dict[str, Any]:
