@@ -117,12 +117,13 @@ def restore(file: Path, *, revive_keys: bool, as_json: bool) -> None:
         "revived": (keys.revived, "As they were at the backup, though revoked or rotated since"),
         "gone": (keys.gone, "Made since the backup, and gone"),
         "added": (keys.added, "Not known before; revoke what you do not know"),
+        "changed": (keys.changed, "Not what they were before; revoke what you do not know"),
     }
     if as_json:
         kept = None if restored.kept is None else str(restored.kept)
         facts = {"revision": restored.revision, "entries": restored.entries, "kept": kept}
         ids = {name: [key.kid for key in found] for name, (found, _) in lists.items()}
-        echo_json({"database": store.name, **facts, "keys": ids})
+        echo_json({"database": store.name, **facts, "keys": {**ids, "problem": keys.problem}})
         return
     click.echo(
         f"Restored {store.name} from {file}: revision {restored.revision}, "

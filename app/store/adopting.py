@@ -198,7 +198,7 @@ def _named(rows: Any, row: tuple[object, ...]) -> _Row:
 
 def is_whole(value: object, least: int, most: int) -> bool:
     """Tell whether `value` is an integer of `least` to `most`."""
-    return isinstance(value, int) and least <= value <= most
+    return type(value) is int and least <= value <= most
 
 
 def _line(reason: object) -> str:

@@ -30,12 +30,12 @@ class Restored:
     revision: int
     entries: int
     kept: Path | None
-    keys: "KeysBefore"
+    keys: "RestoredKeys"
 
 
 @dataclass(frozen=True, slots=True)
-class KeysBefore:
-    """What became of the keys of the database that was replaced."""
+class RestoredKeys:
+    """How the keys differ from those of the database that was replaced."""
 
     #: Revoked since the backup; they stay so.
     revoked: Sequence[ApiKey] = ()
@@ -47,6 +47,8 @@ class KeysBefore:
     gone: Sequence[ApiKey] = ()
     #: In the backup alone. No key is ever deleted: somebody else may have put these there.
     added: Sequence[ApiKey] = ()
+    #: In both, and different in more than their ends, which is all that we ever change.
+    changed: Sequence[ApiKey] = ()
     #: Why not all of this is known, None if it is.
     problem: str | None = None
 

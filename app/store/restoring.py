@@ -14,10 +14,10 @@ from app.catalog.ports import Actor
 from app.store.adopting import adopt
 from app.store.copying import contents
 from app.store.database import OPEN_TIMEOUT, Restored
-from app.store.ended_keys import end_again, look
 from app.store.engine import create_engine, sqlite
 from app.store.files import check_own, new_file, numbered, own_file, sync_folder
 from app.store.presence import IN_USE
+from app.store.previous_keys import carry_over, read_previous
 from app.store.schema import begin_history
 from app.store.tables import catalogue
 from app.store.wal import check_pair, read_uri
@@ -47,7 +47,7 @@ def restore(path: Path, source: Path, now: float, *, actor: Actor, revive_keys: 
             )
     check_files(path)
     _refuse_users(path)
-    before = look(path)
+    previous = read_previous(path, int(now))
     draft = path.with_name(path.name + _DRAFT)
     try:
         with new_file(draft) as unnamed:
@@ -55,10 +55,10 @@ def restore(path: Path, source: Path, now: float, *, actor: Actor, revive_keys: 
             try:
                 with engine.begin() as connection:
                     # It goes on from the higher one: no revision is ever given to two states.
-                    revision = max(adopt(source, connection), before.revision)
+                    revision = max(adopt(source, connection), previous.revision)
                     connection.execute(sa.update(catalogue).values(revision=revision))
-                    keys = end_again(
-                        connection, before, actor=actor, now=int(now), revive=revive_keys
+                    keys = carry_over(
+                        connection, previous, actor=actor, now=int(now), revive=revive_keys
                     )
                     begin_history(connection)
                     held = contents(connection)

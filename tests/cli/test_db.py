@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -271,7 +271,15 @@ def test_restore(run: Callable[..., Result], store: Store, tmp_path: Path) -> No
         "revision": 3,
         "entries": 1,
         "kept": f"{kept}.1",
-        "keys": {"revoked": [], "rotated": [], "revived": [], "gone": [], "added": []},
+        "keys": {
+            "revoked": [],
+            "rotated": [],
+            "revived": [],
+            "gone": [],
+            "added": [],
+            "changed": [],
+            "problem": None,
+        },
     } == json.loads(again.stdout)
     assert "" == done.stderr + again.stderr
     assert ["x"] == [model.id for model in store.load().models]
@@ -310,10 +318,33 @@ def test_restore_without_keys_before(
         other.open(create=True)
         other.backup(Path(copy))
 
-    done = unopened_run("db", "restore", copy)
+    done = unopened_run("db", "restore", copy, "--json")
 
     assert done.stderr.startswith("Warning: keys that were revoked since the backup may work")
+    assert "there was no database" == json.loads(done.stdout)["keys"]["problem"]
     assert (0, 1) == (done.exit_code, len(store.load().keys))
+
+
+def test_restore_of_changed_keys(run: Callable[..., Result], store: Store, tmp_path: Path) -> None:
+    """A restore names the keys that are not what they were."""
+    run("keys", "create", "billing")
+    kid = next(key.kid for key in store.load().keys if key.name == "billing")
+    copy = tmp_path / "copy.db"
+    run("db", "backup", str(copy))
+    store.close()
+    with closing(sqlite.connect(copy)) as connection, connection:
+        connection.execute(
+            "UPDATE keys SET document = json_set(document, '$.scopes', json('[\"admin\"]'))"
+            "WHERE kid = ?",
+            (kid,),
+        )
+
+    done = run("db", "restore", str(copy))
+
+    assert (
+        f"Not what they were before; revoke what you do not know: {kid} (billing)."
+        == done.stdout.splitlines()[-1]
+    )
 
 
 def test_restore_of_used(run: Callable[..., Result], store: Store, tmp_path: Path) -> None:

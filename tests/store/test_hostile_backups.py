@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import struct
+from contextlib import closing
 
 import pytest
 
@@ -378,6 +379,17 @@ def test_other_bytes(store, good, tmp_path, change, monkeypatch):
     file.write_bytes(change(good))
 
     check_refused(store, file)
+
+
+def test_a_loop_in_the_database_before(store, good, tmp_path):
+    """A database whose keys would be read forever is replaced, and it is told."""
+    file = tmp_path / "good.db"
+    file.write_bytes(good)
+    with closing(sqlite.connect(file)) as connection:
+        [(root,)] = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'keys'")
+    store._settings.database_path.write_bytes(with_loop(good, root))
+
+    assert "the table of keys is damaged" == refusal(store, file).keys.problem
 
 
 def sparse(file, good):

@@ -421,8 +421,43 @@ def test_keys_that_only_the_backup_has_are_named(store, tmp_path, kids):
     )
     store.close()
 
-    assert ["active", "own"] == named(
-        store.restore(tmp_path / "backup.db", actor=Actor("test")).keys.added
+    keys = store.restore(tmp_path / "backup.db", actor=Actor("test")).keys
+
+    assert (["own"], ["active"]) == (named(keys.added), named(keys.changed))
+
+
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [
+        ("scopes", '["read", "admin"]'),
+        ("organization", '"acme"'),
+        ("groups", '["staff"]'),
+        ("expires_at", "4000000000"),
+        ("name", '"active, too"'),
+        ("limits", "5"),
+    ],
+)
+def test_keys_that_differ_from_those_before_are_named(store, tmp_path, kids, member, value):
+    """Whoever could write the file could widen a key: nothing changes a key but its end."""
+    change(
+        tmp_path / "backup.db",
+        f"""UPDATE keys SET document = json_set(document, '$.{member}', json('{value}'))
+        WHERE kid = '{kids["active"]}'""",  # noqa: S608
+    )
+    store.close()
+    keys = store.restore(tmp_path / "backup.db", actor=Actor("test")).keys
+
+    assert ([kids["active"]], []) == ([key.kid for key in keys.changed], list(keys.added))
+    assert (["revoked"], ["ended", "rotated"]) == (named(keys.revoked), named(keys.rotated))
+
+
+def test_where_no_key_was_before_each_is_named(store, tmp_path, kids):
+    """A database without keys is known as well: all keys are new to it."""
+    store.close()
+    change(store._settings.database_path, "DELETE FROM keys")
+
+    assert kids.keys() - {"new"} <= set(
+        named(store.restore(tmp_path / "backup.db", actor=Actor("test")).keys.added)
     )
 
 
@@ -441,14 +476,18 @@ def test_an_earlier_revocation_is_not_lost(store, tmp_path, kids):
 @pytest.mark.parametrize(
     ("statement", "problem"),
     [
-        ("DROP TABLE keys", "no such table: keys"),
+        ("DROP TABLE keys", "the database before has no table of keys"),
         (
             """DROP TABLE keys;CREATE VIEW keys AS
             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)
             SELECT max(i) AS kid, 1 AS digest, 1 AS document FROM n""",
-            "interrupted",
+            "the database before has no table of keys",
         ),
-        ("UPDATE keys SET document = '{}' WHERE document LIKE '%active%'", "is malformed"),
+        (
+            """ALTER TABLE keys DROP COLUMN document;
+            ALTER TABLE keys ADD COLUMN document AS (hex(zeroblob(100)))""",
+            "the database before has no table of keys",
+        ),
     ],
 )
 @pytest.mark.usefixtures("kids")
@@ -461,9 +500,117 @@ def test_a_restore_says_which_keys_it_could_not_look_up(
     change(store._settings.database_path, *statement.split(";"))
     keys = store.restore(tmp_path / "backup.db", actor=Actor("test")).keys
 
-    assert problem in keys.problem
-    assert (["revoked"] if "malformed" in problem else []) == named(keys.revoked)
+    assert (problem, []) == (keys.problem, list(keys.revoked))
     assert 5 == len(store.load().keys)
+
+
+#: What a key's row in the database before may hold, and the end that it has then.
+MALFORMED = {
+    "another digest": ("digest = 'x'", NOW + 60),
+    "a scope of its own": ("document = json_set(document, '$.scopes', 'x')", NOW + 60),
+    "a word for its end": ("document = json_set(document, '$.revoked_at', 'x')", NOW + 90),
+    "an end beyond time": ("document = json_set(document, '$.revoked_at', 1e300)", NOW + 90),
+    "a document twice": ("document = document || document", NOW + 90),
+    "no object": ("document = '[]'", NOW + 90),
+    "100,000 levels": (f"document = '{'[' * 100_000}'", NOW + 90),
+    "bytes": ("document = x'ff'", NOW + 90),
+    "a number": ("document = 5", NOW + 90),
+    "a name that is no UTF-8": (
+        "document = CAST(CAST(replace(document, '\"revoked\"', '\"@\"') AS BLOB) AS TEXT)",
+        NOW + 60,
+    ),
+}
+
+
+@pytest.mark.parametrize(("values", "end"), MALFORMED.values(), ids=MALFORMED)
+def test_a_malformed_key_stays_revoked(store, kids, clock, values, end):
+    """Nothing else of a row than its end is needed; where that is unknown it is now."""
+    path = store._settings.database_path
+    backup = path.parent.parent / "backup.db"
+    store.close()
+    change(path, f"UPDATE keys SET {values} WHERE kid = '{kids['revoked']}'")  # noqa: S608
+    path.write_bytes(path.read_bytes().replace(b'"name":"@"', b'"name":"\xff"'))
+    clock.now += 30
+    keys = store.restore(backup, actor=Actor("test")).keys
+
+    assert (["revoked"], ["revoked"], None) == (
+        named(keys.revoked),
+        named(keys.changed),
+        keys.problem,
+    )
+    assert end == stored_keys(store)[kids["revoked"]].revoked_at
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        "",
+        """CREATE VIEW catalogue AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)
+        SELECT max(i) AS revision FROM n""",
+    ],
+    ids=["missing", "an endless view"],
+)
+def test_the_revision_is_not_needed_for_the_keys(store, tmp_path, kids, monkeypatch, view):
+    """Where the database before lost its revision, or hides it, its keys stay revoked."""
+    monkeypatch.setattr("app.store.adopting._PATIENCE", 0.1)
+    store.close()
+    change(store._settings.database_path, "DROP TABLE catalogue", view)
+    keys = store.restore(tmp_path / "backup.db", actor=Actor("test")).keys
+
+    assert (["revoked"], None) == (named(keys.revoked), keys.problem)
+
+
+def test_keys_before_a_damaged_page_stay_revoked(store, tmp_path):
+    """What was read before the damage counts, and the warning says that there may be more."""
+    made = [describe(mint(), name="x" * 250, created=NOW) for _ in range(100)]
+    with store.transaction(actor=Actor("test"), now=NOW) as transaction:
+        for key in made:
+            transaction.put_key(key, None, "key.create")
+    store.backup(tmp_path / "backup.db")
+    with store.transaction(actor=Actor("test"), now=NOW) as transaction:
+        for key in made:
+            transaction.put_key(dataclasses.replace(key, revoked_at=NOW), key, "key.revoke")
+    store.close()
+    path = store._settings.database_path
+    content = bytearray(path.read_bytes())
+    row = (made[-1].kid + made[-1].digest).encode()
+    for page in range(0, len(content), 4096):
+        if row in content[page : page + 4096]:
+            content[page : page + 4096] = b"\xff" * 4096
+    path.write_bytes(content)
+    keys = store.restore(tmp_path / "backup.db", actor=Actor("test")).keys
+
+    assert "malformed" in keys.problem
+    assert 50 < len(keys.revoked) < 100
+
+
+def test_a_malformed_key_stays_rotated(store, tmp_path, kids):
+    """Of a rotated key the end of its grace is all that is needed."""
+    store.close()
+    change(
+        store._settings.database_path,
+        "UPDATE keys SET document = json_set(document, '$.scopes', 'x')",
+    )
+    store.restore(tmp_path / "backup.db", actor=Actor("test"))
+
+    assert NOW + 660 == stored_keys(store)[kids["rotated"]].retires_at
+
+
+def test_a_slow_disk_revives_no_key(store, tmp_path, monkeypatch):
+    """However long the keys before take to be read, those that were revoked stay so."""
+    made = [describe(mint(), name="x", created=NOW) for _ in range(3000)]
+    with store.transaction(actor=Actor("test"), now=NOW) as transaction:
+        for key in made:
+            transaction.put_key(key, None, "key.create")
+    store.backup(tmp_path / "backup.db")
+    with store.transaction(actor=Actor("test"), now=NOW) as transaction:
+        for key in made:
+            transaction.put_key(dataclasses.replace(key, revoked_at=NOW), key, "key.revoke")
+    store.close()
+    monkeypatch.setattr("app.store.adopting._PATIENCE", 0)
+    keys = store.restore(tmp_path / "backup.db", actor=Actor("test")).keys
+
+    assert (3000, None) == (len(keys.revoked), keys.problem)
 
 
 @pytest.mark.usefixtures("kids")
