@@ -6,8 +6,9 @@ each row is checked on its way: so no file that is swapped meanwhile gets past t
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,13 @@ from app.store.tables import catalogue, changes, keys, models
 _PATIENCE = 2.0
 #: How many steps of SQLite are between two looks at the clock.
 _STEPS = 10_000
-#: The highest revision that is believed: every reader of JSON gives it back unchanged.
-MAX_REVISION = 2**53 - 1
+#: The highest revision that a backup may have: from it, writes go on for thousands of years before
+#: readers of JSON round their revisions.
+MAX_REVISION = 2**52
+#: How many rows are in memory at a time; each may be a megabyte.
+_BATCH = 20
 _STAMP = "SELECT version_num FROM alembic_version"
+_SCHEMA = "SELECT type, name, tbl_name, sql FROM sqlite_master"
 # What ANALYZE adds; it is neither used nor taken over.
 _STATISTICS = {
     ("table", "sqlite_stat1", "sqlite_stat1", "CREATE TABLE sqlite_stat1(tbl,idx,stat)"),
@@ -47,16 +52,16 @@ def foreign(uri: str) -> Iterator[Any]:
     """Give a connection on which nothing of a file's schema does harm, or runs for long."""
     with closing(sqlite.connect(uri, uri=True)) as connection:
         connection.execute("PRAGMA trusted_schema=OFF")  # views call no function with effects
-        connection.execute("PRAGMA cell_size_check=ON")
         deadline = time.monotonic() + _PATIENCE
         connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS)
         yield connection
 
 
-def adopt(source: Path, target: sa.Connection) -> int:
+def adopt(source: Path, target: sa.Connection, highest: int) -> int:
     """Fill the empty database `target` with the rows of the file `source`, in our schema.
 
-    Returns the revision. Raises `StoreRefused` for a file that is not a whole backup of ours.
+    Returns the revision, which may be `highest`. Raises `StoreRefused` for a file that is not a
+    whole backup of ours, and SQLAlchemy's errors for what is wrong with `target`.
     """
     if not source.is_file():
         raise StoreRefused(f"{source} is no file: a backup is one that 'flask db backup' made.")
@@ -67,10 +72,10 @@ def adopt(source: Path, target: sa.Connection) -> int:
             _match_schema(backup, target)
             backup.set_progress_handler(None, 0)  # from here on it is work for an honest file
             _check_pages(backup)
-            revision = _copy(backup, target)
+            revision = _copy(backup, target, highest)
     except StoreRefused as error:
         raise StoreRefused(f"{source} cannot be restored: {error.reason}.") from error
-    except (sqlite.Error, sa.exc.SQLAlchemyError, UnicodeDecodeError) as error:
+    except (sqlite.Error, sa.exc.IntegrityError, UnicodeDecodeError) as error:
         reason = _line(getattr(error, "orig", error))
         if reason == "interrupted":
             reason = f"its schema takes longer than {_PATIENCE:g} seconds"
@@ -81,9 +86,10 @@ def adopt(source: Path, target: sa.Connection) -> int:
 
 def _match_schema(backup: Any, target: sa.Connection) -> None:
     """Give `target` the schema of the backup, or raise `StoreRefused` if it is not one of ours."""
-    found = _schema(backup) - _STATISTICS
+    found = _schema(backup.execute(_SCHEMA)) - _STATISTICS
     migrate(target, 1)
-    stamp = {entry for entry in _schema(target) if entry[2] == "alembic_version"}
+    ours = _schema(target.exec_driver_sql(_SCHEMA))
+    stamp = {entry for entry in ours if entry[2] == "alembic_version"}
     if not stamp <= found:
         raise StoreRefused("it has no schema of Roster")
     stamps = [version for (version,) in backup.execute(_STAMP)]
@@ -92,7 +98,7 @@ def _match_schema(backup: Any, target: sa.Connection) -> None:
     number = int(stamps[0])
     _check_number(number)
     migrate(target, number)
-    expected = _schema(target)
+    expected = _schema(target.exec_driver_sql(_SCHEMA))
     wrong = found - expected
     # In this order triggers, views and tables come before what SQLite adds to them.
     for kind, name, table, _ in sorted(wrong or expected - found, reverse=True):
@@ -116,25 +122,29 @@ def _check_pages(backup: Any) -> None:
         raise StoreRefused(f"it is damaged ({_line(found)})")
 
 
-def _schema(connection: Any) -> _Schema:
-    rows = connection.connection.cursor() if isinstance(connection, sa.Connection) else connection
+def _schema(rows: Iterable[Iterable[object]]) -> _Schema:
     # Versions of SQLAlchemy differ in white space, and the first of ours did not quote "only".
     return {
         tuple(" ".join(str(value).replace("(only =", '("only" =').split()) for value in row)
-        for row in rows.execute("SELECT type, name, tbl_name, sql FROM sqlite_master")
+        for row in rows
     }
 
 
-def _copy(backup: Any, target: sa.Connection) -> int:
+def _copy(backup: Any, target: sa.Connection, highest: int) -> int:
     """Copy all rows, each checked, and return the revision of the backup."""
     rows = backup.execute("SELECT * FROM catalogue")
     states = [_named(rows, row) for row in rows.fetchmany(2)]
-    if len(states) != 1 or not is_whole(states[0]["revision"], 0, MAX_REVISION):
+    if len(states) != 1 or not is_whole(states[0]["revision"]):
         raise StoreRefused("its catalogue is not one row with a revision")
     [state] = states
     revision: int = state["revision"]
+    if revision > highest:
+        raise StoreRefused(
+            f"its revision {revision} is above {highest}, which no number of writes reaches: "
+            "another program has set it"
+        )
     oldest = state.get("oldest_schema", 1)
-    if not is_whole(oldest, 1, MAX_REVISION):
+    if not is_whole(oldest, 1):
         raise StoreRefused("its catalogue has an oldest_schema that is no number")
     _check_number(oldest)
     known = {name: state[name] for name in ("revision", "oldest_schema") if name in state}
@@ -147,11 +157,9 @@ def _copy(backup: Any, target: sa.Connection) -> int:
     for table, check in checks.items():
         rows = backup.execute(f"SELECT * FROM {table.name}")  # noqa: S608
         marks = ", ".join("?" * len(rows.description))
-        copy: Any = target.connection.cursor()
-        copy.executemany(
-            f"INSERT INTO {table.name} VALUES ({marks})",  # noqa: S608
-            _checked(rows, table.name, check, revision),
-        )
+        checked = _checked(rows, table.name, check, revision)
+        while batch := list(islice(checked, _BATCH)):
+            target.exec_driver_sql(f"INSERT INTO {table.name} VALUES ({marks})", batch)  # noqa: S608
     return revision
 
 
@@ -196,7 +204,7 @@ def _named(rows: Any, row: tuple[object, ...]) -> _Row:
     return {column[0]: value for column, value in zip(rows.description, row, strict=True)}
 
 
-def is_whole(value: object, least: int, most: int) -> bool:
+def is_whole(value: object, least: int = 0, most: int = 2**63 - 1) -> bool:
     """Tell whether `value` is an integer of `least` to `most`."""
     return type(value) is int and least <= value <= most
 

@@ -13,7 +13,7 @@ from app.catalog.errors import RosterError, quote
 from app.catalog.keys import ApiKey
 from app.catalog.ports import Actor
 from app.fields import MAX_TIME
-from app.store.adopting import MAX_REVISION, foreign, is_whole
+from app.store.adopting import foreign, is_whole
 from app.store.database import RestoredKeys
 from app.store.documents import check_key, read_key
 from app.store.engine import sqlite
@@ -55,7 +55,7 @@ def read_previous(path: Path, now: int) -> Previous:
                 problem = "the database before has no table of keys"
             with suppress(sqlite.Error):  # the keys may be whole
                 for (value,) in sql.execute("SELECT revision FROM catalogue").fetchmany(1):
-                    revision = value if is_whole(value, 0, MAX_REVISION) else 0
+                    revision = value if is_whole(value, most=2**62) else 0  # writes add to it
             sql.set_progress_handler(None, 0)  # a slow disk must not revive a key
             for kid, digest, document in sql.execute(_KEYS) if is_table else ():
                 if kid in found:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from app.catalog.errors import StoreRefused
+from app.catalog.errors import StoreRefused, StoreUnavailable
 from app.catalog.ports import Actor
-from app.store.adopting import adopt
+from app.store.adopting import MAX_REVISION, adopt
 from app.store.copying import contents
 from app.store.database import OPEN_TIMEOUT, Restored
 from app.store.engine import create_engine, sqlite
@@ -55,13 +55,19 @@ def restore(path: Path, source: Path, now: float, *, actor: Actor, revive_keys: 
             try:
                 with engine.begin() as connection:
                     # It goes on from the higher one: no revision is ever given to two states.
-                    revision = max(adopt(source, connection), previous.revision)
+                    highest = max(MAX_REVISION, previous.revision)
+                    revision = max(adopt(source, connection, highest), previous.revision)
                     connection.execute(sa.update(catalogue).values(revision=revision))
                     keys = carry_over(
                         connection, previous, actor=actor, now=int(now), revive=revive_keys
                     )
                     begin_history(connection)
                     held = contents(connection)
+            except sa.exc.OperationalError as error:
+                raise StoreUnavailable(
+                    f"No database can be written in {path.parent} ({error.orig}): nothing was "
+                    "changed."
+                ) from error
             finally:
                 engine.dispose()
                 for companion in _COMPANIONS:

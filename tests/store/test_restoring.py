@@ -4,6 +4,7 @@ import dataclasses
 import multiprocessing
 import os
 import random
+import resource
 import stat
 
 import pytest
@@ -237,6 +238,57 @@ def test_what_is_not_ours_is_refused(store, backup, statement, sentence):
     assert sentence in refusal(lambda: store.restore(backup, actor=Actor("test")))
     assert before == files(store)
     assert ["x", "y"] == ids(store)
+
+
+@pytest.mark.parametrize("revision", [2**52 + 1, 2**53 - 1])
+def test_a_revision_that_no_writes_reach_is_refused(store, backup, revision):
+    """The sentence names the revision and the highest one that is taken."""
+    change(backup, f"UPDATE catalogue SET revision = {revision}")  # noqa: S608
+    store.close()
+
+    assert (
+        f"{backup} cannot be restored: its revision {revision} is above {2**52}, which no number "
+        "of writes reaches: another program has set it."
+    ) == refusal(lambda: store.restore(backup, actor=Actor("test")))
+
+
+@pytest.mark.parametrize("before", [None, 2**53 + 5])
+def test_the_highest_revision_goes_on(store, backup, tmp_path, before):
+    """What a restored database writes has the next revision, and its backups are restored."""
+    change(backup, f"UPDATE catalogue SET revision = {2**52}")  # noqa: S608
+    store.close()
+    if before:
+        change(store._settings.database_path, f"UPDATE catalogue SET revision = {before}")  # noqa: S608
+    store.restore(backup, actor=Actor("test"))
+    put(store, "z")
+    revision = store.position().revision
+    store.backup(tmp_path / "second.db")
+    store.close()
+
+    assert (before or 2**52) + 1 == revision
+    assert revision == store.restore(tmp_path / "second.db", actor=Actor("test")).revision
+
+
+def test_a_full_disk_is_reported(store, settings, tmp_path):
+    """What goes wrong with the new file is not blamed on the backup, and changes nothing."""
+    put(store, *(f"m{number}" for number in range(300)), description="x" * 3000)
+    store.backup(tmp_path / "backup.db")
+    store.close()
+    content = settings.database_path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, limits[1]))
+    try:
+        with pytest.raises(StoreUnavailable) as unavailable:
+            store.restore(tmp_path / "backup.db", actor=Actor("test"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    assert (
+        f"No database can be written in {settings.instance_path} (disk I/O error): nothing was "
+        "changed."
+    ) == unavailable.value.reason
+    assert content == settings.database_path.read_bytes()
+    assert [] == [name for name in files(store) if "restor" in name]
 
 
 @pytest.mark.parametrize("number", range(1, HEAD + 1))
