@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from app.catalog.errors import StoreUnavailable
-from app.cli.terminal import Commands, actor, as_json, echo_json, echo_table
+from app.cli.terminal import Commands, Refusal, actor, as_json, echo_json, echo_table, printable
 from app.services import services
 from app.settings import parse_database_url, short_path
 from app.store.schema import HEAD
@@ -65,7 +65,7 @@ def status(*, as_json: bool) -> None:
     else:
         echo_table(("FACT", "VALUE"), facts.items())
     if problem is not None:
-        raise click.ClickException(problem)
+        raise Refusal(problem)
 
 
 @group.command()
@@ -134,7 +134,7 @@ def restore(file: Path, *, revive_keys: bool, as_json: bool) -> None:
     for found, sentence in lists.values():
         if found:
             named = ", ".join(f"{key.kid} ({key.name})" for key in found)
-            click.echo(f"{sentence}: {named}.")
+            click.echo(printable(f"{sentence}: {named}."))
 
 
 @group.command()

@@ -5,7 +5,16 @@ from typing import Any
 import click
 
 from app.catalog.keys import ADMIN, READ, ApiKey, end_after
-from app.cli.terminal import Commands, Duration, actor, as_json, day, echo_json, echo_table
+from app.cli.terminal import (
+    Commands,
+    Duration,
+    actor,
+    as_json,
+    day,
+    echo_json,
+    echo_table,
+    printable,
+)
 from app.schemas import KeySchema
 from app.services import services
 
@@ -118,7 +127,7 @@ def _echo_new(key: ApiKey, secret: str, *, as_json: bool) -> None:
         return
     click.echo(secret)
     click.echo(
-        f"Key {key.kid} for {key.name}, expires: {day(key.expires_at)}. "
+        f"Key {key.kid} for {printable(key.name)}, expires: {day(key.expires_at)}. "
         "It is shown this once: keep it now.",
         err=True,
     )

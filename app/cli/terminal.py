@@ -28,6 +28,13 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for 
 _UNITS = {"s": 1, "m": 60, "h": 60 * 60, "d": 24 * 60 * 60}  # seconds
 
 
+class Refusal(click.ClickException):
+    """Sentences that end a command with exit code 1; they may repeat stored text."""
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__("\n".join(map(printable, lines)))
+
+
 class Commands(AppGroup):
     """A group of commands that turns a refusal into a sentence and exit code 1."""
 
@@ -40,15 +47,15 @@ class Commands(AppGroup):
             return super().invoke(ctx)
         except ValidationFailed as error:
             lines = [f"{field}: {' '.join(said)}" for field, said in error.errors.items()]
-            raise click.ClickException("\n".join(lines)) from error
+            raise Refusal(*lines) from error
         except (ChangeLost, ChangeUncertain) as error:
-            raise click.ClickException(f"{error} ({error.reason})") from error
+            raise Refusal(f"{error} ({error.reason})") from error
         except StoreUnavailable as error:
-            raise click.ClickException(error.reason) from error
+            raise Refusal(error.reason) from error
         except RosterError as error:
-            raise click.ClickException(str(error)) from error
+            raise Refusal(str(error)) from error
         except UnicodeEncodeError as error:
-            raise click.ClickException("An argument is not valid UTF-8.") from error
+            raise Refusal("An argument is not valid UTF-8.") from error
         finally:
             log.setLevel(level)
 
@@ -76,8 +83,8 @@ def actor() -> Actor:
 
 
 def echo_json(value: object) -> None:
-    """Print `value` as one line of JSON."""
-    click.echo(dump(value))
+    """Print `value` as one line of JSON, with what `printable` replaces escaped."""
+    click.echo(UNWANTED.sub(lambda found: f"\\u{ord(found[0]):04x}", dump(value)))
 
 
 def echo_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -94,8 +101,16 @@ def day(seconds: float | None) -> str:
     return "-" if seconds is None else time.strftime("%Y-%m-%d %H:%M", time.gmtime(seconds))
 
 
+def printable(text: str) -> str:
+    """Return `text` without characters that change the lines around it.
+
+    An older version may have stored some, or whoever could write to a file that is read.
+    """
+    return UNWANTED.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
 def _cell(value: object) -> str:
     if value in (None, "", []):
         return "-"
     text = dump(value) if isinstance(value, list | dict) else str(value)
-    return UNWANTED.sub("\N{REPLACEMENT CHARACTER}", text)  # an older version may have stored some
+    return printable(text)

@@ -100,20 +100,22 @@ def carry_over(
 
 
 def _read_leniently(kid: str, digest: object, document: Any, now: int) -> ApiKey:
-    """Return the key of a row; of a malformed one only the id and when it ends."""
+    """Return the key of a row; of a malformed one only its id, its name and when it ends."""
     try:
         return check_key(kid, digest, document)
     except RosterError:
         pass
     try:
-        ends = [json.loads(document)[name] for name in ("retires_at", "revoked_at")]
+        members = json.loads(document)
+        ends = [members["retires_at"], members["revoked_at"]]
+        name = str(members.get("name", ""))
     except (KeyError, TypeError, ValueError, RecursionError):
-        ends = [None, now]
+        name, ends = "", [None, now]
     retires_at, revoked_at = (
         end if end is None or is_whole(end, 0, MAX_TIME) else now for end in ends
     )
     return ApiKey(
-        kid=kid, digest="", name="", created=0, retires_at=retires_at, revoked_at=revoked_at
+        kid=kid, digest="", name=name, created=0, retires_at=retires_at, revoked_at=revoked_at
     )
 
 

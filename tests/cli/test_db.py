@@ -11,8 +11,10 @@ from click.testing import Result
 from flask import Flask
 
 from app import create_app
+from app.catalog.keys import describe, mint
 from app.catalog.model import Model
 from app.catalog.ports import Actor
+from app.fields import UNWANTED
 from app.settings import Settings
 from app.store.engine import sqlite
 from app.store.store import Store
@@ -173,6 +175,17 @@ def test_upgrade_of_unknown(
     assert (1, "") == (done.exit_code, done.stdout)
     with store._engine.connect() as connection:
         assert version == connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+
+
+def test_status_of_a_name_that_colours(run: Callable[..., Result], store: Store) -> None:
+    """What SQLite repeats of a database in its reasons cannot change the terminal."""
+    execute(store, "DROP TABLE models")
+    execute(store, 'CREATE VIEW models AS SELECT 1 AS id FROM "\x1b[31m\u202e"')
+
+    done = run("db", "status")
+
+    assert done.stderr.endswith("no such table: main.\ufffd[31m\ufffd\n")
+    assert 1 == done.exit_code
 
 
 @pytest.mark.parametrize("command", [["status"], ["upgrade"], ["backup", "copy.db"]])
@@ -345,6 +358,29 @@ def test_restore_of_changed_keys(run: Callable[..., Result], store: Store, tmp_p
         f"Not what they were before; revoke what you do not know: {kid} (billing)."
         == done.stdout.splitlines()[-1]
     )
+
+
+def test_restore_of_a_key_with_a_name_from_before(
+    run: Callable[..., Result], store: Store, tmp_path: Path
+) -> None:
+    """A stored name cannot turn, break or colour a line, and JSON has it escaped."""
+    name = "a\u202eb\u2028c\x1b[31m\x9b"
+    key = describe(mint(), name=name, created=0)
+    copy = tmp_path / "copy.db"
+    run("db", "backup", str(copy))
+    with store.transaction(actor=Actor("test"), now=0) as transaction:
+        transaction.put_key(key, None, "key.create")
+    listed = run("keys", "list", "--json").stdout
+    rotated = run("keys", "rotate", key.kid)
+    store.close()
+
+    done = run("db", "restore", str(copy))
+
+    shown = "a\ufffdb\ufffdc\ufffd[31m\ufffd"
+    assert f" {key.kid} ({shown})" in done.stdout.splitlines()[-1]
+    assert f" for {shown}, " in rotated.stderr
+    assert UNWANTED.search(listed.rstrip("\n")) is None
+    assert name in [row["name"] for row in json.loads(listed)["data"]]
 
 
 def test_restore_of_used(run: Callable[..., Result], store: Store, tmp_path: Path) -> None:

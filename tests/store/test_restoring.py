@@ -585,11 +585,8 @@ def test_a_malformed_key_stays_revoked(store, kids, clock, values, end):
     clock.now += 30
     keys = store.restore(backup, actor=Actor("test")).keys
 
-    assert (["revoked"], ["revoked"], None) == (
-        named(keys.revoked),
-        named(keys.changed),
-        keys.problem,
-    )
+    changed = [key.kid for key in keys.changed]
+    assert (["revoked"], [kids["revoked"]], None) == (named(keys.revoked), changed, keys.problem)
     assert end == stored_keys(store)[kids["revoked"]].revoked_at
 
 
