@@ -1,7 +1,7 @@
-"""A new database with the rows of a backup, which is a file that others may have written.
+"""Copy the rows of a backup, an untrusted file, into a new database.
 
-Nothing else of the file is taken over. Its schema is compared before anything is read by it, and
-each row is checked on its way: so no file that is swapped meanwhile gets past the check.
+Nothing else of the file is copied. Its schema is compared before any table is read. Each row is
+checked while it is copied, so a file that is exchanged meanwhile is checked as well.
 """
 
 import re
@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from app.catalog.errors import RosterError, StoreRefused, StoreUnavailable, quote
 from app.fields import MAX_TIME
-from app.store.documents import check_key, check_model, parse_foreign
+from app.store.documents import check_key, check_model, parse_untrusted
 from app.store.engine import sqlite
 from app.store.schema import HEAD, migrate, upgrade
 from app.store.tables import catalogue, changes, keys, models
@@ -34,13 +34,11 @@ _STAMP = "SELECT version_num FROM alembic_version"
 _SCHEMA = "SELECT type, name, tbl_name, sql FROM sqlite_master"
 # What ANALYZE adds; it is neither used nor taken over.
 _STATISTICS = {
-    ("table", "sqlite_stat1", "sqlite_stat1", "CREATE TABLE sqlite_stat1(tbl,idx,stat)"),
-    (
-        "table",
-        "sqlite_stat4",
-        "sqlite_stat4",
-        "CREATE TABLE sqlite_stat4(tbl,idx,neq,nlt,ndlt,sample)",
-    ),
+    ("table", name, name, f"CREATE TABLE {name}({columns})")
+    for name, columns in (
+        ("sqlite_stat1", "tbl,idx,stat"),
+        ("sqlite_stat4", "tbl,idx,neq,nlt,ndlt,sample"),
+    )
 }
 
 _Schema = set[tuple[str, ...]]
@@ -48,27 +46,31 @@ _Row = Mapping[str, Any]
 
 
 @contextmanager
-def foreign(uri: str) -> Iterator[Any]:
-    """Give a connection on which nothing of a file's schema does harm, or runs for long."""
+def open_untrusted(uri: str) -> Iterator[Any]:
+    """Connect to an untrusted file; what reads it is interrupted after `_PATIENCE`.
+
+    The caller removes the progress handler once the schema is checked.
+    """
     with closing(sqlite.connect(uri, uri=True)) as connection:
+        connection.row_factory = sqlite.Row
         connection.execute("PRAGMA trusted_schema=OFF")  # views call no function with effects
         deadline = time.monotonic() + _PATIENCE
         connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS)
         yield connection
 
 
-def adopt(source: Path, target: sa.Connection, highest: int) -> int:
-    """Fill the empty database `target` with the rows of the file `source`, in our schema.
+def copy_backup(source: Path, target: sa.Connection, highest: int) -> int:
+    """Copy the rows of the backup `source` into the empty database `target`, and upgrade it.
 
-    Returns the revision, which may be `highest`. Raises `StoreRefused` for a file that is not a
-    whole backup of ours, and SQLAlchemy's errors for what is wrong with `target`.
+    Returns the revision, at most `highest`. Raises `StoreRefused` for a file that is not a whole
+    backup of ours, and SQLAlchemy's errors for what is wrong with `target`.
     """
     if not source.is_file():
         raise StoreRefused(f"{source} is no file: a backup is one that 'flask db backup' made.")
     source.open("rb").close()  # the system's reason says more than SQLite's
     try:
         # Nobody else has it open; without this, SQLite would write two files beside it.
-        with foreign(f"{source.absolute().as_uri()}?mode=ro&immutable=1") as backup:
+        with open_untrusted(f"{source.absolute().as_uri()}?mode=ro&immutable=1") as backup:
             _match_schema(backup, target)
             backup.set_progress_handler(None, 0)  # from here on it is work for an honest file
             _check_pages(backup)
@@ -132,8 +134,7 @@ def _schema(rows: Iterable[Iterable[object]]) -> _Schema:
 
 def _copy(backup: Any, target: sa.Connection, highest: int) -> int:
     """Copy all rows, each checked, and return the revision of the backup."""
-    rows = backup.execute("SELECT * FROM catalogue")
-    states = [_named(rows, row) for row in rows.fetchmany(2)]
+    states = [dict(row) for row in backup.execute("SELECT * FROM catalogue").fetchmany(2)]
     if len(states) != 1 or not is_whole(states[0]["revision"]):
         raise StoreRefused("its catalogue is not one row with a revision")
     [state] = states
@@ -168,13 +169,13 @@ def _checked(
 ) -> Iterator[tuple[object, ...]]:
     for row in rows:
         try:
-            check(_named(rows, row), revision)
+            check(dict(row), revision)
         except RosterError as error:
             reason = error.reason if isinstance(error, StoreUnavailable) else str(error)
             raise StoreRefused(
                 f"in {table}, the row {quote(repr(row[0]))} is wrong: {_line(reason)}"
             ) from error
-        yield row
+        yield tuple(row)
 
 
 def _check_model(row: _Row, revision: int) -> None:
@@ -195,13 +196,9 @@ def _check_change(row: _Row, revision: int) -> None:
             if not is_whole(value, least, most):
                 raise StoreUnavailable(f"Its {name} is not one of {least} to {most}.")
         elif name in ("before", "after"):
-            parse_foreign(value)
+            parse_untrusted(value)
         elif not isinstance(value, str) or not value.isprintable():
             raise StoreUnavailable(f"Its {name} is no printable text.")
-
-
-def _named(rows: Any, row: tuple[object, ...]) -> _Row:
-    return {column[0]: value for column, value in zip(rows.description, row, strict=True)}
 
 
 def is_whole(value: object, least: int = 0, most: int = 2**63 - 1) -> bool:

@@ -12,7 +12,7 @@ from app.fields import ONCE_TAKEN, Whole
 from app.schemas import AdminModelSchema, KeySchema, check_known
 from app.strict_json import dump, parse_object
 
-#: The longest document that is read of a file which others may have written, in characters.
+#: The longest document that is read of an untrusted file, in characters.
 _MAX_DOCUMENT = 1024 * 1024
 _KID = re.compile(r"[0-9A-Za-z]{8}", re.ASCII)
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -65,11 +65,11 @@ def read_model(document: str, revision: int) -> Model:
 
 
 def check_model(document: object, revision: int) -> Model:
-    """Return the entry of a document that others may have written, with each known field checked.
+    """Return the entry of an untrusted document, with each known field checked.
 
     Raises a `RosterError` that says what is wrong with it.
     """
-    check_known(_MODEL, parse_foreign(document))
+    check_known(_MODEL, parse_untrusted(document))
     return read_model(str(document), revision)
 
 
@@ -90,7 +90,7 @@ def read_key(kid: str, digest: str, document: str) -> ApiKey:
 
 
 def check_key(kid: object, digest: object, document: object) -> ApiKey:
-    """Return the key of a row that others may have written, with each known field checked.
+    """Return the key of an untrusted row, with each known field checked.
 
     Raises a `RosterError` that says what is wrong with it.
     """
@@ -98,12 +98,12 @@ def check_key(kid: object, digest: object, document: object) -> ApiKey:
         raise StoreUnavailable("The id of a key is 8 letters and digits.")
     if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
         raise StoreUnavailable("The digest of a key is 64 of 0-9 and a-f.")
-    check_known(_STORED_KEY, parse_foreign(document))
+    check_known(_STORED_KEY, parse_untrusted(document))
     return read_key(kid, digest, str(document))
 
 
-def parse_foreign(document: object) -> dict[str, Any]:
-    """Return the object that a document is which others may have written, to be checked."""
+def parse_untrusted(document: object) -> dict[str, Any]:
+    """Return the JSON object of an untrusted document; its fields are not checked."""
     if not isinstance(document, str) or len(document) > _MAX_DOCUMENT:
         raise StoreUnavailable(f"A document is a text of at most {_MAX_DOCUMENT} characters.")
     # Texts may have this letter, ids may not.

@@ -13,7 +13,7 @@ from app.catalog.errors import RosterError, quote
 from app.catalog.keys import ApiKey
 from app.catalog.ports import Actor
 from app.fields import MAX_TIME
-from app.store.adopting import foreign, is_whole
+from app.store.adopting import is_whole, open_untrusted
 from app.store.database import RestoredKeys
 from app.store.documents import check_key, read_key
 from app.store.engine import sqlite
@@ -48,12 +48,12 @@ def read_previous(path: Path, now: int) -> Previous:
         return Previous(problem="there was no database")
     revision, found, problem = 0, {}, None
     try:
-        with foreign(read_uri(path)) as sql:
+        with open_untrusted(read_uri(path)) as sql:
             sql.text_factory = lambda text: text.decode(errors="replace")
             [(is_table,)] = sql.execute(_IS_TABLE)
             if not is_table:
                 problem = "the database before has no table of keys"
-            with suppress(sqlite.Error):  # the keys may be whole
+            with suppress(sqlite.Error, UnicodeDecodeError):  # the keys may be whole
                 for (value,) in sql.execute("SELECT revision FROM catalogue").fetchmany(1):
                     revision = value if is_whole(value, most=2**62) else 0  # writes add to it
             sql.set_progress_handler(None, 0)  # a slow disk must not revive a key
@@ -62,7 +62,7 @@ def read_previous(path: Path, now: int) -> Previous:
                     problem = "the table of keys is damaged"
                     break  # a tree with a loop would be read forever
                 found[kid] = _read_leniently(kid, digest, document, now)
-    except sqlite.Error as error:
+    except (sqlite.Error, UnicodeDecodeError) as error:  # of a message that is no UTF-8
         problem = quote(" ".join(str(error).split()), 200)
     return Previous(revision, found, problem)
 

@@ -1,4 +1,4 @@
-"""A backup that takes the place of a SQLite file which nobody has open."""
+"""Replace a SQLite file, which no process has open, by a backup."""
 
 import fcntl
 import glob
@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from app.catalog.errors import StoreRefused, StoreUnavailable
 from app.catalog.ports import Actor
-from app.store.adopting import MAX_REVISION, adopt
+from app.store.adopting import MAX_REVISION, copy_backup
 from app.store.copying import contents
 from app.store.database import OPEN_TIMEOUT, Restored
 from app.store.engine import create_engine, sqlite
@@ -56,7 +56,7 @@ def restore(path: Path, source: Path, now: float, *, actor: Actor, revive_keys: 
                 with engine.begin() as connection:
                     # It goes on from the higher one: no revision is ever given to two states.
                     highest = max(MAX_REVISION, previous.revision)
-                    revision = max(adopt(source, connection, highest), previous.revision)
+                    revision = max(copy_backup(source, connection, highest), previous.revision)
                     connection.execute(sa.update(catalogue).values(revision=revision))
                     keys = carry_over(
                         connection, previous, actor=actor, now=int(now), revive=revive_keys
