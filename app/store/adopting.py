@@ -15,6 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from app.catalog.errors import RosterError, StoreRefused, StoreUnavailable, quote
+from app.catalog.keys import parse_kid
 from app.fields import MAX_TIME
 from app.store.documents import check_key, check_model, parse_untrusted
 from app.store.engine import sqlite
@@ -40,6 +41,11 @@ _STATISTICS = {
         ("sqlite_stat4", "tbl,idx,neq,nlt,ndlt,sample"),
     )
 }
+
+# What SQLite takes for white space: all other such characters are parts of names.
+_SPACE = re.compile(r"[ \t\n\f\r]+")
+#: The longest text of a line in the log but for its documents, in characters.
+_MAX_TEXT = 1000
 
 _Schema = set[tuple[str, ...]]
 _Row = Mapping[str, Any]
@@ -127,7 +133,7 @@ def _check_pages(backup: Any) -> None:
 def _schema(rows: Iterable[Iterable[object]]) -> _Schema:
     # Versions of SQLAlchemy differ in white space, and the first of ours did not quote "only".
     return {
-        tuple(" ".join(str(value).replace("(only =", '("only" =').split()) for value in row)
+        tuple(_SPACE.sub(" ", str(value).replace("(only =", '("only" =')) for value in row)
         for row in rows
     }
 
@@ -197,8 +203,10 @@ def _check_change(row: _Row, revision: int) -> None:
                 raise StoreUnavailable(f"Its {name} is not one of {least} to {most}.")
         elif name in ("before", "after"):
             parse_untrusted(value)
-        elif not isinstance(value, str) or not value.isprintable():
-            raise StoreUnavailable(f"Its {name} is no printable text.")
+        elif not isinstance(value, str) or not value.isprintable() or len(value) > _MAX_TEXT:
+            raise StoreUnavailable(f"Its {name} is no printable text of up to {_MAX_TEXT}.")
+        elif parse_kid(value) is not None:
+            raise StoreUnavailable(f"Its {name} is an API key.")
 
 
 def is_whole(value: object, least: int = 0, most: int = 2**63 - 1) -> bool:

@@ -11,7 +11,7 @@ from contextlib import closing
 import pytest
 
 from app.catalog.errors import RosterError, StoreUnavailable
-from app.catalog.keys import describe
+from app.catalog.keys import describe, mint
 from app.catalog.model import Model
 from app.catalog.ports import Actor
 from app.settings import Settings
@@ -122,6 +122,9 @@ SCHEMAS = {
         INSERT INTO models SELECT i, i, i FROM ({ENDLESS} SELECT i FROM n); END""",
     ),
     "a view": ("CREATE VIEW v AS SELECT 1",),
+    "a space in a name": (
+        "UPDATE sqlite_master SET sql = replace(sql, 'document TEXT', 'document\u00a0 TEXT')",
+    ),
     "models is an endless view": (
         "DROP TABLE models",
         f"CREATE VIEW models AS {ENDLESS} SELECT i AS id, i AS revision, i AS document FROM n",
@@ -212,6 +215,8 @@ ROWS = {
     "a change at no time": "UPDATE changes SET at = 'x'",
     "a change by bytes": "UPDATE changes SET actor = x'00'",
     "a change of several lines": "UPDATE changes SET action = 'x' || char(10) || 'y'",
+    "a key in a change": f"UPDATE changes SET actor = '{mint()}'",
+    "a long change": "UPDATE changes SET action = hex(zeroblob(1000))",
     "a change from no JSON": "UPDATE changes SET before = 'x'",
     "a change to a list": "UPDATE changes SET after = '[]'",
     "a change of a later batch": "UPDATE changes SET batch = 99",
