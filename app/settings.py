@@ -24,10 +24,22 @@ _PASSWORD = re.compile(r"(://[^:/@]*:).*(@)|([?&](?:ssl)?password=)[^&]*")
 # A key, also cut short; the eight characters of its id are no secret.
 _KEY = re.compile(r"(ro_[0-9A-Za-z]{8}_)[0-9A-Za-z]+")
 _PORTS = range(65536)
+#: From how many characters on a name without a folder is taken for a key.
+_LONG = 32
 
 
 class SettingsError(Exception):
     """Some variables have values that cannot be used; the message has a line for each."""
+
+
+class _SecretError(ValueError):
+    """The value may be a key in place of its file: no message may repeat it."""
+
+
+def _key_file(text: str) -> Path:
+    if not _KEY.search(text) and "/" not in text and len(text) >= _LONG:
+        raise _SecretError  # the key of another vendor
+    return _path(text)
 
 
 def _path(text: str) -> Path:
@@ -140,8 +152,8 @@ class Settings:
         default=None,
         metadata=_about(
             "ROSTER_ADMIN_KEY_FILE",
-            _path,
-            values="a file",
+            _key_file,
+            values="a file with the key, not the key itself",
             help="File with one admin key to add at start, instead of making instance/admin-key.",
         ),
     )
@@ -230,8 +242,10 @@ class Settings:
             text = environ[variable]
             try:
                 values[setting.name] = setting.metadata["parse"](text)
-            except ValueError:
+            except ValueError as error:
                 shown = _masked(text) if len(text) <= 100 else f"{_masked(text)[:100]}…"  # noqa: PLR2004
+                if isinstance(error, _SecretError):
+                    shown = "***"
                 problems.append(f"{variable}={shown!r}: must be {setting.metadata['values']}")
         if problems:
             raise SettingsError("\n".join(problems))

@@ -41,7 +41,7 @@ REFUSED = {
         ],
     ),
     "ROSTER_AUTH": ("optional, required or off", ["", "Required", "on", "true"]),
-    "ROSTER_ADMIN_KEY_FILE": ("a file", [""]),
+    "ROSTER_ADMIN_KEY_FILE": ("a file with the key, not the key itself", [""]),
     "ROSTER_FIELDS": ("all or reference", ["", "ALL", "id,object"]),
     "ROSTER_CORS_ORIGINS": (
         "* or origins, separated by commas",
@@ -94,7 +94,17 @@ def test_a_key_in_the_place_of_a_value_is_masked(variable: str, before: str, cut
     assert f"{key[:12]}***" in str(refusal.value)
     assert key[12:15] not in str(refusal.value)
     if variable == "ROSTER_ADMIN_KEY_FILE":
-        assert str(refusal.value).endswith(": must be a file")
+        assert str(refusal.value).endswith(": must be a file with the key, not the key itself")
+
+
+def test_the_key_of_another_vendor_is_not_repeated() -> None:
+    """Nothing is shown of a long name without a folder, which is hardly a file's."""
+    with pytest.raises(SettingsError) as refusal:
+        Settings.from_environment({"ROSTER_ADMIN_KEY_FILE": "sk-proj-" + "x1Y2" * 10})
+    short = Settings.from_environment({"ROSTER_ADMIN_KEY_FILE": "admin-key"})
+
+    assert str(refusal.value).startswith("ROSTER_ADMIN_KEY_FILE='***': must be a file with the")
+    assert "admin-key" == str(short.admin_key_file)
 
 
 def test_all_bad_values() -> None:

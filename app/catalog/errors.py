@@ -23,11 +23,15 @@ wrapped, by the dialect.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 #: Why a request is refused for its key: all that operators are told, and callers are not.
 REFUSALS = ("missing", "malformed", "ambiguous", "unknown", "expired", "revoked")
+
+# The beginning of a key: see ``app.catalog.keys``.
+_KEY = re.compile(r"ro_([0-9A-Za-z]{8})_", re.ASCII)
 
 #: The most characters of a caller's input that a message repeats.
 QUOTED_LENGTH = 60
@@ -108,7 +112,10 @@ class KeyNotFound(RosterError):
     param = "key"
 
     def __init__(self, kid: str, state: str = "does not exist") -> None:
-        super().__init__(f"The key '{quote(kid)}' {state}.")
+        shown = f"The key '{quote(kid)}' {state}."
+        if key := _KEY.match(kid):
+            shown = f"'{key[0]}***' is a key and not the id of one: its id is {key[1]}."
+        super().__init__(shown)
 
 
 class ModelExists(RosterError):

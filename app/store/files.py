@@ -78,7 +78,7 @@ def _check_owner(path: Path, found: os.stat_result) -> None:
     if user == 0:
         what = (
             f"run this as that user, with 'setpriv --reuid={found.st_uid} --regid={found.st_gid} "
-            f"--clear-groups {Path(sys.argv[0]).name} …'."
+            f"--clear-groups {shlex.quote(sys.argv[0])} …'."
         )
     raise StoreRefused(f"{path} belongs to user {found.st_uid}, not to user {user}: {what}")
 

@@ -432,3 +432,16 @@ def test_a_route_that_nobody_declared_is_closed(settings, clock):
     app.add_url_rule("/v1/forgotten", "models.forgotten", lambda: "secret")
 
     refused(app.test_client().get("/v1/forgotten"), "missing_api_key")
+
+
+@pytest.mark.parametrize("call", [("DELETE", ""), ("POST", "/rotate")])
+def test_a_key_in_the_place_of_its_id_is_not_repeated(admin, call):
+    """Whoever pastes a leaked key to revoke it is told its id, and nobody reads the key."""
+    method, path = call
+    key = admin.new_key()
+    answer = admin(method, f"/admin/keys/{key}{path}", {} if method == "POST" else None)
+
+    assert (404, f"'{key[:12]}***' is a key and not the id of one: its id is {key[3:11]}.") == (
+        answer.status_code,
+        answer.json["error"]["message"],
+    )
