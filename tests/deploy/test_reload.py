@@ -135,6 +135,7 @@ def test_restarts_lose_nothing_when_systemd_holds_the_socket(nginx, activated, t
     folder.mkdir()
     admin_key = mint()
     (folder / "admin-key").write_text(admin_key)
+    (folder / "admin-key").chmod(0o600)  # else the start is refused
     with socket.socket(socket.AF_UNIX) as listener, ExitStack() as last:
         listener.bind(str(tmp_path / "s"))
         listener.listen(4096)
