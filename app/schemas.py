@@ -2,7 +2,7 @@
 
 Schemas check shape, field by field, and say what is wrong in a sentence; rules that need the
 catalogue are elsewhere. `ModelSchema` is also the reference reply: its fields stand in the
-order of ``list-models.txt``, the seven of the reference first.
+order of ``docs/list-models.md``, the seven of the reference first.
 """
 
 import difflib

@@ -1,4 +1,4 @@
-"""OpenAI: https://platform.openai.com/docs/api-reference/models, as ``list-models.txt`` has it.
+"""OpenAI: https://platform.openai.com/docs/api-reference/models, as in ``docs/list-models.md``.
 
 The list is the reference's ``data`` and ``success``, and OpenAI's own ``object``, without which
 strict clients fail. OpenAI's clients never ask for a second page: all of it comes in one reply,

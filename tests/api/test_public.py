@@ -2,18 +2,16 @@
 
 import hashlib
 import json
-from pathlib import Path
 
 import pytest
 
 from app import create_app
 from app.settings import Settings
+from tests.reference import REFERENCE, REFERENCE_ENTRY
 
 pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
-# The example of list-models.txt, and what clients of OpenAI need beside it.
-REFERENCE = json.loads((Path(__file__).parents[1] / "reference.json").read_text())
-[REFERENCE_ENTRY] = REFERENCE["data"]
+# And what clients of OpenAI need beside it.
 REFERENCE_LIST = {"object": "list", **REFERENCE}
 VARY = (
     "Accept-Encoding, Authorization, X-Api-Key, Api-Key, X-Goog-Api-Key, X-Goog-Api-Client, "
@@ -414,3 +412,14 @@ def test_options_without_a_page_says_what_is_allowed(client):
 
     assert (204, "GET, HEAD, OPTIONS") == (answer.status_code, answer.headers["Allow"])
     assert "Access-Control-Allow-Methods" not in answer.headers
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/x", "/admin/models", "/healthz", "/x"])
+def test_a_query_has_64_parameters_at_most(client, path):
+    """More are refused before anything else, in the caller's dialect, and not parsed."""
+    headers = {"anthropic-version": "1"}
+    refused = client.get(f"{path}?{'a=1&' * 63}b=%ff&c", headers=headers)
+    taken = client.get(f"{path}?{'a=1&' * 63}b", headers=headers)
+
+    assert (400, True) == (refused.status_code, "64 parameters" in refused.text)
+    assert "64 parameters" not in taken.text

@@ -1,4 +1,4 @@
-"""OpenAI's bodies, whole, after ``list-models.txt`` and OpenAI's own reference.
+"""OpenAI's bodies, whole, after ``docs/list-models.md`` and OpenAI's own reference.
 
 https://platform.openai.com/docs/api-reference/models and .../guides/error-codes
 """

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.reference import REFERENCE
+
 ROOT = Path(__file__).parents[2]
-REFERENCE = json.loads((ROOT / "tests" / "reference.json").read_text())
 
 
 @pytest.mark.skipif("CI" not in os.environ, reason="takes a package index: .ci/run runs it")

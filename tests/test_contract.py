@@ -1,0 +1,106 @@
+"""`docs/contract.md` is what the code does: its routes, codes, headers, settings and replies."""
+
+import json
+import re
+from pathlib import Path
+
+from app.api.body import MAX_BODY, MAX_LOOKUP
+from app.api.encoding import MAX_LENGTH
+from app.api.errors import STATUS
+from app.api.exchange import EXPOSED, MAX_PARAMETERS
+from app.bodies import GZIP_SIZES
+from app.dialects import MAX_LIMIT
+from app.settings import Settings
+from tests.reference import REFERENCE, REFERENCE_ENTRY
+
+CONTRACT = (Path(__file__).parents[1] / "docs" / "contract.md").read_text()
+
+
+def section(title):
+    """Return what the page says under a heading."""
+    return CONTRACT.split(f"\n## {title}")[1].split("\n## ")[0]
+
+
+def shown(title, prefix):
+    """Return the JSON of the line that begins so, in a section."""
+    [line] = [x for x in section(title).splitlines() if x.startswith(prefix + " ")]
+    return json.JSONDecoder().raw_decode(line.removeprefix(prefix).strip())[0]
+
+
+def test_every_route_is_named(app):
+    """The page has each route with each of its methods, and no other."""
+    named = set()
+    for methods, path in re.findall(r"`((?:[A-Z]+, )*[A-Z]+) (/[^`\s]*)`", CONTRACT):
+        named |= {(method, path) for method in methods.split(", ")}
+    operation = {("GET", path) for path in re.findall(r"`(/(?:readyz|metrics|))`", CONTRACT)}
+    routes = {
+        (method, re.sub(r"<(path:)?\w+>", "<id>", rule.rule))
+        for rule in app.url_map.iter_rules()
+        for method in rule.methods - {"HEAD", "OPTIONS"}
+    }
+
+    assert routes == {(m, p) for m, p in named | operation if m not in {"HEAD", "OPTIONS"}}
+
+
+def test_every_code_is_named():
+    """Each code of an error stands on the page."""
+    assert [] == [code for code in STATUS if f"`{code}`" not in CONTRACT and code not in CONTRACT]
+
+
+def test_the_headers_are_those_of_the_code(client):
+    """`Vary` and what a page may read are written as they are sent."""
+    assert f"`Vary: {client.get('/v1/models').headers['Vary']}`" in CONTRACT
+    assert f"`Access-Control-Expose-Headers: {EXPOSED}`" in CONTRACT
+
+
+def test_the_bounds_are_those_of_the_code():
+    """Limits are written as the code has them."""
+    assert f"More than {MAX_PARAMETERS} query parameters 400" in CONTRACT
+    assert f"Bodies up to {MAX_BODY // 1024} KiB" in CONTRACT
+    assert f"{MAX_LOOKUP // 1024} KiB at most" in section("Ollama")
+    assert f"more than {MAX_LENGTH} characters accepts" in CONTRACT
+    assert f"{GZIP_SIZES.start:,} bytes to {GZIP_SIZES[-1] // 1024**2} MiB" in CONTRACT
+    assert f"`limit` (1 to {MAX_LIMIT:,}, else 400)" in CONTRACT
+
+
+def test_every_setting_exists():
+    """No variable is named that is no setting."""
+    known = {f.metadata["variable"] for f in Settings.__dataclass_fields__.values()}
+
+    assert set() == set(re.findall(r"ROSTER_[A-Z_]+", CONTRACT)) - known - {"ROSTER_"}
+
+
+def test_the_list_of_openai_is_the_reference(client, admin):
+    """The reference's entry is listed as the page shows it: as the reference has it, and more."""
+    admin.add(**{"model_id": REFERENCE_ENTRY["id"], **REFERENCE_ENTRY})
+
+    assert {"object": "list", **REFERENCE} == shown("OpenAI", "200")
+    assert shown("OpenAI", "200") == client.get("/v1/models").json
+
+
+def test_replies_of_the_other_dialects_are_shown(client, admin):
+    """Lists of one entry and of none are as the page shows them."""
+    headers = {"anthropic-version": "2023-06-01"}
+    assert shown("Anthropic", "empty") == client.get("/v1/models", headers=headers).json
+    admin.add("x", created=1626777600)
+    assert shown("Anthropic", "200") == client.get("/v1/models", headers=headers).json
+    admin("PATCH", "/admin/models/x", {"context_length": 128000, "max_output_tokens": 8192})
+    [listed] = client.get("/v1beta/models").json["models"]
+    assert shown("Gemini", "200")["models"] == [listed]
+    assert shown("Ollama", "version") == client.get("/api/version").json
+    assert shown("Ollama", "tags")["models"][0].keys() == (
+        client.get("/api/tags").json["models"][0].keys()
+    )
+
+
+def test_errors_are_shown(client, admin):
+    """Errors are as the page shows them."""
+    reader = {"Authorization": f"Bearer {admin.new_key()}"}
+    for title, status, path in (
+        ("OpenAI", 404, "/v1/models/x"),
+        ("OpenAI", 403, "/admin/models"),
+        ("Gemini", 404, "/v1beta/models/x"),
+    ):
+        answer = client.get(path, headers=reader)
+
+        assert (status, shown(title, str(status))) == (answer.status_code, answer.json)
