@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Event
 
 import pytest
 
@@ -277,13 +278,20 @@ def test_a_write_that_waits_while_its_key_is_revoked_is_refused(
     method, path, *body = write
     store = app.extensions["roster"].store
     other = Store(store._settings, clock)
-    with ThreadPoolExecutor(1) as thread:
+    written = Event()
+
+    def revoke():
         with other.transaction(actor=Actor("test"), now=int(clock())) as transaction:
             key = transaction.key(own)
             transaction.put_key(replace(key, revoked_at=int(clock())), key, "key.revoke")
-            waiting = thread.submit(stolen, method, path.replace("KID", kept), *body)
+            written.set()
             wait_until(lambda: store._places._taken)
-        answer = waiting.result()
+
+    with ThreadPoolExecutor(1) as thread:
+        revoking = thread.submit(revoke)
+        assert written.wait(30)
+        answer = stolen(method, path.replace("KID", kept), *body)
+        revoking.result()
     revision = other.position().revision
     other.close()
 
