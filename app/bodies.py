@@ -9,14 +9,14 @@ import gzip
 import threading
 import time
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
-from app.catalog.audiences import Audience, Excerpts
-from app.catalog.model import Model, Rule
+from app.catalog.audiences import Audience
+from app.catalog.model import Access, Model, Rule
 from app.catalog.paging import Page, Window, bounds, cut, locate
 from app.catalog.snapshot import Snapshot
 from app.catalog.visibility import Excerpt, Viewer, excerpt_of, shown
@@ -30,7 +30,7 @@ OVERHEAD = 6300
 #: What an encoded entry takes beside its bytes, likewise.
 FRAGMENT_OVERHEAD = 200
 #: What a rule takes in a set of them, and the rule itself, which a change may leave to the set;
-#: an access and its excerpt likewise, and the fragments of an excerpt beside each fragment.
+#: the fragments of an excerpt take as much beside each fragment.
 RULE_OVERHEAD = 400
 #: Above this many bytes gzip's level 6 costs more than it saves: 12 ms against 5 for 1.5 MB.
 GZIP_FAST_ABOVE = 2 * 1024 * 1024  # 2 MiB
@@ -67,12 +67,11 @@ class Body:
 
 #: The identity of an entry, and its bytes.
 _Fragment = tuple[int, bytes]
-_Found = TypeVar("_Found", bound=Collection[Any])
 
 
 @dataclass(slots=True, eq=False)
 class _Slot:
-    """What the cache has under one key: a body, rules, excerpts, fragments."""
+    """What the cache has under one key: a body, a set of rules, fragments."""
 
     value: Any
     #: The state of an entry or an audience that it was made of. It is only compared: a body holds
@@ -136,8 +135,7 @@ class Bodies:
             self.misses += 1
             with self._making_of(dialect):
                 page = self._page(audience, window)
-                excerpts = self._excerpts(audience, dialect, viewer)
-                body = self._make(snapshot, dialect, excerpts, page, window)
+                body = self._make(snapshot, dialect, viewer, page, window)
             return self._form(None, _Slot(body), gzipped=gzipped)
         place: Hashable
         if not window.has_cursor:
@@ -147,15 +145,15 @@ class Bodies:
         else:
             page = self._page(audience, window)
             place = (page.first_id, page.last_id, page.has_more)
-        excerpts = self._excerpts(audience, dialect, viewer)
-        key = (dialect.name, audience.name, excerpts, place, window.is_page)
+        scopes = audience.scopes if dialect.shows_permission else None
+        key = (dialect.name, audience.name, scopes, place, window.is_page)
         slot = self._look_up(key, audience.state)
         if slot is None:
             with self._making_of(dialect):
                 slot = self._look_up(key, audience.state)
                 if slot is None:
                     page = page or self._page(audience, window)
-                    body = self._make(snapshot, dialect, excerpts, page, window)
+                    body = self._make(snapshot, dialect, viewer, page, window)
                     slot = self._keep(key, audience.state, body)
         return self._form(key, slot, gzipped=gzipped)
 
@@ -183,35 +181,31 @@ class Bodies:
         self,
         snapshot: Snapshot,
         dialect: Dialect,
-        excerpts: Excerpts | None,
+        viewer: Viewer,
         page: Page,
         window: Window,
     ) -> Body:
-        items = self._encode_as_shown(snapshot, dialect, page.models, excerpts)
+        if dialect.shows_permission and snapshot.audience(viewer).has_excerpts:
+            items = self._encode_excerpts(snapshot, dialect, page.models, viewer)
+        else:
+            known = self._encode(snapshot, dialect, page.models, None)
+            items = [known[model.id][1] for model in page.models]
         return Body(dialect.listing(items, page, window))
 
     def _page(self, audience: Audience, window: Window) -> Page:
-        rules: frozenset[Rule] | None = None
-        if not audience.has_few_lists:
-            rules = self._find(("rules", audience.name), audience.find_rules)
+        rules = None if audience.has_few_lists else self._rules_of(audience)
         return cut(audience.lists, window, rules)
 
-    def _excerpts(self, audience: Audience, dialect: Dialect, viewer: Viewer) -> Excerpts | None:
-        """Return what `viewer` is shown, None where no two viewers are shown other things."""
-        if not (audience.has_excerpts and dialect.shows_permission):
-            return None
-        key = ("excerpts", viewer, audience.name)
-        return self._find(key, lambda: audience.find_excerpts(viewer))
-
-    def _find(self, key: Hashable, find: Callable[[], _Found]) -> _Found:
-        """Return what `find` finds of an audience: of one with many rules that takes long."""
+    def _rules_of(self, audience: Audience) -> frozenset[Rule]:
+        """Return the rules by which an audience sees entries: to find many takes long."""
+        key = ("rules", audience.name)
         slot = self._slots.get(key)
         if slot is None:
-            found = find()
-            slot = self._put(key, None, found, RULE_OVERHEAD * (1 + len(found)))
+            found = audience.find_rules()
+            slot = self._put(key, None, found, OVERHEAD + RULE_OVERHEAD * len(found))
         slot.used = True
-        value: _Found = slot.value
-        return value
+        rules: frozenset[Rule] = slot.value
+        return rules
 
     def _form(self, key: Hashable | None, slot: _Slot, *, gzipped: bool) -> Body:
         """Return the body as the caller takes it: gzip-encoded where that is there or worth it."""
@@ -284,21 +278,17 @@ class Bodies:
                     del self._fragments[oldest]
                 self.size -= slot.size
 
-    def _encode_as_shown(
-        self,
-        snapshot: Snapshot,
-        dialect: Dialect,
-        models: Sequence[Model],
-        excerpts: Excerpts | None,
+    def _encode_excerpts(
+        self, snapshot: Snapshot, dialect: Dialect, models: Sequence[Model], viewer: Viewer
     ) -> list[bytes]:
-        """Return each of `models` encoded, by `excerpts` those that are not shown whole."""
-        if not excerpts:
-            known = self._encode(snapshot, dialect, models, None)
-            return [known[model.id][1] for model in models]
-        excerpt_of_access = dict(excerpts)
+        """Return each of `models` encoded as `viewer` is shown it."""
+        excerpts: dict[Access, Excerpt | None] = {}
         alike: defaultdict[Excerpt | None, list[Model]] = defaultdict(list)
         for model in models:
-            alike[excerpt_of_access.get(model.access)].append(model)
+            access = model.access
+            if access not in excerpts:
+                excerpts[access] = excerpt_of(access, viewer)
+            alike[excerpts[access]].append(model)
         encoded: dict[str, bytes] = {}
         for excerpt, some in alike.items():
             known = self._encode(snapshot, dialect, some, excerpt)

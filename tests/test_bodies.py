@@ -356,6 +356,28 @@ def test_excerpts_count_for_what_they_take(clock, dialect):
     assert used < 1.2 * limit
 
 
+def test_two_thousand_viewers_cost_their_pages(clock, dialect):
+    """Each of 1,000 entries has one organization more: a viewer costs a page, and no list."""
+    bodies = Bodies(64 * 1024 * 1024, clock)
+    taken = snapshot(
+        *(model(f"m{n:04}", permission=[{}, {"organization": f"org-{n}"}]) for n in range(1000))
+    )
+    viewers = [Viewer(f"org-{number}") for number in range(2000)]
+    for viewer in viewers:
+        taken.audience(viewer)
+    gc.collect()
+    tracemalloc.start()
+    for _ in range(2):
+        misses = bodies.misses
+        for viewer in viewers:
+            bodies.listing(taken, dialect, viewer, Window(limit=20), gzipped=False)
+    used, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert misses == bodies.misses
+    assert used < bodies.size < 30 * 1024 * 1024
+
+
 def test_replies_of_single_entries_push_out_no_fragments(clock, dialect):
     """However many entries are retrieved, a list after that encodes nothing anew."""
     taken = snapshot(*(model(f"m{number:03}") for number in range(400)))

@@ -21,7 +21,7 @@ from app.api.client import client_address
 from app.api.ready import OWN_HEADERS, Ready
 from app.api.replies import empty_reply
 from app.catalog.errors import InvalidKey, MissingKey
-from app.catalog.keys import ApiKey
+from app.catalog.keys import KEY_BEGINNING, ApiKey
 from app.catalog.ports import Actor
 from app.catalog.snapshot import Snapshot
 from app.catalog.visibility import ANONYMOUS, Viewer
@@ -35,7 +35,6 @@ _VARY = ("Accept-Encoding", "Authorization", "X-Api-Key", "Api-Key", "X-Goog-Api
 EXPOSED = "x-request-id, request-id, retry-after, etag"
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
-_KEY = re.compile(r"ro_[0-9a-z]{8}_", re.ASCII | re.IGNORECASE)
 _HEADER_NAMES = re.compile(r"[A-Za-z0-9_, -]{1,4096}", re.ASCII)
 
 #: Where the WSGI environment holds the exchange.
@@ -54,7 +53,7 @@ class Area(Enum):
     PUBLIC = "public"
     #: For holders of an admin key.
     ADMIN = "admin"
-    #: For whoever runs the service. They need no key.
+    #: For operators. They need no key.
     OPERATION = "operation"
 
 
@@ -257,7 +256,7 @@ def _area(request: Request) -> Area:
 def _request_id(environ: Mapping[str, Any]) -> str:
     given = environ.get("HTTP_X_REQUEST_ID")
     # One that looks like a key, be it taken apart, would put it into the log.
-    if given and _REQUEST_ID.fullmatch(given) and not _KEY.search(given):
+    if given and _REQUEST_ID.fullmatch(given) and not KEY_BEGINNING.search(given):
         return str(given)
     # 24 characters of base 62. It is no secret, and the system's randomness would hand the
     # interpreter to another thread.

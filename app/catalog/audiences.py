@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import product
 from typing import Self
-from weakref import WeakValueDictionary
 
 from app.catalog.index import Index, changed_index
 from app.catalog.model import Access, Model, Rule
 from app.catalog.ordered import OrderedModels
-from app.catalog.visibility import Excerpt, Viewer, excerpt_of
+from app.catalog.visibility import Viewer
 
 #: An audience that sees the entries of no more accesses has their lists at hand. For one of more,
 #: the rule of each entry is looked at: to merge so many lists takes longer.
@@ -27,11 +26,6 @@ MOST_VIEWERS = 10_000
 #: Organization and group of a permission.
 _Scope = tuple[str | None, str | None]
 _Accesses = Index[_Scope, Access]
-
-#: How a viewer is shown entries that are not shown whole.
-Excerpts = frozenset[tuple[Access, Excerpt]]
-#: One object for all viewers that are shown the same: these are compared at each request.
-_excerpts: WeakValueDictionary[Excerpts, Excerpts] = WeakValueDictionary()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,7 +73,7 @@ class _Index:
 
         A permission matches if its organization and group are one of the viewer's scopes.
         """
-        scopes = [*product({"*", viewer.organization}, (None, *viewer.groups))]
+        scopes = _scopes(viewer)
         nothing: frozenset[Access] = frozenset()
         allowed: set[Access] = set().union(*(self.allowing.get(s, nothing) for s in scopes))
         allowed.difference_update(*(self.blocking.get(scope, nothing) for scope in scopes))
@@ -88,7 +82,7 @@ class _Index:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Audience:
-    """The viewers that see the same entries, and these entries."""
+    """The viewers that see the same entries, and the same of each, and these entries."""
 
     #: The sum of the digests of the accesses that these viewers see entries of: it names the
     #: audience for as long as these stay the same.
@@ -100,8 +94,11 @@ class Audience:
     #: The entries, a list for each access; or all live entries, where these are more than few.
     lists: Sequence[OrderedModels] = field(repr=False)
     has_few_lists: bool
-    #: Whether some of these viewers may be shown other parts of an entry than others.
+    #: Whether some entry may not be shown whole to these viewers.
     has_excerpts: bool
+    #: What decides which permissions they are shown of entries with several: their scopes, of
+    #: those that such entries have. Which names are hidden from them, `name` decides.
+    scopes: frozenset[_Scope] = field(repr=False)
     #: Some viewer of them.
     _index: _Index = field(repr=False)
     _viewer: Viewer = field(repr=False)
@@ -109,12 +106,6 @@ class Audience:
     def find_rules(self) -> frozenset[Rule]:
         """Return the rules of the entries; with the same `name` they are the same."""
         return frozenset(access.rule for access in self._index.allowed(self._viewer))
-
-    def find_excerpts(self, viewer: Viewer) -> Excerpts:
-        """Return what one of these viewers is shown; with the same `name` it is the same."""
-        excerpts = ((a, excerpt_of(a, viewer)) for a in self._index.allowed(viewer))
-        found = frozenset((access, e) for access, e in excerpts if e is not None)
-        return _excerpts.setdefault(found, found)
 
 
 class Audiences:
@@ -124,7 +115,7 @@ class Audiences:
         self._index = index
         self._live = live
         self._by_viewer: dict[Viewer, Audience] = {}
-        self._by_state: dict[int, Audience] = {}
+        self._by_state: dict[tuple[int, frozenset[_Scope]], Audience] = {}
 
     @classmethod
     def of(cls, models: Iterable[Model]) -> Self:
@@ -153,7 +144,9 @@ class Audiences:
             allowed = self._index.allowed(viewer)
             seen = [self._index.entries[access] for access in allowed]
             state = sum([entries.state for entries in seen])
-            audience = self._by_state.get(state)
+            mixed = {grant[:2] for a in allowed if len(a.rule) > 1 for grant in a.rule}
+            scopes = frozenset(mixed.intersection(_scopes(viewer)))
+            audience = self._by_state.get((state, scopes))
             if audience is None:
                 audience = Audience(
                     name=sum([entries.digest for entries in seen]),
@@ -162,16 +155,21 @@ class Audiences:
                     lists=[e.models for e in seen] if len(seen) <= FEW_LISTS else [self._live],
                     has_few_lists=len(seen) <= FEW_LISTS,
                     has_excerpts=any(len(a.rule) > 1 or a.references for a in allowed),
+                    scopes=scopes,
                     _index=self._index,
                     _viewer=viewer,
                 )
                 # Two threads may come here at once: both take what the first one found.
-                audience = self._by_state.setdefault(state, audience)
+                audience = self._by_state.setdefault((state, scopes), audience)
             if len(self._by_viewer) >= MOST_VIEWERS:
                 self._by_viewer.clear()
                 self._by_state.clear()
             self._by_viewer[viewer] = audience
         return audience
+
+
+def _scopes(viewer: Viewer) -> list[_Scope]:
+    return [*product({"*", viewer.organization}, (None, *viewer.groups))]
 
 
 def _allowing(accesses: Iterable[Access]) -> Iterator[tuple[_Scope, Access]]:

@@ -23,15 +23,13 @@ wrapped, by the dialect.
 """
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+from app.catalog.keys import KEY_BEGINNING
+
 #: Why a request is refused for its key: all that operators are told, and callers are not.
 REFUSALS = ("missing", "malformed", "ambiguous", "unknown", "expired", "revoked")
-
-# The beginning of a key: see ``app.catalog.keys``.
-_KEY = re.compile(r"ro_([0-9A-Za-z]{8})_", re.ASCII)
 
 #: The most characters of a caller's input that a message repeats.
 QUOTED_LENGTH = 60
@@ -113,7 +111,7 @@ class KeyNotFound(RosterError):
 
     def __init__(self, kid: str, state: str = "does not exist") -> None:
         shown = f"The key '{quote(kid)}' {state}."
-        if key := _KEY.match(kid):
+        if key := KEY_BEGINNING.match(kid):
             shown = f"'{key[0]}***' is a key and not the id of one: its id is {key[1]}."
         super().__init__(shown)
 

@@ -21,6 +21,8 @@ READ = "read"
 ADMIN = "admin"
 SCOPES = (READ, ADMIN)
 
+#: The beginning of a key, with its id, in any case: what follows must not be repeated.
+KEY_BEGINNING = re.compile(r"ro_([0-9A-Za-z]{8})_", re.ASCII | re.IGNORECASE)
 _KEY = re.compile(r"ro_([0-9A-Za-z]{8})_[0-9A-Za-z]{32}([0-9A-Za-z]{6})", re.ASCII)
 
 

@@ -104,7 +104,7 @@ def day(seconds: float | None) -> str:
 def printable(text: str) -> str:
     """Return `text` without characters that change the lines around it.
 
-    An older version may have stored some, or whoever could write to a file that is read.
+    An older version may have stored some, and so may an attacker in a file that is read.
     """
     return UNWANTED.sub("\N{REPLACEMENT CHARACTER}", text)
 

@@ -104,16 +104,15 @@ def test_viewers_that_see_the_same_are_one_audience():
     assert taken.audience(ANONYMOUS) is taken.audience(ACME)
 
 
-def test_viewers_that_are_shown_the_same_share_their_excerpts():
-    """Excerpts that are equal are one object, which a request compares at once."""
+def test_viewers_that_are_shown_other_permissions_are_two_audiences():
+    """Organizations that no entry names are one; an organization that is named is another."""
     public = Permission(id="p", created=0)
     own = Permission(id="q", created=0, organization="acme")
     taken = snapshot([entry("a", permission=(public, own)), *entries("b")])
-    audience = taken.audience(ANONYMOUS)
 
-    assert audience is taken.audience(ACME)
-    assert audience.find_excerpts(ANONYMOUS) is audience.find_excerpts(Viewer("globex"))
-    assert audience.find_excerpts(ANONYMOUS) != audience.find_excerpts(ACME)
+    assert taken.audience(ANONYMOUS) is taken.audience(Viewer("globex", frozenset({"red"})))
+    assert taken.audience(ANONYMOUS) is not taken.audience(ACME)
+    assert taken.audience(ANONYMOUS).name == taken.audience(ACME).name
 
 
 def test_an_audience_keeps_its_name():
