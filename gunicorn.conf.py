@@ -30,7 +30,7 @@ from gunicorn.workers.gthread import ThreadWorker
 _fork = multiprocessing.get_context("fork")
 _APP = Path(__file__).parent / "app"
 _logs = runpy.run_path(str(_APP / "logs.py"))
-_board = runpy.run_path(str(_APP / "metrics" / "board.py"))
+_shared_pages = runpy.run_path(str(_APP / "metrics" / "shared_pages.py"))
 _generations = runpy.run_path(str(_APP / "generations.py"))
 _settings = runpy.run_path(str(_APP / "settings.py"))
 
@@ -195,7 +195,7 @@ class ReplaceableWorker(PatientWorker):
 
     def handle_error(self, req, client, addr, exc):
         """Log and refuse what cannot be answered, both with the same new request id."""
-        _refused.request_id = f"req_{getrandbits(96):024x}"  # as app.api.exchange makes them
+        _refused.request_id = f"req_{getrandbits(96):024x}"  # as app.api.context makes them
         client_ip = f" from {addr[0]}" if isinstance(addr, tuple) else ""  # a Unix socket has none
         _refused.request = f"a request{client_ip}: {type(exc).__name__}"
         try:
@@ -268,7 +268,7 @@ def on_starting(server):
     if child.exitcode:
         sys.exit(child.exitcode)
     server.roster_facts = receiver.recv()
-    server.roster_memory = _board["new_memory"]()
+    server.roster_memory = _shared_pages["new_memory"]()
     server.roster_generations = _generations["new_memory"]()
     os.register_at_fork(after_in_parent=_unblock)  # what `pre_fork` blocked; also if fork fails
 
@@ -355,7 +355,7 @@ def pre_fork(server, worker):
     worker.roster_generation = worker.roster_generations.newest
     worker.roster_slot = worker.roster_generations.take()
     worker.roster_memory = server.roster_memory
-    worker.roster_page = _board["Board"](server.roster_memory).take()
+    worker.roster_page = _shared_pages["SharedPages"](server.roster_memory).take()
     signal.pthread_sigmask(signal.SIG_BLOCK, _stop_signals)
 
 
@@ -368,7 +368,7 @@ def child_exit(server, worker):
     if worker.roster_generation != worker.roster_generations.newest and server.num_workers > 1:
         server.num_workers -= 1
     if worker.roster_page is not None:
-        _board["Board"](server.roster_memory).leave(worker.roster_page)
+        _shared_pages["SharedPages"](server.roster_memory).leave(worker.roster_page)
 
 
 def post_worker_init(worker):

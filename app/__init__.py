@@ -8,15 +8,15 @@ from collections.abc import Callable
 
 from app import api, cli, logs
 from app.administration import Administration
-from app.api.ready import Application
-from app.bodies import Bodies
-from app.catalog.following import Catalog
+from app.api.application import Application
+from app.catalog.catalog import Catalog
 from app.dialects import Dialects
 from app.dialects.anthropic import Anthropic
 from app.dialects.gemini import Gemini
 from app.dialects.ollama import Ollama
 from app.dialects.openai import OpenAI
 from app.metrics.gathering import Metrics, is_wanted
+from app.replies import ReplyCache
 from app.services import Services
 from app.settings import Settings, environment_settings
 from app.store.store import Store
@@ -37,15 +37,15 @@ def create_app(
     )
     store = Store(settings, clock)
     catalog = Catalog(store, clock, max_stale=settings.max_stale)
-    bodies = Bodies(settings.cache_bytes)
+    replies = ReplyCache(settings.cache_bytes)
     services = Services(
         settings=settings,
         dialects=dialects_of(settings),
         store=store,
         catalog=catalog,
         administration=Administration(store, clock),
-        bodies=bodies,
-        metrics=Metrics(catalog, bodies, store) if is_wanted() else None,
+        replies=replies,
+        metrics=Metrics(catalog, replies, store) if is_wanted() else None,
         clock=clock,
     )
     services.init_app(app)

@@ -62,7 +62,7 @@ class Text(fields.Field[str]):
         return value
 
 
-class Whole(fields.Field[int]):
+class StrictInteger(fields.Field[int]):
     """An integer of `least` to `most`; 5.0 is one, as in JSON Schema; true and "5" are not."""
 
     def __init__(self, *, least: int = 0, most: int = MAX_TIME, **kwargs: Any) -> None:
@@ -80,7 +80,7 @@ class Whole(fields.Field[int]):
         return value
 
 
-class Number(fields.Field[float]):
+class StrictNumber(fields.Field[float]):
     """A number within what JavaScript reads back unchanged."""
 
     def _deserialize(self, value: object, *_: object, **__: object) -> float:
@@ -91,7 +91,7 @@ class Number(fields.Field[float]):
         return value
 
 
-class Flag(fields.Field[bool]):
+class StrictBoolean(fields.Field[bool]):
     """A boolean; 0, 1 and "true" are not."""
 
     def _deserialize(self, value: object, *_: object, **__: object) -> bool:
@@ -100,7 +100,7 @@ class Flag(fields.Field[bool]):
         return value
 
 
-class Exactly(fields.Constant[str]):
+class StrictConstant(fields.Constant[str]):
     """A constant of our answers: may be left out, must be right when given back."""
 
     def _deserialize(self, value: object, *_: object, **__: object) -> str:

@@ -19,13 +19,13 @@ from app.fields import (
     MAX_TEXT,
     MAX_TOKENS,
     PRICE,
-    Exactly,
-    Flag,
-    Number,
     Pairs,
+    StrictBoolean,
+    StrictConstant,
+    StrictInteger,
+    StrictNumber,
     Text,
     Texts,
-    Whole,
     check_date,
     check_id,
     check_moment,
@@ -69,17 +69,17 @@ class PermissionSchema(StrictSchema):
     """A permission, as in the reference; every field may be left out."""
 
     id = Text()
-    object = Exactly("model_permission")
-    created = Whole()
-    allow_create_engine = Flag()
-    allow_sampling = Flag()
-    allow_logprobs = Flag()
-    allow_search_indices = Flag()
-    allow_view = Flag()
-    allow_fine_tuning = Flag()
+    object = StrictConstant("model_permission")
+    created = StrictInteger()
+    allow_create_engine = StrictBoolean()
+    allow_sampling = StrictBoolean()
+    allow_logprobs = StrictBoolean()
+    allow_search_indices = StrictBoolean()
+    allow_view = StrictBoolean()
+    allow_fine_tuning = StrictBoolean()
     organization = Text()
     group = Text(allow_none=True)
-    is_blocking = Flag()
+    is_blocking = StrictBoolean()
 
 
 class ArchitectureSchema(StrictSchema):
@@ -102,8 +102,8 @@ class ModelSchema(StrictSchema):
     read_only = frozenset({"max_model_len", "max_input_tokens"})
 
     id = Text(validate=check_id)
-    object = Exactly("model")
-    created = Whole()
+    object = StrictConstant("model")
+    created = StrictInteger()
     owned_by = Text()
     permission = fields.List(
         fields.Nested(PermissionSchema),
@@ -113,11 +113,11 @@ class ModelSchema(StrictSchema):
     parent = Text(allow_none=True)
     name = Text()
     description = Text(least=0, most=4096)
-    context_length = Whole(least=1, most=MAX_TOKENS)
+    context_length = StrictInteger(least=1, most=MAX_TOKENS)
     #: Clients look for the context length under up to twelve names; these two serve the most.
     max_model_len = fields.Raw(attribute="context_length", dump_only=True)
     max_input_tokens = fields.Raw(attribute="context_length", dump_only=True)
-    max_output_tokens = Whole(least=1, most=MAX_TOKENS)
+    max_output_tokens = StrictInteger(least=1, most=MAX_TOKENS)
     architecture = fields.Nested(ArchitectureSchema)
     supported_parameters = Texts()
     pricing = Pairs(
@@ -133,8 +133,8 @@ class ModelSchema(StrictSchema):
     wm_work_video_path = Text(least=0)
     no_wm_work_video_path = Text(least=0)
     work_webp_path = Text(least=0)
-    web_work_status = Number()
-    create_time = Number()
+    web_work_status = StrictNumber()
+    create_time = StrictNumber()
 
     @post_dump
     def _leave_out_unknown(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
@@ -150,7 +150,7 @@ class AdminModelSchema(ModelSchema):
 
     read_only = ModelSchema.read_only | {"revision"}
 
-    available_from = Whole()
+    available_from = StrictInteger()
     revision = fields.Integer(dump_only=True)
 
 
@@ -173,17 +173,17 @@ class KeySchema(StrictSchema):
         validate=validate.NoneOf(["*"], error="Must name one organization; '*' is for entries."),
     )
     groups = Texts(load_default=list)
-    created = Whole(dump_only=True)
-    expires_at = Whole(allow_none=True, load_default=None)
+    created = StrictInteger(dump_only=True)
+    expires_at = StrictInteger(allow_none=True, load_default=None)
     #: Of a rotated key: the end of its grace.
-    retires_at = Whole(dump_only=True)
-    revoked_at = Whole(dump_only=True)
+    retires_at = StrictInteger(dump_only=True)
+    revoked_at = StrictInteger(dump_only=True)
 
 
 class RotationSchema(StrictSchema):
     """How a key is replaced: `grace` is the seconds that the old one lives on."""
 
-    grace = Whole(load_default=24 * 60 * 60, most=90 * 24 * 60 * 60)  # a day; 90 days
+    grace = StrictInteger(load_default=24 * 60 * 60, most=90 * 24 * 60 * 60)  # a day; 90 days
 
 
 def check(schema: StrictSchema, data: Mapping[str, Any]) -> dict[str, Any]:

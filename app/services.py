@@ -1,4 +1,4 @@
-"""The typed door to what the factory wired: `services()` inside a request or a command."""
+"""Typed access to what the factory wired: `services()` inside a request or a command."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from typing import cast
 from flask import Flask, current_app
 
 from app.administration import Administration
-from app.bodies import Bodies
-from app.catalog.following import Catalog
+from app.catalog.catalog import Catalog
 from app.catalog.keys import ADMIN, digest
 from app.catalog.visibility import ANONYMOUS
 from app.dialects import Dialects
 from app.metrics.gathering import Metrics
+from app.replies import ReplyCache
 from app.settings import Settings, short_path
 from app.store.first_key import read_key_file
 from app.store.schema import HEAD
@@ -34,7 +34,7 @@ class Services:
     store: Store
     catalog: Catalog
     administration: Administration
-    bodies: Bodies
+    replies: ReplyCache
     #: None where the extra ``metrics`` is not installed.
     metrics: Metrics | None
     #: Unix seconds.
@@ -50,8 +50,8 @@ class Services:
         Those of the other dialects cost nothing where nobody asks for them.
         """
         snapshot = self.catalog.current()
-        plain = self.dialects.plain
-        self.bodies.listing(snapshot, plain, ANONYMOUS, plain.window({}), gzipped=False)
+        plain = self.dialects.default
+        self.replies.listing(snapshot, plain, ANONYMOUS, plain.window({}), gzipped=False)
 
     def start(self) -> dict[str, str]:
         """Open the store and return what a server says of it when it starts.

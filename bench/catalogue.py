@@ -14,7 +14,7 @@ from app.catalog import keys
 from app.catalog.model import Model
 from app.catalog.ports import Actor
 from app.settings import Settings
-from app.store.engine import sqlite
+from app.store.sqlite.connection import sqlite
 from app.store.store import Store
 
 _OWNERS = ("openai", "anthropic", "google", "meta", "mistral", "acme", "custom")

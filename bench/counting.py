@@ -11,7 +11,7 @@ from statistics import median
 from werkzeug.test import create_environ
 
 from app import create_app
-from app.api.ready import Application
+from app.api.application import Application
 from app.settings import Settings
 
 #: How often both are measured, one after the other, and how many reads each time.

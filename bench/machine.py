@@ -8,7 +8,7 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
-from app.store.engine import journal_mode, sqlite
+from app.store.sqlite.connection import journal_mode, sqlite
 
 _PACKAGES = ("roster", "flask", "gunicorn", "marshmallow", "sqlalchemy")
 

@@ -5,11 +5,11 @@ import re
 from pathlib import Path
 
 from app.api.body import MAX_BODY, MAX_LOOKUP
+from app.api.context import EXPOSED, MAX_PARAMETERS
 from app.api.encoding import MAX_LENGTH
 from app.api.errors import STATUS
-from app.api.exchange import EXPOSED, MAX_PARAMETERS
-from app.bodies import GZIP_SIZES
 from app.dialects import MAX_LIMIT
+from app.replies import GZIP_SIZES
 from app.settings import Settings
 from tests.reference import REFERENCE, REFERENCE_ENTRY
 

@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app import dialects_of
-from app.bodies import Bodies
 from app.catalog.errors import ModelNotFound
 from app.catalog.model import Model
 from app.catalog.paging import Window
-from app.catalog.ports import Changes, Image
+from app.catalog.ports import Changes, StoredCatalog
 from app.catalog.snapshot import Snapshot
 from app.catalog.visibility import Viewer
 from app.dialects import Problem
+from app.replies import ReplyCache
 from app.settings import Settings
 
 #: 2027-01-15T00:00:00Z
@@ -141,8 +141,8 @@ def compose(model_id, state):
 def test_a_reply_discloses_what_its_viewer_may_see(limit, fields, catalog, history, now):
     """No reply has a hidden id, organization or group; equal replies alone have equal tags."""
     entries = {model_id: compose(model_id, state) for model_id, state in catalog.items()}
-    snapshot = Snapshot.of(Image(1, [*entries.values()], []), now)
-    bodies = Bodies(limit)
+    snapshot = Snapshot.of(StoredCatalog(1, [*entries.values()], []), now)
+    bodies = ReplyCache(limit)
     dialects = [*dialects_of(Settings(reply_fields=fields))]
     for revision, (written, moment) in enumerate([({}, now), *history], 2):
         catalog = {i: s for i, s in {**catalog, **written}.items() if s is not None}

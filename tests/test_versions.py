@@ -37,7 +37,7 @@ from werkzeug.exceptions import NotFound
 from werkzeug.routing import Map, Rule
 
 import app
-from app.api.ready import Application
+from app.api.application import Application
 
 ROOT = Path(__file__).parent.parent
 #: By library, the first version that `setup.cfg` must exclude.
@@ -209,7 +209,7 @@ class Use(NamedTuple):
         return self.name.partition(".")[0].replace("_", "-")
 
 
-READY, EXCHANGE, CONF = "app/api/ready.py", "app/api/exchange.py", "gunicorn.conf.py"
+READY, EXCHANGE, CONF = "app/api/application.py", "app/api/context.py", "gunicorn.conf.py"
 POSTGRESQL, FIELDS, SCHEMAS = "app/store/postgresql.py", "app/fields.py", "app/schemas.py"
 EXPOSITION, TERMINAL = "app/metrics/exposition.py", "app/cli/terminal.py"
 
@@ -391,7 +391,7 @@ def test_a_change_is_reported_with_our_line(monkeypatch, changed):
     message = problem(use)
 
     assert message.startswith(f"flask {version('flask')}: {use.name} is {found}")
-    assert message.endswith(f", and Roster needs '(self)': look at app/api/ready.py:{line}")
+    assert message.endswith(f", and Roster needs '(self)': look at app/api/application.py:{line}")
 
 
 def test_an_attribute_that_is_not_assigned_is_reported():

@@ -1,7 +1,7 @@
 """HTTP: the routes, and what all of them share. Flask and status codes live here."""
 
-from app.api import admin, auth, errors, exchange, models, operation
-from app.api.ready import Application
+from app.api import admin, auth, context, errors, models, operation
+from app.api.application import Application
 
 
 def init_app(app: Application) -> None:
@@ -9,7 +9,7 @@ def init_app(app: Application) -> None:
     app.url_map.merge_slashes = False
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.guard = auth.guard
-    app.finish = exchange.finish
+    app.finish = context.finish
     errors.init_app(app)
     models.init_app(app)
     for blueprint in (admin.blueprint, operation.blueprint):

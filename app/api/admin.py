@@ -8,7 +8,7 @@ from marshmallow import Schema
 
 from app.api.body import check_parameters, read_object
 from app.api.conditional import is_known, read_precondition
-from app.api.exchange import exchange
+from app.api.context import request_context
 from app.api.replies import empty_reply, json_reply
 from app.catalog.errors import InvalidValue, ModelNotFound
 from app.catalog.keys import ApiKey
@@ -28,7 +28,7 @@ _KEY = KeySchema()
 def list_models() -> Response:
     """Answer a page of all entries, hidden ones too; ``after`` and filters as in public."""
     check_parameters("limit", "after", "owned_by", "q")
-    page = cut([exchange().snapshot.models], _window())
+    page = cut([request_context().snapshot.models], _window())
     return _page(_MODEL, page.models, has_more=page.has_more)
 
 
@@ -37,7 +37,7 @@ def create_model() -> Response:
     """Add an entry."""
     fields = read_object()
     model = services().administration.create_model(
-        fields, actor=exchange().actor, precondition=read_precondition()
+        fields, actor=request_context().actor, precondition=read_precondition()
     )
     return _entry(model, created=True)
 
@@ -46,7 +46,7 @@ def create_model() -> Response:
 def show_model(model_id: str) -> Response:
     """Answer one entry, hidden or not."""
     check_parameters()
-    model = exchange().snapshot.get(model_id)
+    model = request_context().snapshot.get(model_id)
     if model is None:
         raise ModelNotFound(model_id)
     if is_known(request.headers.get("If-None-Match"), _etag(model)):
@@ -61,7 +61,7 @@ def replace_model(model_id: str) -> Response:
     """Put an entry in place of what is there."""
     fields = read_object()
     model, created = services().administration.replace_model(
-        model_id, fields, actor=exchange().actor, precondition=read_precondition()
+        model_id, fields, actor=request_context().actor, precondition=read_precondition()
     )
     return _entry(model, created=created)
 
@@ -71,7 +71,7 @@ def merge_model(model_id: str) -> Response:
     """Apply a merge patch to an entry."""
     fields = read_object()
     model = services().administration.merge_model(
-        model_id, fields, actor=exchange().actor, precondition=read_precondition()
+        model_id, fields, actor=request_context().actor, precondition=read_precondition()
     )
     return _entry(model)
 
@@ -81,7 +81,7 @@ def remove_model(model_id: str) -> Response:
     """Remove an entry."""
     check_parameters()
     services().administration.remove_model(
-        model_id, actor=exchange().actor, precondition=read_precondition()
+        model_id, actor=request_context().actor, precondition=read_precondition()
     )
     return empty_reply(204)
 
@@ -91,7 +91,7 @@ def list_keys() -> Response:
     """Answer a page of all keys, oldest first, without what is secret."""
     check_parameters("limit", "after")
     window = _window()
-    keys = exchange().snapshot.keys
+    keys = request_context().snapshot.keys
     if window.after is not None:
         ids = [key.kid for key in keys]
         if window.after not in ids:
@@ -103,7 +103,9 @@ def list_keys() -> Response:
 @blueprint.post("/keys")
 def create_key() -> Response:
     """Make a key; the answer is the only place where it is ever shown."""
-    key, secret = services().administration.create_key(read_object(), actor=exchange().actor)
+    key, secret = services().administration.create_key(
+        read_object(), actor=request_context().actor
+    )
     return _new_key(key, secret)
 
 
@@ -111,20 +113,22 @@ def create_key() -> Response:
 def revoke_key(kid: str) -> Response:
     """Refuse a key from now on."""
     check_parameters()
-    services().administration.revoke_key(kid, actor=exchange().actor)
+    services().administration.revoke_key(kid, actor=request_context().actor)
     return empty_reply(204)
 
 
 @blueprint.post("/keys/<kid>/rotate")
 def rotate_key(kid: str) -> Response:
     """Make a new key like this one, and let this one live for the grace."""
-    key, secret = services().administration.rotate_key(kid, read_object(), actor=exchange().actor)
+    key, secret = services().administration.rotate_key(
+        kid, read_object(), actor=request_context().actor
+    )
     return _new_key(key, secret)
 
 
 def _window() -> Window:
     """Return the page that is asked for; whole lists would be encoded at each request."""
-    window = exchange().dialect.window(request.args)
+    window = request_context().dialect.window(request.args)
     return window if window.limit else window._replace(limit=MAX_LIMIT)
 
 

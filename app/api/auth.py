@@ -5,7 +5,7 @@ import re
 from flask import request
 
 from app.api.client import is_local
-from app.api.exchange import MAX_PARAMETERS, TOO_MANY, Area, Exchange, begin, exchange
+from app.api.context import MAX_PARAMETERS, TOO_MANY, Area, RequestContext, begin, request_context
 from app.catalog.errors import (
     InsufficientScope,
     InvalidKey,
@@ -56,7 +56,7 @@ def may_see_counts() -> bool:
 
     A refused key is logged and counted; the answer stays 200.
     """
-    current = exchange()
+    current = request_context()
     try:
         _read_key(current, public=False)
     except InvalidKey as error:
@@ -71,7 +71,7 @@ def _is_preflight() -> bool:
     return request.endpoint == "models.preflight"
 
 
-def _read_key(current: Exchange, *, public: bool) -> None:
+def _read_key(current: RequestContext, *, public: bool) -> None:
     """Note the key in the request, if there is one; raise what is wrong with it."""
     presented = _presented(current, public=public)
     if presented:
@@ -83,7 +83,7 @@ def _read_key(current: Exchange, *, public: bool) -> None:
         current.kid = current.key.kid
 
 
-def _presented(current: Exchange, *, public: bool) -> set[str]:
+def _presented(current: RequestContext, *, public: bool) -> set[str]:
     """Return every key in the request; a header that is no key, or several, is `InvalidKey`."""
     environ = current.environ
     presented = set()
@@ -103,7 +103,7 @@ def _presented(current: Exchange, *, public: bool) -> set[str]:
     return presented
 
 
-def _check(current: Exchange, presented: set[str]) -> ApiKey:
+def _check(current: RequestContext, presented: set[str]) -> ApiKey:
     """Return the row of the one key presented, or raise `InvalidKey`."""
     secret = min(presented)
     # What is malformed or mistyped has a digest that nobody stored: to look it up is cheaper

@@ -9,7 +9,7 @@ from functools import partial
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from app.api.exchange import exchange, may_ask, preflight_response
+from app.api.context import is_allowed_preflight, preflight_response, request_context
 from app.catalog.errors import (
     ChangeUncertain,
     InvalidKey,
@@ -120,9 +120,9 @@ def init_app(app: Flask, monotonic: Callable[[], float] = time.monotonic) -> Non
 
 def _answer_roster_error(outage_log: _OutageLog, error: RosterError) -> Response:
     if isinstance(error, InvalidKey | MissingKey):
-        exchange().refuse_key(error)
+        request_context().refuse_key(error)
     if isinstance(error, StoreUnavailable):
-        outage_log.write(error.reason, exchange().request_id)
+        outage_log.write(error.reason, request_context().request_id)
     response = _respond(
         Problem(
             status=STATUS[error.code],
@@ -132,7 +132,7 @@ def _answer_roster_error(outage_log: _OutageLog, error: RosterError) -> Response
             errors=error.errors if isinstance(error, ValidationFailed) else {},
             model_id=error.model_id if isinstance(error, ModelNotFound) else None,
             replacement=error.replacement if isinstance(error, ModelNotFound) else None,
-            request_id=exchange().request_id,
+            request_id=request_context().request_id,
         )
     )
     if isinstance(error, ChangeUncertain):  # sent again, it might make a second key
@@ -142,7 +142,7 @@ def _answer_roster_error(outage_log: _OutageLog, error: RosterError) -> Response
 
 def _answer_http_exception(error: HTTPException) -> Response:
     status = error.code or 500
-    if status == 404 and may_ask():  # noqa: PLR2004 - Not Found
+    if status == 404 and is_allowed_preflight():  # noqa: PLR2004 - Not Found
         return preflight_response()
     if status >= 500 and status not in _CODES:  # noqa: PLR2004
         return _answer_unexpected(getattr(error, "original_exception", None) or error)
@@ -155,7 +155,7 @@ def _answer_http_exception(error: HTTPException) -> Response:
             status=status,
             code=_CODES.get(status),
             message=messages.get(status) or error.description or error.name,
-            request_id=exchange().request_id,
+            request_id=request_context().request_id,
         )
     )
     # An exception may bring headers of its own: Allow, Retry-After.
@@ -170,15 +170,20 @@ def _answer_unexpected(error: Exception) -> Response:
         "Unexpected error in %s",
         "-" if request.url_rule is None else request.url_rule.rule,
         exc_info=error,
-        extra={"request_id": exchange().request_id},
+        extra={"request_id": request_context().request_id},
     )
     return _respond(
-        Problem(status=500, code=None, message="Internal error.", request_id=exchange().request_id)
+        Problem(
+            status=500,
+            code=None,
+            message="Internal error.",
+            request_id=request_context().request_id,
+        )
     )
 
 
 def _respond(problem: Problem) -> Response:
-    body = exchange().dialect.error(problem)
+    body = request_context().dialect.error(problem)
     response = Response(body, problem.status, mimetype="application/json")
     if problem.status == 401:  # noqa: PLR2004
         response.headers["WWW-Authenticate"] = "Bearer"

@@ -4,14 +4,14 @@ from collections.abc import Callable
 
 from flask import Blueprint, Flask, Response
 
+from app.api.application import SharedResponse
 from app.api.body import MAX_LOOKUP, read_body
 from app.api.conditional import is_known
+from app.api.context import RequestContext, preflight_response, request_context
 from app.api.encoding import accepts_gzip
-from app.api.exchange import Exchange, exchange, preflight_response
-from app.api.ready import Ready
-from app.bodies import Body
 from app.catalog.errors import InvalidValue
 from app.dialects import Routes
+from app.replies import Reply
 from app.services import services_of
 from app.strict_json import parse_object
 
@@ -45,9 +45,9 @@ def _add(app: Flask, routes: Routes) -> None:
 @blueprint.get("/v1/models")
 def list_models() -> Response:
     """Answer the list of what the caller sees."""
-    current = exchange()
+    current = request_context()
     window = current.dialect.window(current.query)
-    body = current.services.bodies.listing(
+    body = current.services.replies.listing(
         current.snapshot,
         current.dialect,
         current.viewer,
@@ -60,13 +60,13 @@ def list_models() -> Response:
 @blueprint.get("/v1/models/<path:model_id>")
 def show_model(model_id: str) -> Response:
     """Answer one model, if the caller sees it."""
-    current = exchange()
+    current = request_context()
     return _reply(current, _entry(current, model_id))
 
 
 def look_up_model() -> Response:
     """Answer the model that the body names, if the caller sees it."""
-    current = exchange()
+    current = request_context()
     routes = current.dialect.routes
     assert routes is not None, "this is one of them"  # noqa: S101
     given = parse_object(read_body(MAX_LOOKUP))
@@ -80,8 +80,8 @@ def look_up_model() -> Response:
 
 def show_constant() -> Response:
     """Answer what a dialect says at this path to everyone."""
-    current = exchange()
-    body = current.services.bodies.constant(
+    current = request_context()
+    body = current.services.replies.constant(
         current.dialect,
         current.environ["PATH_INFO"],
         gzipped=accepts_gzip(current.environ.get("HTTP_ACCEPT_ENCODING")),
@@ -96,9 +96,9 @@ def preflight(model_id: str | None = None) -> Response:  # noqa: ARG001 - any id
     return preflight_response()
 
 
-def _entry(current: Exchange, model_id: str) -> Body:
+def _entry(current: RequestContext, model_id: str) -> Reply:
     viewer = current.viewer
-    return current.services.bodies.entry(
+    return current.services.replies.entry(
         current.dialect,
         current.snapshot.find(model_id, viewer),
         viewer,
@@ -106,17 +106,17 @@ def _entry(current: Exchange, model_id: str) -> Body:
     )
 
 
-def _reply(current: Exchange, body: Body, *, tagged: bool = True) -> Ready:
+def _reply(current: RequestContext, body: Reply, *, tagged: bool = True) -> SharedResponse:
     """Return the response that stands ready with `body`, made when it is first needed."""
     known = tagged and is_known(current.environ.get("HTTP_IF_NONE_MATCH"), body.etag)
     status = 304 if known else 200
-    shared = current.key is None
-    ready = body.ready.get((status, shared, tagged))
-    if ready is None:
+    is_public = current.key is None
+    response = body.responses.get((status, is_public, tagged))
+    if response is None:
         headers = {
             "Content-Type": "application/json",
             "X-Content-Type-Options": "nosniff",
-            "Cache-Control": "public, no-cache" if shared else "private, no-cache",
+            "Cache-Control": "public, no-cache" if is_public else "private, no-cache",
             "Vary": current.vary,
         }
         if body.encoding is not None:
@@ -124,6 +124,8 @@ def _reply(current: Exchange, body: Body, *, tagged: bool = True) -> Ready:
         if tagged:
             headers["ETag"] = body.etag
         content = body.content if status == 200 else b""  # noqa: PLR2004
-        ready = body.ready[status, shared, tagged] = Ready(content, status, headers)
-    response: Ready = ready
-    return response
+        response = body.responses[status, is_public, tagged] = SharedResponse(
+            content, status, headers
+        )
+    shared: SharedResponse = response
+    return shared

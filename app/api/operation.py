@@ -5,8 +5,8 @@ import re
 from flask import Blueprint, Response, request
 
 from app.api.auth import may_see_counts
+from app.api.context import request_context
 from app.api.errors import MetricsMissing
-from app.api.exchange import exchange
 from app.api.replies import json_reply
 from app.catalog.errors import StoreUnavailable
 from app.services import VERSION, services
@@ -49,7 +49,7 @@ def readyz() -> Response:
     ask: the places that the reason names are for the log, and numbers, which count what is hidden,
     for administrators and this host.
     """
-    current, catalog, writes = exchange(), services().catalog, services().store.writes
+    current, catalog, writes = request_context(), services().catalog, services().store.writes
     try:
         snapshot = current.snapshot
     except StoreUnavailable as error:

@@ -35,7 +35,7 @@ def boundaries(model: Model) -> Iterator[float]:
         yield shutdown
 
 
-def as_of(model: Model, now: float) -> Model:
+def with_deprecation(model: Model, now: float) -> Model:
     """Return `model` as it is at `now`: itself, or another object if `is_deprecated` turned."""
     moment = deprecation_time(model)
     is_deprecated = moment is not None and moment <= now

@@ -23,7 +23,7 @@ class Position(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Image:
+class StoredCatalog:
     """Everything the store has at one revision."""
 
     revision: int
@@ -63,7 +63,7 @@ class Feed(Protocol):
         """Return how far the store has come: one tiny read."""
         ...
 
-    def load(self, *, standby: bool = False) -> Image:
+    def load(self, *, standby: bool = False) -> StoredCatalog:
         """Return all entries and keys, as one transaction saw them.
 
         `standby` asks for those of a server that follows another one, which may be old.

@@ -11,10 +11,10 @@ from app.catalog.audiences import Audience, Audiences
 from app.catalog.errors import ModelNotFound
 from app.catalog.index import Index, changed_index
 from app.catalog.keys import ApiKey
-from app.catalog.lifecycle import as_of, boundaries, is_live, is_retired
+from app.catalog.lifecycle import boundaries, is_live, is_retired, with_deprecation
 from app.catalog.model import Access, Model
 from app.catalog.ordered import OrderedModels
-from app.catalog.ports import Changes, Image, Position
+from app.catalog.ports import Changes, Position, StoredCatalog
 from app.catalog.references import effective_rule, named_by, resolve
 from app.catalog.visibility import Viewer, is_permitted, is_visible
 
@@ -46,11 +46,11 @@ class Snapshot:
     _audiences: Audiences = field(repr=False, compare=False)
 
     @classmethod
-    def of(cls, image: Image, now: float) -> Self:
+    def of(cls, image: StoredCatalog, now: float) -> Self:
         """Return the snapshot of everything in `image`."""
         turns = sorted(_turns(image.models))
         since, until = _valid(turns, now)
-        by_id = {model.id: as_of(model, since) for model in image.models}
+        by_id = {model.id: with_deprecation(model, since) for model in image.models}
         resolved = (resolve(model, by_id.get, since) for model in by_id.values())
         models = OrderedModels(sorted(resolved, key=_ID))
         return cls(
@@ -120,7 +120,7 @@ class Snapshot:
         begin = bisect_right(turns, first, key=_MOMENT)
         passed = turns[begin : bisect_right(turns, last, begin, key=_MOMENT)]
         changed = {model_id: self.get(model_id) for _, model_id in passed} | dict(written)
-        latest = {i: model and as_of(model, since) for i, model in changed.items()}
+        latest = {i: model and with_deprecation(model, since) for i, model in changed.items()}
         latest |= self._resolved(latest, referrers, since)
         groups = self._regrouped(latest, since)
         return replace(

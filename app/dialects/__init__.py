@@ -110,7 +110,7 @@ class Dialects:
 
     def __init__(self, *dialects: Dialect) -> None:
         self._all = dialects
-        self.plain = dialects[-1]
+        self.default = dialects[-1]
         #: Every header that selects a dialect.
         self.headers = [name for dialect in reversed(dialects) for name in dialect.headers]
         self._prefixes = [(d.routes.prefix, d) for d in dialects if d.routes is not None]
@@ -130,7 +130,7 @@ class Dialects:
                     return dialect
             if parameter in query and not environ.get("HTTP_AUTHORIZATION"):
                 return dialect
-        return self.plain
+        return self.default
 
 
 def _cgi_name(header: str) -> str:

@@ -17,13 +17,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 
-from app.bodies import Bodies
+from app.catalog.catalog import Catalog
 from app.catalog.errors import StoreUnavailable
-from app.catalog.following import Catalog
 from app.logs import access_lines, error_lines
-from app.metrics.board import Board
+from app.metrics.shared_pages import SharedPages
 from app.metrics.tally import Tally, Totals
-from app.store.database import Size
+from app.replies import ReplyCache
+from app.store.backend import Size
 from app.store.store import Store
 
 _log = logging.getLogger(__name__)
@@ -73,12 +73,12 @@ class Gathered:
 class Metrics:
     """What this process tells of itself, and of the others that share a board with it."""
 
-    def __init__(self, catalog: Catalog, bodies: Bodies, store: Store) -> None:
+    def __init__(self, catalog: Catalog, replies: ReplyCache, store: Store) -> None:
         self.tally = Tally()
         self._catalog = catalog
-        self._bodies = bodies
+        self._replies = replies
         self._store = store
-        self._board: Board | None = None
+        self._shared_pages: SharedPages | None = None
         self._page = 0
         self._inherited: Totals = {}
         # Held while numbers are read and published: older ones never replace newer ones.
@@ -86,8 +86,8 @@ class Metrics:
 
     def share(self, memory: mmap.mmap, page: int) -> None:
         """Publish on a page of `memory` from now on, and count on from what stands there."""
-        self._board, self._page = Board(memory), page
-        self._inherited, _ = _decode(self._board.read(page))
+        self._shared_pages, self._page = SharedPages(memory), page
+        self._inherited, _ = _decode(self._shared_pages.read(page))
         self._publish(self._look())
         atexit.register(self._publish, None)
         threading.Thread(target=self._tick, name="metrics").start()
@@ -95,12 +95,12 @@ class Metrics:
     def gather(self) -> Gathered:
         """Return the metrics of all workers, this one's and the store's size as they are now."""
         gauges = self._look()
-        if self._board is None:
+        if self._shared_pages is None:
             return Gathered(self._totals(), [gauges], self._measure())
         self._publish(gauges)  # nobody is told a number that a later answer might fall behind
         totals: defaultdict[tuple[str, ...], float] = defaultdict(float)
         workers = []
-        for record, is_live in self._board.read_all():
+        for record, is_live in self._shared_pages.read_all():
             counted, stands = _decode(record)
             for key, number in counted.items():
                 totals[key] += number
@@ -120,15 +120,15 @@ class Metrics:
                 _log.exception("The metrics of this worker could not be published.")
 
     def _publish(self, gauges: Gauges | None) -> None:
-        assert self._board is not None, "a page to publish on was given"  # noqa: S101
+        assert self._shared_pages is not None, "a page to publish on was given"  # noqa: S101
         with self._publishing:
-            self._board.write(self._page, _encode(self._totals(), gauges))
+            self._shared_pages.write(self._page, _encode(self._totals(), gauges))
 
     def _totals(self) -> Totals:
         own: Totals = {
             **self.tally.totals(),
-            ("roster_reply_cache_hits",): self._bodies.hits,
-            ("roster_reply_cache_misses",): self._bodies.misses,
+            ("roster_reply_cache_hits",): self._replies.hits,
+            ("roster_reply_cache_misses",): self._replies.misses,
             ("roster_image_rebuilds",): self._catalog.rebuilds,
             ("roster_image_rebuild_seconds",): self._catalog.rebuild_seconds,
             ("roster_access_lines_lost",): access_lines.lost,
@@ -150,7 +150,7 @@ class Metrics:
             self._catalog.outage is not None,
             self._store.writes == "failing",
             self._store.wrote_at,
-            self._bodies.size,
+            self._replies.size,
         )
 
     def _measure(self) -> Size | None:

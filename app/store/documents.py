@@ -8,7 +8,7 @@ from typing import Any
 from app.catalog.errors import StoreUnavailable, quote
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model, Permission
-from app.fields import ONCE_TAKEN, Whole
+from app.fields import ONCE_TAKEN, StrictInteger
 from app.schemas import AdminModelSchema, KeySchema, check_known
 from app.strict_json import dump, parse_object
 
@@ -31,9 +31,9 @@ _KNOWN = {
 class _StoredKeySchema(KeySchema):
     """A key with what only we set."""
 
-    created = Whole(required=True)
-    retires_at = Whole(allow_none=True)
-    revoked_at = Whole(allow_none=True)
+    created = StrictInteger(required=True)
+    retires_at = StrictInteger(allow_none=True)
+    revoked_at = StrictInteger(allow_none=True)
 
 
 _MODEL = AdminModelSchema()

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from app.catalog.errors import ChangeLost, ChangeUncertain, StoreRefused, StoreUnavailable
-from app.store.database import WRITE_TIMEOUT, Database, Proof, Restored
+from app.store.backend import WRITE_TIMEOUT, Database, Proof, Restored
 from app.store.tables import changes
 
 _log = logging.getLogger(__name__)

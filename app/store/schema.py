@@ -87,7 +87,7 @@ def begin_history(connection: sa.Connection) -> None:
     """Mark the state of the database as another one, so that all who follow it load it anew.
 
     No line of the log has this mark: who has loaded it loads once more at the next change. The
-    lineage begins with our schema: see `app.store.wal`.
+    lineage begins with our schema: see `app.store.sqlite.wal`.
     """
     mark = new_mark()
     connection.execute(sa.update(catalogue).values(mark=mark, lineage=f"{HEAD}-{mark}"))

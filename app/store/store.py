@@ -16,18 +16,18 @@ import sqlalchemy as sa
 from app.catalog.errors import StoreRefused, StoreUnavailable
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model
-from app.catalog.ports import Actor, Changes, Image, Position
+from app.catalog.ports import Actor, Changes, Position, StoredCatalog
 from app.settings import Settings
+from app.store.backend import OPEN_TIMEOUT, WRITE_TIMEOUT, Database, Restored, Size
 from app.store.copying import Contents, contents, copy
-from app.store.database import OPEN_TIMEOUT, WRITE_TIMEOUT, Database, Restored, Size
 from app.store.documents import read_key, read_model
 from app.store.first_key import add_first_key, add_given_key
-from app.store.places import Places
+from app.store.revision import RevisionReader
 from app.store.schema import HEAD, check_oldest, check_program, schema_number, upgrade
-from app.store.sqlite import SQLite
+from app.store.sqlite.backend import SQLite
 from app.store.tables import catalogue, changes, keys, models
 from app.store.transaction import SqlTransaction, first_statement, has_keys
-from app.store.watch import Watch
+from app.store.writer_slots import WriterSlots
 
 _log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class Store:
     def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
         self._settings = settings
         self._clock = clock
-        self._places = Places(max(1, settings.threads - 1))
+        self._writer_slots = WriterSlots(max(1, settings.threads - 1))
         self._opening = threading.Lock()
         self._opened: Hashable | None = None
         self._opener = 0
@@ -120,8 +120,8 @@ class Store:
         return first_statement(self._database.transaction_id)
 
     @cached_property
-    def _watch(self) -> Watch:
-        return Watch(self._database, self._identify)
+    def _revision_reader(self) -> RevisionReader:
+        return RevisionReader(self._database, self._identify)
 
     @property
     def _engine(self) -> sa.Engine:
@@ -137,10 +137,10 @@ class Store:
         Any number of processes may do so at once. Raises `StoreUnavailable`, among others for a
         newer schema and a malformed key file.
         """
-        if self._opened is not None and self._opened == self._watch.look():
+        if self._opened is not None and self._opened == self._revision_reader.look():
             return
         with self._opening, self._database.outages():
-            identity = self._watch.look()
+            identity = self._revision_reader.look()
             if self._opened is not None:
                 if identity == self._opened:
                     return
@@ -153,14 +153,14 @@ class Store:
                 deadline = time.monotonic() + OPEN_TIMEOUT
                 with self._database.preparing(deadline):
                     self._prepare(deadline)
-            self._opened = self._watch.look()
+            self._opened = self._revision_reader.look()
             self._opener = os.getpid()
             if self._settings.database_path is not None:  # a silent server would hold up the exit
                 atexit.unregister(self.close)  # of a parent, or when another file was open
                 atexit.register(self.close)
-            caution = self._database.caution()
-            if caution is not None:
-                _log.warning(caution)
+            warning = self._database.startup_warning()
+            if warning is not None:
+                _log.warning(warning)
 
     def add_given_key(self) -> None:
         """Add the key of ``ROSTER_ADMIN_KEY_FILE``, as a server does when it starts."""
@@ -176,7 +176,7 @@ class Store:
         atexit.unregister(self.close)
         # Else there is nothing to close, and may be no driver, or it is a parent's after a fork.
         if "_database" in vars(self) and self._opener in (0, os.getpid()):
-            self._watch.close()
+            self._revision_reader.close()
             self._database.close()
         self._opened, self._opener = None, 0
 
@@ -233,7 +233,7 @@ class Store:
         self._database.prepare()
         number = self.schema()
         if number is not None and number < HEAD:
-            self._database.save(number)
+            self._database.copy_before_upgrade(number)
         with self._writing(deadline) as sql:
             upgrade(sql)
         now = int(self._clock())
@@ -245,9 +245,9 @@ class Store:
 
     def position(self) -> Position:
         """Return the last committed change."""
-        return self._watch.position()
+        return self._revision_reader.position()
 
-    def load(self, *, standby: bool = False) -> Image:
+    def load(self, *, standby: bool = False) -> StoredCatalog:
         """Return all entries and keys, as one transaction saw them."""
         if standby:
             with self._database.outages(), self._database.standby() as connection:
@@ -256,11 +256,11 @@ class Store:
         with self._reading() as connection:
             return self._image(connection)
 
-    def _image(self, connection: sa.Connection) -> Image:
+    def _image(self, connection: sa.Connection) -> StoredCatalog:
         row = _catalogue(connection)
         entries = [read_model(*entry) for entry in connection.execute(_MODELS)]
         api_keys = [read_key(*key) for key in connection.execute(_KEYS)]
-        return Image(row.revision, entries, api_keys, row.mark)
+        return StoredCatalog(row.revision, entries, api_keys, row.mark)
 
     def contents(self) -> Contents:
         """Return the revision, and how many entries, keys and changes there are."""
@@ -311,7 +311,7 @@ class Store:
         try:
             self.open()
             with (
-                self._places.taken(deadline),
+                self._writer_slots.taken(deadline),
                 self._database.outages(),
                 self._database.turn(deadline),
                 self._transaction(deadline, actor=actor, now=now) as transaction,

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model
 from app.catalog.ports import Actor, Position
-from app.store.database import Proof
+from app.store.backend import Proof
 from app.store.documents import read_key, read_model, write_key, write_model
 from app.store.schema import check_oldest, new_mark
 from app.store.tables import catalogue, changes, keys, models

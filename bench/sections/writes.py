@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from app.store.engine import sqlite
+from app.store.sqlite.connection import sqlite
 from bench.catalogue import Catalogue, Catalogues, new_entry
 from bench.client import Connection
 from bench.figures import percentile, spread

@@ -87,8 +87,8 @@ def test_writes_are_in_the_order_in_which_they_came(app, client, admin, clock, j
 
 def test_the_age_of_the_image_is_not_told_by_the_clock(app, client, admin, jumping, monkeypatch):
     """In an outage x-roster-stale counts seconds that passed, whatever the clock says."""
-    monkeypatch.setattr("app.store.watch.SURE", 0)
-    monkeypatch.setattr("app.catalog.following.PAUSE", 0)
+    monkeypatch.setattr("app.store.revision.SURE", 0)
+    monkeypatch.setattr("app.catalog.catalog.PAUSE", 0)
     admin.add("x")
     assert 200 == client.get("/v1/models").status_code
     path = app.extensions["roster"].settings.database_path

@@ -15,7 +15,7 @@ from app.catalog import errors
 from app.catalog.errors import StoreUnavailable
 from app.catalog.keys import mint, parse_kid
 from app.settings import Settings
-from app.store.engine import sqlite
+from app.store.sqlite.connection import sqlite
 
 
 def subclasses(cls):
@@ -259,7 +259,7 @@ def test_every_route_answers_every_method_in_json(app, admin):
 @pytest.fixture
 def outage(app, admin, monkeypatch):
     """Return a function after which the store cannot be read, and one that mends it."""
-    monkeypatch.setattr("app.catalog.following.PAUSE", 0)
+    monkeypatch.setattr("app.catalog.catalog.PAUSE", 0)
     store = app.extensions["roster"].store
     moved = store._settings.database_path.with_name("moved.db")
 
@@ -368,7 +368,7 @@ def test_without_any_image_reads_are_a_503(unopened_app, settings, access_lines)
 
 def test_readiness_tells_strangers_no_places(app, admin, client, caplog, monkeypatch):
     """Why the store cannot be read is told to anyone, and where it is to the log alone."""
-    monkeypatch.setattr("app.store.watch.SURE", 0)
+    monkeypatch.setattr("app.store.revision.SURE", 0)
     assert 200 == client.get("/readyz").status_code
     path = app.extensions["roster"].settings.database_path
     for file in path.parent.glob("roster.db*"):
@@ -548,7 +548,7 @@ def test_readiness_tells_whether_writes_succeed(app, admin, client, outage):
 def test_lists_that_are_too_old_are_refused(settings, outage, clock, monkeypatch):
     """Beyond ROSTER_MAX_STALE neither lists nor readiness are answered from the last image."""
     begin, end = outage
-    monkeypatch.setattr("app.store.watch.SURE", 0)
+    monkeypatch.setattr("app.store.revision.SURE", 0)
     app = create_app(replace(settings, max_stale=1), clock)
     services, client = app.extensions["roster"], app.test_client()
     assert 200 == client.get("/v1/models").status_code

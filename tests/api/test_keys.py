@@ -285,7 +285,7 @@ def test_a_write_that_waits_while_its_key_is_revoked_is_refused(
             key = transaction.key(own)
             transaction.put_key(replace(key, revoked_at=int(clock())), key, "key.revoke")
             written.set()
-            wait_until(lambda: store._places._taken)
+            wait_until(lambda: store._writer_slots._taken)
 
     with ThreadPoolExecutor(1) as thread:
         revoking = thread.submit(revoke)

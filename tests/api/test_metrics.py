@@ -8,12 +8,12 @@ import pytest
 import sqlalchemy as sa
 
 from app import create_app
-from app.bodies import FRAGMENT_OVERHEAD, OVERHEAD
 from app.catalog.keys import mint
 from app.catalog.model import Model
 from app.catalog.ports import Actor
 from app.dialects import Dialect
-from app.store.database import Size
+from app.replies import FRAGMENT_OVERHEAD, OVERHEAD
+from app.store.backend import Size
 from app.store.store import Store
 
 SIZES = {"roster_log_changes", "roster_database_bytes"}
@@ -191,7 +191,7 @@ def test_an_error_of_ours_is_counted(app, client, read, monkeypatch):
         raise ZeroDivisionError
 
     monkeypatch.setattr(Dialect, "window", broken)
-    monkeypatch.setattr(type(app.extensions["roster"].dialects.plain), "window", broken)
+    monkeypatch.setattr(type(app.extensions["roster"].dialects.default), "window", broken)
     app.config["PROPAGATE_EXCEPTIONS"] = False
 
     assert 500 == client.get("/v1/models").status_code

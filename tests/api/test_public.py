@@ -288,14 +288,16 @@ def test_the_second_equal_list_encodes_nothing(client, admin, monkeypatch):
     services = client.application.extensions["roster"]
     first = client.get("/v1/models").data
     statements = []
-    services.store._watch._sure_until = float("inf")  # until then, it looks once a second
-    services.store._watch._threads.kept.connection.connection.driver_connection.set_trace_callback(
+    services.store._revision_reader._sure_until = float(
+        "inf"
+    )  # until then, it looks once a second
+    services.store._revision_reader._threads.kept.connection.connection.driver_connection.set_trace_callback(
         statements.append
     )
     mark = services.catalog.current().position.mark
     statements.clear()
     encoded = []
-    dialect = services.dialects.plain
+    dialect = services.dialects.default
     monkeypatch.setattr(type(dialect), "item", lambda *args: encoded.append(args))
     monkeypatch.setattr(type(dialect), "listing", lambda *args: encoded.append(args))
     from sqlalchemy import event  # noqa: PLC0415
@@ -305,7 +307,7 @@ def test_the_second_equal_list_encodes_nothing(client, admin, monkeypatch):
     assert first == client.get("/v1/models").data
     assert [] == statements
     assert [] == encoded
-    services.store._watch._sure_until = 0
+    services.store._revision_reader._sure_until = 0
     client.get("/v1/models")
     [statement] = statements
     assert statement.startswith("SELECT revision, mark FROM catalogue ")

@@ -6,7 +6,7 @@ from app.catalog.keys import ApiKey
 from app.catalog.model import Model, Permission
 from app.catalog.ordered import OrderedModels
 from app.catalog.paging import EVERYTHING, cut
-from app.catalog.ports import Image
+from app.catalog.ports import StoredCatalog
 from app.catalog.snapshot import Snapshot
 from app.catalog.visibility import Viewer
 
@@ -41,7 +41,7 @@ def key(kid, **fields):
 
 
 def snapshot(models=(), keys=(), *, revision=1, now=MIDNIGHT):
-    return Snapshot.of(Image(revision, list(models), list(keys)), now)
+    return Snapshot.of(StoredCatalog(revision, list(models), list(keys)), now)
 
 
 def ids(models):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.catalog.lifecycle import as_of, boundaries, is_live, is_retired, shutdown_time
+from app.catalog.lifecycle import boundaries, is_live, is_retired, shutdown_time, with_deprecation
 from app.catalog.model import Model
 
 #: 2027-01-15T00:00:00Z
@@ -117,17 +117,19 @@ def test_an_entry_turns_at_its_boundaries_only(available_from, shutdown_day, one
 def test_an_entry_is_deprecated_from_its_moment_on(moment):
     """An entry turns deprecated at its deprecation, and is otherwise the same."""
     old = entry(deprecation=moment)
-    turned = as_of(old, MIDNIGHT)
+    turned = with_deprecation(old, MIDNIGHT)
 
     assert [MIDNIGHT] == list(boundaries(old))
-    assert as_of(old, MIDNIGHT - 0.001) is old
+    assert with_deprecation(old, MIDNIGHT - 0.001) is old
     assert (True, False) == (turned.is_deprecated, old.is_deprecated)
     assert turned == old
-    assert as_of(turned, MIDNIGHT + 1) is turned
-    assert not as_of(turned, MIDNIGHT - 1).is_deprecated
+    assert with_deprecation(turned, MIDNIGHT + 1) is turned
+    assert not with_deprecation(turned, MIDNIGHT - 1).is_deprecated
 
 
 def test_any_moment_that_is_taken_can_be_compared():
     """The first and the last moments of the calendar are moments like any other."""
     for moment in ("0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59.999999999-23:59"):
-        assert [as_of(entry(deprecation=moment), MIDNIGHT).is_deprecated] == [moment[0] == "0"]
+        assert [with_deprecation(entry(deprecation=moment), MIDNIGHT).is_deprecated] == [
+            moment[0] == "0"
+        ]

@@ -16,7 +16,7 @@ from app.catalog.model import Model
 from app.catalog.ports import Actor
 from app.fields import UNWANTED
 from app.settings import Settings
-from app.store.engine import sqlite
+from app.store.sqlite.connection import sqlite
 from app.store.store import Store
 
 OLDER = "Error: The schema is older than this program: 'flask db upgrade' brings it up."

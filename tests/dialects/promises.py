@@ -1,6 +1,6 @@
 """What every dialect keeps, tested alike for each: a subclass says how its clients ask and read.
 
-The golden test of a dialect is its bodies; `Promises` is the rest, and `Walks` the part of it
+The golden test of a dialect is its replies; `Promises` is the rest, and `Walks` the part of it
 that is about paging.
 """
 
@@ -13,11 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from werkzeug.exceptions import RequestEntityTooLarge, ServiceUnavailable, TooManyRequests
 
-from app.bodies import Bodies
 from app.catalog.model import Model
-from app.catalog.ports import Changes, Image
+from app.catalog.ports import Changes, StoredCatalog
 from app.catalog.snapshot import Snapshot
 from app.catalog.visibility import ANONYMOUS
+from app.replies import ReplyCache
 
 NOW = 1_800_000_000  # 2027-01-15T08:00:00Z
 
@@ -57,13 +57,13 @@ class Walks:
     @given(st.sets(model_ids, max_size=12), st.integers(1, 5), st.lists(changes, max_size=6))
     def test_a_walk_neither_skips_nor_repeats(self, ids, size, happening):
         """While entries come and go, the cursor's too, nobody is left out or met twice."""
-        snapshot = Snapshot.of(Image(1, [*map(model, ids)], []), NOW)
-        bodies = Bodies(2**20)
+        snapshot = Snapshot.of(StoredCatalog(1, [*map(model, ids)], []), NOW)
+        replies = ReplyCache(2**20)
         throughout, ever, walked = set(ids), set(ids), []
         query = self.first(size)
         while query is not None:
             window = self.dialect.window(query)
-            body = bodies.listing(snapshot, self.dialect, ANONYMOUS, window, gzipped=False)
+            body = replies.listing(snapshot, self.dialect, ANONYMOUS, window, gzipped=False)
             listing = json.loads(body.content)
             walked.append(self.ids(listing))
             assert len(walked) <= len(ever) + 1
@@ -82,13 +82,13 @@ class Walks:
 
     def test_an_undisturbed_walk_has_full_pages(self):
         """Where nobody writes, pages are full, and the last one is not empty."""
-        snapshot = Snapshot.of(Image(1, [*map(model, "abcdef")], []), NOW)
-        bodies = Bodies(2**20)
+        snapshot = Snapshot.of(StoredCatalog(1, [*map(model, "abcdef")], []), NOW)
+        replies = ReplyCache(2**20)
         lengths = []
         query = self.first(2)
         while query is not None:
             window = self.dialect.window(query)
-            body = bodies.listing(snapshot, self.dialect, ANONYMOUS, window, gzipped=False)
+            body = replies.listing(snapshot, self.dialect, ANONYMOUS, window, gzipped=False)
             lengths.append(len(self.ids(json.loads(body.content))))
             query = self.following(query, json.loads(body.content))
 

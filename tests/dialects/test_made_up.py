@@ -9,7 +9,7 @@ import json
 import pytest
 
 import app as factory
-from app.api import exchange
+from app.api import context
 from app.catalog.paging import Window
 from app.dialects import Dialect, Dialects, Routes, enclose, id_parameter, whole_parameter
 from tests.dialects.promises import Promises
@@ -145,7 +145,7 @@ def test_administration_and_operation_stay_as_they_are(client, path):
 def test_its_name_is_in_the_access_line(client, monkeypatch):
     """The log says which dialect was spoken, and by which route."""
     lines = []
-    monkeypatch.setattr(exchange, "write_access_line", lambda **line: lines.append(line))
+    monkeypatch.setattr(context, "write_access_line", lambda **line: lines.append(line))
     client.get("/made-up/list/a")
 
     assert [("made-up", "/made-up/list/<path:model_id>")] == [
@@ -172,4 +172,4 @@ def test_its_name_is_in_the_access_line(client, monkeypatch):
 def test_the_path_goes_before_the_headers(app, path, headers, name):
     """A request's dialect is that of its path, else of the first header that says one."""
     with app.test_request_context(path, headers=headers):
-        assert name == exchange.begin().dialect.name
+        assert name == context.begin().dialect.name

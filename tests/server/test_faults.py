@@ -24,7 +24,7 @@ from pathlib import Path
 import pytest
 
 from app.settings import Settings
-from app.store.engine import sqlite
+from app.store.sqlite.connection import sqlite
 from app.store.store import Store
 from tests.server.writing import check_log
 
@@ -425,7 +425,7 @@ def test_what_is_out_of_reach_is_served_from_the_last_image(serve, fault):
 
     assert "x-roster-stale" not in server("GET", "/v1/models").headers
     assert ("stale", 1) == (refused["status"], refused["entries"])
-    for said in logged(server, "app.catalog.following").values():
+    for said in logged(server, "app.catalog.catalog").values():
         assert ["The store cannot be read: ", "The store can be read again."] == [
             re.sub(": .*", ": ", sentence) for sentence in said
         ]

@@ -20,8 +20,8 @@ from gunicorn import util
 from gunicorn.http.errors import NoMoreData
 from gunicorn.workers.gthread import PollableMethodQueue
 
-from app.store.engine import sqlite
 from app.store.schema import HEAD
+from app.store.sqlite.connection import sqlite
 from app.store.store import Store
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ import pytest
 
 from app import create_app
 from app.settings import Settings
-from app.store.engine import sqlite
+from app.store.sqlite.connection import sqlite
 
 
 def fill(server):

@@ -14,7 +14,7 @@ from app.catalog.errors import StoreRefused, StoreUnavailable
 from app.catalog.model import Model
 from app.catalog.ports import Actor
 from app.settings import Settings
-from app.store.lock import try_lock
+from app.store.sqlite.locks import try_lock
 from app.store.store import Store
 
 NOW = 1_800_000_000
@@ -162,7 +162,7 @@ def test_a_database_that_becomes_a_link_is_not_followed(store, folder, clock):
     use(other)
     (folder / "roster.db").unlink()
     (folder / "roster.db").symlink_to(folder.parent / "other" / "roster.db")
-    store._watch._sure_until = 0
+    store._revision_reader._sure_until = 0
 
     assert "is a symbolic link" in refusal(store.position)
 

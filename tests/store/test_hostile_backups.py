@@ -16,8 +16,8 @@ from app.catalog.model import Model
 from app.catalog.ports import Actor
 from app.settings import Settings
 from app.store.documents import check_key, check_model
-from app.store.engine import sqlite
 from app.store.schema import HEAD
+from app.store.sqlite.connection import sqlite
 from app.store.store import Store
 
 NOW = 1_800_000_000
@@ -379,7 +379,7 @@ BYTES = {
 @pytest.mark.parametrize("change", BYTES.values(), ids=BYTES)
 def test_other_bytes(store, good, tmp_path, change, monkeypatch):
     """What is damaged, on purpose or not, is refused."""
-    monkeypatch.setattr("app.store.adopting._PATIENCE", 0.3)
+    monkeypatch.setattr("app.store.sqlite.adopting._PATIENCE", 0.3)
     file = tmp_path / "hostile.db"
     file.write_bytes(change(good))
 

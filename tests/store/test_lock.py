@@ -5,7 +5,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from app.store.lock import FileLock, try_lock
+from app.store.sqlite.locks import FileLock, try_lock
 
 PATIENCE = 30.0  # seconds
 

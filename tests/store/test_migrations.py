@@ -13,8 +13,8 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from app.catalog.catalog import Catalog
 from app.catalog.errors import StoreRefused
-from app.catalog.following import Catalog
 from app.catalog.keys import describe, mint
 from app.catalog.model import Model
 from app.catalog.ports import Actor
@@ -250,7 +250,9 @@ def test_a_running_program_is_shut_out(store, clock):
     put(store, "x")
     assert 1 == len(catalog.current().models)
     execute(store, "UPDATE catalogue SET oldest_schema = :newer, mark = 'x'", newer=HEAD + 1)
-    store._watch._sure_until = 0  # a migration holds the lock and rings; this is a stranger
+    store._revision_reader._sure_until = (
+        0  # a migration holds the lock and rings; this is a stranger
+    )
 
     assert 1 == len(catalog.current().models)
     assert f"schema {HEAD + 1}" in catalog.outage

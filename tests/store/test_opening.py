@@ -15,10 +15,10 @@ from app.catalog import keys
 from app.catalog.errors import StoreRefused, StoreUnavailable
 from app.catalog.ports import Actor
 from app.settings import Settings
-from app.store import engine as sqlite_engine
 from app.store.documents import read_key
-from app.store.engine import has_wal_reset_bug, sqlite
 from app.store.schema import HEAD
+from app.store.sqlite import connection as sqlite_connection
+from app.store.sqlite.connection import has_wal_reset_bug, sqlite
 from app.store.store import Store
 
 
@@ -56,7 +56,7 @@ def test_a_first_start_makes_the_database(store, settings):
     assert 1 == store.position().revision  # the first key is a change
 
     assert f"{HEAD:04}" == scalar(store, "SELECT version_num FROM alembic_version")
-    assert sqlite_engine.journal_mode() == scalar(store, "PRAGMA journal_mode")
+    assert sqlite_connection.journal_mode() == scalar(store, "PRAGMA journal_mode")
     assert 2 == scalar(store, "PRAGMA synchronous")  # FULL
     assert 0 == scalar(store, "PRAGMA trusted_schema")
 
@@ -384,7 +384,7 @@ def test_a_fork_opens_its_own_connections(store):
     """A process forked from one that has the store open does not touch its connections."""
     store.open(create=True)
     assert 1 == store.position().revision
-    store._watch._sure_until = 0
+    store._revision_reader._sure_until = 0
     fork = multiprocessing.get_context("fork")
     results = fork.Queue()
     child = fork.Process(

@@ -11,16 +11,16 @@ import pytest
 import sqlalchemy as sa
 
 from app.administration import Administration
+from app.catalog.catalog import Catalog
 from app.catalog.errors import StoreRefused, StoreUnavailable
-from app.catalog.following import Catalog
 from app.catalog.keys import describe, mint
 from app.catalog.model import Model
 from app.catalog.ports import Actor
 from app.settings import Settings
-from app.store import restoring
 from app.store.documents import write_key, write_model
-from app.store.engine import create_engine, sqlite
 from app.store.schema import HEAD, migrate
+from app.store.sqlite import restoring
+from app.store.sqlite.connection import create_engine, sqlite
 from app.store.store import Store
 
 NOW = 1_800_000_000
@@ -199,7 +199,7 @@ def test_what_runs_is_never_replaced(store, settings, clock, backup):
 def test_nobody_opens_what_is_being_restored(store, settings, clock, backup, monkeypatch):
     """A process waits while a backup is put in place, and opens the database after it."""
     store.close()
-    monkeypatch.setattr("app.store.presence.OPEN_TIMEOUT", 0.05)
+    monkeypatch.setattr("app.store.sqlite.presence.OPEN_TIMEOUT", 0.05)
     refused = []
 
     def restore(*args, **kwargs):
@@ -209,7 +209,7 @@ def test_nobody_opens_what_is_being_restored(store, settings, clock, backup, mon
         return restored(*args, **kwargs)
 
     restored = restoring.restore
-    monkeypatch.setattr("app.store.sqlite.restore", restore)
+    monkeypatch.setattr("app.store.sqlite.backend.restore", restore)
     store.restore(backup, actor=Actor("test"))
 
     assert ["Another process checks or restores the database."] == refused
@@ -547,7 +547,7 @@ def test_a_restore_says_which_keys_it_could_not_look_up(
     store, tmp_path, monkeypatch, statement, problem
 ):
     """A database that was tampered with is replaced, and what of its keys is unknown is told."""
-    monkeypatch.setattr("app.store.adopting._PATIENCE", 0.1)
+    monkeypatch.setattr("app.store.sqlite.adopting._PATIENCE", 0.1)
     store.close()
     change(store._settings.database_path, *statement.split(";"))
     keys = store.restore(tmp_path / "backup.db", actor=Actor("test")).keys
@@ -601,7 +601,7 @@ def test_a_malformed_key_stays_revoked(store, kids, clock, values, end):
 )
 def test_the_revision_is_not_needed_for_the_keys(store, tmp_path, kids, monkeypatch, view):
     """Where the database before lost its revision, or hides it, its keys stay revoked."""
-    monkeypatch.setattr("app.store.adopting._PATIENCE", 0.1)
+    monkeypatch.setattr("app.store.sqlite.adopting._PATIENCE", 0.1)
     store.close()
     change(store._settings.database_path, "DROP TABLE catalogue", view)
     keys = store.restore(tmp_path / "backup.db", actor=Actor("test")).keys
@@ -656,7 +656,7 @@ def test_a_slow_disk_revives_no_key(store, tmp_path, monkeypatch):
         for key in made:
             transaction.put_key(dataclasses.replace(key, revoked_at=NOW), key, "key.revoke")
     store.close()
-    monkeypatch.setattr("app.store.adopting._PATIENCE", 0)
+    monkeypatch.setattr("app.store.sqlite.adopting._PATIENCE", 0)
     keys = store.restore(tmp_path / "backup.db", actor=Actor("test")).keys
 
     assert (3000, None) == (len(keys.revoked), keys.problem)
@@ -686,7 +686,7 @@ def test_a_file_in_use_is_no_backup(store, settings, backup, tmp_path):
 
 def test_a_backup_written_past_a_worker_is_loaded(store, backup, clock, monkeypatch):
     """A worker that slept through a restore takes what was written after it for what it is."""
-    monkeypatch.setattr("app.store.watch.SURE", 0)
+    monkeypatch.setattr("app.store.revision.SURE", 0)
     catalog = Catalog(store, clock)
     assert ["x", "y"] == [model.id for model in catalog.current().models]
     monkeypatch.setattr(store._database._presence, "alone", multiprocessing.Lock)

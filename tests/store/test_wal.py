@@ -16,12 +16,12 @@ from app.catalog.errors import StoreRefused
 from app.catalog.model import Model
 from app.catalog.ports import Actor
 from app.settings import Settings
-from app.store.database import READ_TIMEOUT
-from app.store.engine import sqlite
-from app.store.lock import FileLock, try_lock
+from app.store.backend import READ_TIMEOUT
 from app.store.schema import HEAD
+from app.store.sqlite.connection import sqlite
+from app.store.sqlite.locks import FileLock, try_lock
+from app.store.sqlite.wal import check_pair
 from app.store.store import Store
-from app.store.wal import check_pair
 
 NOW = 1_800_000_000
 PATIENCE = 30.0  # seconds
@@ -414,10 +414,10 @@ def test_processes_close_one_after_the_other(at, tmp_path):
 ENDING = """
 from app import create_app
 from app.metrics import gathering
-from app.metrics.board import new_memory
-from app.store import watch
+from app.metrics.shared_pages import new_memory
+from app.store import revision
 
-gathering.TICK, watch.SURE = 0.001, 0
+gathering.TICK, revision.SURE = 0.001, 0
 services = create_app().extensions["roster"]
 services.store.open(create=True)
 services.metrics.share(new_memory(), 0)

@@ -13,9 +13,9 @@ from app.catalog.errors import StoreUnavailable
 from app.catalog.model import Model
 from app.catalog.ports import Actor, Position
 from app.settings import Settings
-from app.store.database import WRITE_TIMEOUT
+from app.store.backend import WRITE_TIMEOUT
 from app.store.documents import read_key, read_model, write_key, write_model
-from app.store.engine import sqlite, wait_for_others
+from app.store.sqlite.connection import sqlite, wait_for_others
 from app.store.store import Store
 
 pytestmark = pytest.mark.databases("sqlite", "postgresql")
@@ -196,12 +196,14 @@ def test_the_log_of_another_history_tells_nothing(store):
 def test_a_broken_connection_is_replaced(store):
     """A reader whose kept connection fails opens another one, and nobody notices."""
     store.position()
-    broken = store._watch._threads.kept.connection.connection.driver_connection
-    store._watch._threads.kept.cursor.close()
-    store._watch._sure_until = 0
+    broken = store._revision_reader._threads.kept.connection.connection.driver_connection
+    store._revision_reader._threads.kept.cursor.close()
+    store._revision_reader._sure_until = 0
 
     assert 1 == store.position().revision
-    assert broken is not store._watch._threads.kept.connection.connection.driver_connection
+    assert (
+        broken is not store._revision_reader._threads.kept.connection.connection.driver_connection
+    )
 
 
 def test_a_lost_table_is_an_outage(store):
@@ -259,28 +261,28 @@ def test_concurrent_writers_lose_nothing(store):
 def test_each_thread_keeps_its_connection(store):
     """A thread reads the revision over and over on one connection of its own."""
     store.position()
-    mine = store._watch._threads.kept.cursor
+    mine = store._revision_reader._threads.kept.cursor
     other = []
 
     def read():
-        store._watch._sure_until = 0
+        store._revision_reader._sure_until = 0
         store.position()
-        other.append(store._watch._threads.kept.cursor)
+        other.append(store._revision_reader._threads.kept.cursor)
 
     thread = threading.Thread(target=read)
     thread.start()
     thread.join()
-    store._watch._sure_until = 0
+    store._revision_reader._sure_until = 0
     store.position()
 
-    assert mine is store._watch._threads.kept.cursor
+    assert mine is store._revision_reader._threads.kept.cursor
     assert mine is not other[0]
 
 
 @ON_A_FILE
 def test_a_lost_file_is_an_outage(store, monkeypatch):
     """A database whose file is gone is neither written to nor made anew."""
-    monkeypatch.setattr("app.store.watch.SURE", 0)
+    monkeypatch.setattr("app.store.revision.SURE", 0)
     store.position()
     for path in store._settings.database_path.parent.glob("roster.db*"):
         path.unlink()
@@ -309,9 +311,9 @@ def test_a_file_that_one_thread_misses_is_gone_for_all(store):
 @ON_A_FILE
 def test_a_read_only_file_is_an_outage(store, monkeypatch):
     """What may not be written is not opened: its connections would stay read-only."""
-    monkeypatch.setattr("app.store.watch.SURE", 0)
+    monkeypatch.setattr("app.store.revision.SURE", 0)
     store.position()
-    monkeypatch.setattr("app.store.sqlite.os.access", lambda *_: False)
+    monkeypatch.setattr("app.store.sqlite.backend.os.access", lambda *_: False)
     for use in (store.position, store.load, lambda: put(store, model()), store.open):
         with pytest.raises(StoreUnavailable) as refused:
             use()
@@ -324,7 +326,7 @@ def test_a_read_only_file_is_an_outage(store, monkeypatch):
 @ON_A_FILE
 def test_another_file_in_its_place_is_read(store, clock, tmp_path, monkeypatch):
     """A database that is put in place of ours is the one that is read and written from then on."""
-    monkeypatch.setattr("app.store.watch.SURE", 0)
+    monkeypatch.setattr("app.store.revision.SURE", 0)
     put(store, model("old"))
     other = Store(Settings(instance_path=tmp_path / "other"), clock)
     other.open(create=True)
@@ -438,7 +440,7 @@ def test_waiting_in_the_queue_is_taken_off_the_wait_for_sqlite(store, monkeypatc
         waits.append(seconds)
         wait_for_others(connection, seconds)
 
-    monkeypatch.setattr("app.store.engine.wait_for_others", noted)
+    monkeypatch.setattr("app.store.sqlite.connection.wait_for_others", noted)
     arriving = threading.Event()
 
     def arrive():

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from app.catalog.errors import StoreUnavailable
 from app.catalog.ports import Position
-from app.store.database import Database
-from app.store.lock import Bell, is_at_rest
+from app.store.backend import Database
+from app.store.sqlite.locks import WriteCounter, is_at_rest
 
 #: How long the database is taken for the same without looking, in seconds.
 SURE = 1.0
@@ -21,7 +21,7 @@ SURE = 1.0
 class _Quiet(NamedTuple):
     """The position that a look has found, and how the bell was: it holds until that changes."""
 
-    bell: Bell
+    counter: WriteCounter
     state: bytes
     position: Position
 
@@ -32,7 +32,7 @@ class _Kept:
 
     connection: sa.Connection
     cursor: Any
-    bell: Bell | None
+    counter: WriteCounter | None
     #: The process and the database that the connection belongs to.
     pid: int
     identity: Hashable
@@ -41,7 +41,7 @@ class _Kept:
     row: tuple[Any, ...] = (-1, "")
 
 
-class Watch:
+class RevisionReader:
     """What one process knows of the position of `database`; `open_store` opens it if need be.
 
     While the bell is silent, nothing was committed and nothing is read. Else, and once a second,
@@ -64,13 +64,13 @@ class Watch:
         """Return where the store is; `StoreUnavailable` when it cannot be read."""
         now = time.monotonic()
         quiet = self._quiet
-        if quiet is not None and now < self._sure_until and quiet.bell.state() == quiet.state:
+        if quiet is not None and now < self._sure_until and quiet.counter.state() == quiet.state:
             return quiet.position
         kept: _Kept | None = getattr(self._threads, "kept", None)
         if now >= self._sure_until:
             self.look()
-            if kept is not None and kept.bell is None:  # it may have been made since
-                kept.bell = self._database.bell()
+            if kept is not None and kept.counter is None:  # it may have been made since
+                kept.counter = self._database.write_counter()
         if (
             kept is not None
             and kept.pid == os.getpid()
@@ -88,8 +88,8 @@ class Watch:
             self._threads.kept = None
             connection = self._database.keep()
             cursor = connection.connection.cursor()
-            bell = self._database.bell()
-            kept = _Kept(connection, cursor, bell, os.getpid(), identity, self._silences)
+            counter = self._database.write_counter()
+            kept = _Kept(connection, cursor, counter, os.getpid(), identity, self._silences)
             self._threads.kept = kept
             return self._read(kept)
 
@@ -112,7 +112,7 @@ class Watch:
 
     def _read(self, kept: _Kept) -> Position:
         self._quiet = None
-        state = None if kept.bell is None else kept.bell.state()
+        state = None if kept.counter is None else kept.counter.state()
         # All rows are fetched: an unfinished cursor would go on seeing an old state. The row is
         # given back as the plain tuple that it came as: of a subclass, the driver takes a µs more.
         try:
@@ -125,6 +125,6 @@ class Watch:
         if kept.row[0] < 0:
             raise StoreUnavailable("The database has lost its revision.")
         position = Position(*kept.row)
-        if kept.bell is not None and state is not None and is_at_rest(state):
-            self._quiet = _Quiet(kept.bell, state, position)
+        if kept.counter is not None and state is not None and is_at_rest(state):
+            self._quiet = _Quiet(kept.counter, state, position)
         return position

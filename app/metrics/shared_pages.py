@@ -34,7 +34,7 @@ def new_memory() -> mmap.mmap:
     return mmap.mmap(-1, PAGES + PAGES * PAGE)
 
 
-class Board:
+class SharedPages:
     """The pages in `memory`. Only the master takes them and leaves them."""
 
     def __init__(self, memory: mmap.mmap) -> None:

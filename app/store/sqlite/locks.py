@@ -16,7 +16,7 @@ from app.store.files import own_file
 POLL = 0.0005
 #: Bytes of one counter of the bell, and of both.
 _COUNTER = 8
-BELL = 2 * _COUNTER
+COUNTER_BYTES = 2 * _COUNTER
 
 
 class FileLock:
@@ -73,7 +73,7 @@ class FileLock:
         return StoreUnavailable(f"Others have held {self.path} for {waited:.0f} seconds.")
 
 
-class Bell:
+class WriteCounter:
     """The bell of a lock's file, as readers hear it: from memory.
 
     A read of memory is no system call: it hands the interpreter to nobody.
@@ -82,11 +82,11 @@ class Bell:
     def __init__(self, path: Path) -> None:
         """Listen at `path`; raises `OSError` or `ValueError` where nobody has rung yet."""
         with own_file(path, os.O_RDONLY) as descriptor:
-            self._memory = mmap.mmap(descriptor, BELL, prot=mmap.PROT_READ)
+            self._memory = mmap.mmap(descriptor, COUNTER_BYTES, prot=mmap.PROT_READ)
 
     def state(self) -> bytes:
         """Return what is different once somebody has taken the lock."""
-        return self._memory[:BELL]
+        return self._memory[:COUNTER_BYTES]
 
 
 def is_at_rest(state: bytes) -> bool:

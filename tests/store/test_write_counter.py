@@ -10,7 +10,7 @@ import pytest
 from app.catalog.errors import StoreUnavailable
 from app.catalog.model import Model
 from app.catalog.ports import Actor
-from app.store.engine import sqlite
+from app.store.sqlite.connection import sqlite
 from app.store.store import Store
 
 NOW = 1_800_000_000
@@ -21,7 +21,9 @@ def store(settings, clock):
     opened = Store(settings, clock)
     opened.open(create=True)
     opened.position()
-    opened._watch._sure_until = float("inf")  # the look once a second is not what is tested
+    opened._revision_reader._sure_until = float(
+        "inf"
+    )  # the look once a second is not what is tested
     yield opened
     opened.close()
 
@@ -30,7 +32,7 @@ def store(settings, clock):
 def looks(store):
     """Return what counts the looks of this thread into the database since it was last asked."""
     seen = []
-    store._watch._threads.kept.connection.connection.driver_connection.set_trace_callback(
+    store._revision_reader._threads.kept.connection.connection.driver_connection.set_trace_callback(
         seen.append
     )
 
@@ -113,7 +115,7 @@ def test_a_strangers_write_is_seen_at_the_next_regular_look(store, settings):
         stranger.execute("UPDATE catalogue SET revision = revision + 1")
 
     assert before == store.position().revision
-    store._watch._sure_until = 0
+    store._revision_reader._sure_until = 0
     assert before + 1 == store.position().revision
 
 
@@ -122,9 +124,9 @@ def test_a_lost_bell_is_replaced(store, settings):
     store.position()
     os.unlink(settings.instance_path / "roster.db.lock")  # noqa: PTH108
     put(store, "x")
-    store._watch._sure_until = 0
+    store._revision_reader._sure_until = 0
     store.position()
-    store._watch._sure_until = float("inf")
+    store._revision_reader._sure_until = float("inf")
 
     assert put(store, "y") == store.position().revision
 
@@ -139,8 +141,8 @@ class Locked:
 def test_silence_hides_no_outage(store, monkeypatch):
     """Once a look has failed, silence says nothing until one has succeeded."""
     known = store.position().revision
-    store._watch._threads.kept.cursor = Locked()
-    store._watch._sure_until = 0
+    store._revision_reader._threads.kept.cursor = Locked()
+    store._revision_reader._sure_until = 0
     with monkeypatch.context() as patch:
         patch.setattr(store._database, "keep", lambda: Locked().execute())
         for _ in range(2):

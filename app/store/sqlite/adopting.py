@@ -18,8 +18,8 @@ from app.catalog.errors import RosterError, StoreRefused, StoreUnavailable, quot
 from app.catalog.keys import parse_kid
 from app.fields import MAX_TIME
 from app.store.documents import check_key, check_model, parse_untrusted
-from app.store.engine import sqlite
 from app.store.schema import HEAD, migrate, upgrade
+from app.store.sqlite.connection import sqlite
 from app.store.tables import catalogue, changes, keys, models
 
 #: How long a file's schema may take to be read, in seconds: thousands of times what ours takes.

@@ -44,7 +44,7 @@ GZIP_BURST = 0.1
 
 
 @dataclass(slots=True, eq=False)
-class Body:
+class Reply:
     """A reply: its bytes and their strong entity tag."""
 
     content: bytes
@@ -52,9 +52,9 @@ class Body:
     encoding: str | None = None
     etag: str = field(init=False)
     #: The same reply gzip-encoded, once somebody asked for it.
-    gzipped: "Body | None" = field(default=None, repr=False)
+    gzipped: "Reply | None" = field(default=None, repr=False)
     #: What the HTTP layer keeps with it.
-    ready: dict[Hashable, Any] = field(default_factory=dict, repr=False)
+    responses: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         self.etag = f'"{sha256(self.content).hexdigest()[:32]}"'
@@ -86,7 +86,7 @@ class _Slot:
     gzipped_at: float = float("-inf")
 
 
-class Bodies:
+class ReplyCache:
     """All ready replies of a process, shared by its threads.
 
     They take at most `limit` bytes, fragments included; the newest reply stays even if it takes
@@ -127,7 +127,7 @@ class Bodies:
         window: Window,
         *,
         gzipped: bool,
-    ) -> Body:
+    ) -> Reply:
         """Return the list that `viewer` gets; a filtered one is made anew each time."""
         audience = snapshot.audience(viewer)
         page: Page | None = None
@@ -157,21 +157,21 @@ class Bodies:
                     slot = self._keep(key, audience.state, body)
         return self._form(key, slot, gzipped=gzipped)
 
-    def entry(self, dialect: Dialect, model: Model, viewer: Viewer, *, gzipped: bool) -> Body:
+    def entry(self, dialect: Dialect, model: Model, viewer: Viewer, *, gzipped: bool) -> Reply:
         """Return what `viewer`, who sees `model`, gets at its retrieval; it waits for no list."""
         excerpt = excerpt_of(model.access, viewer) if dialect.shows_permission else None
         key = (dialect.name, model.id, excerpt)
         slot = self._look_up(key, model.identity)
         if slot is None:
-            slot = self._keep(key, model.identity, Body(dialect.entry(shown(model, excerpt))))
+            slot = self._keep(key, model.identity, Reply(dialect.entry(shown(model, excerpt))))
         return self._form(key, slot, gzipped=gzipped)
 
-    def constant(self, dialect: Dialect, path: str, *, gzipped: bool) -> Body:
+    def constant(self, dialect: Dialect, path: str, *, gzipped: bool) -> Reply:
         """Return the reply at one of the paths where a dialect always says the same."""
         assert dialect.routes is not None, "it has the path"  # noqa: S101
         key = (dialect.name, "constant", path)
         slot = self._look_up(key, None)
-        slot = slot or self._keep(key, None, Body(dialect.routes.constants[path]))
+        slot = slot or self._keep(key, None, Reply(dialect.routes.constants[path]))
         return self._form(key, slot, gzipped=gzipped)
 
     def _making_of(self, dialect: Dialect) -> threading.Lock:
@@ -184,13 +184,13 @@ class Bodies:
         viewer: Viewer,
         page: Page,
         window: Window,
-    ) -> Body:
+    ) -> Reply:
         if dialect.shows_permission and snapshot.audience(viewer).has_excerpts:
             items = self._encode_excerpts(snapshot, dialect, page.models, viewer)
         else:
             known = self._encode(snapshot, dialect, page.models, None)
             items = [known[model.id][1] for model in page.models]
-        return Body(dialect.listing(items, page, window))
+        return Reply(dialect.listing(items, page, window))
 
     def _page(self, audience: Audience, window: Window) -> Page:
         rules = None if audience.has_few_lists else self._rules_of(audience)
@@ -207,9 +207,9 @@ class Bodies:
         rules: frozenset[Rule] = slot.value
         return rules
 
-    def _form(self, key: Hashable | None, slot: _Slot, *, gzipped: bool) -> Body:
+    def _form(self, key: Hashable | None, slot: _Slot, *, gzipped: bool) -> Reply:
         """Return the body as the caller takes it: gzip-encoded where that is there or worth it."""
-        body: Body = slot.value
+        body: Reply = slot.value
         if not gzipped or len(body.content) not in GZIP_SIZES:
             return body
         if body.gzipped is None and self._compressing.acquire(blocking=False):
@@ -219,7 +219,7 @@ class Bodies:
                 self._compressing.release()
         return body.gzipped or body
 
-    def _compress(self, key: Hashable | None, slot: _Slot, body: Body) -> None:
+    def _compress(self, key: Hashable | None, slot: _Slot, body: Reply) -> None:
         """Make the other form of `body`, unless another thread has, or it is too much just now."""
         began = self._monotonic()
         earned = GZIP_SHARE * (began - self._credited_at)
@@ -227,7 +227,7 @@ class Bodies:
         self._credited_at = began
         if body.gzipped is None and began >= slot.gzip_from and self._compress_credit > 0:
             level = 1 if key is None or len(body.content) > GZIP_FAST_ABOVE else 6
-            body.gzipped = Body(gzip.compress(body.content, level, mtime=0), "gzip")
+            body.gzipped = Reply(gzip.compress(body.content, level, mtime=0), "gzip")
             slot.gzipped_at = self._monotonic()
             self._compress_credit -= slot.gzipped_at - began
             self._grow(key, slot, body.gzipped.size)
@@ -241,7 +241,7 @@ class Bodies:
         self.hits += 1
         return slot
 
-    def _keep(self, key: Hashable, token: Hashable, body: Body) -> _Slot:
+    def _keep(self, key: Hashable, token: Hashable, body: Reply) -> _Slot:
         self.misses += 1
         return self._put(key, token, body, body.size)
 

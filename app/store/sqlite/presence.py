@@ -9,9 +9,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from app.catalog.errors import StoreRefused, StoreUnavailable
-from app.store.database import OPEN_TIMEOUT
+from app.store.backend import OPEN_TIMEOUT
 from app.store.files import own_file
-from app.store.lock import POLL, try_lock
+from app.store.sqlite.locks import POLL, try_lock
 
 #: What a command is told that would replace the database under others.
 IN_USE = "Servers or commands have the database open: stop them, then try again."

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.catalog.catalog import PAUSE, Catalog
 from app.catalog.errors import StoreUnavailable
-from app.catalog.following import PAUSE, Catalog
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model, Permission
-from app.catalog.ports import Changes, Image, Position
+from app.catalog.ports import Changes, Position, StoredCatalog
 from app.catalog.visibility import ANONYMOUS
 from tests.catalog.samples import listed
 
@@ -91,11 +91,13 @@ class MemoryFeed:
         if standby and self.standby is None:
             raise StoreUnavailable("There is no standby.")
         if standby:
-            return Image(1, [self.standby], [], "of the standby")
+            return StoredCatalog(1, [self.standby], [], "of the standby")
         self.reads.append("load")
         self._fail("load")
         mark = self.marks[self.number]
-        return Image(self.number, list(self.models.values()), list(self.keys.values()), mark)
+        return StoredCatalog(
+            self.number, list(self.models.values()), list(self.keys.values()), mark
+        )
 
     def changes_since(self, position):
         self.reads.append("changes")

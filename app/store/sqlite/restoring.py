@@ -11,16 +11,16 @@ import sqlalchemy as sa
 
 from app.catalog.errors import StoreRefused, StoreUnavailable
 from app.catalog.ports import Actor
-from app.store.adopting import MAX_REVISION, copy_backup
+from app.store.backend import OPEN_TIMEOUT, Restored
 from app.store.copying import contents
-from app.store.database import OPEN_TIMEOUT, Restored
-from app.store.engine import create_engine, sqlite
 from app.store.files import check_own, new_file, numbered, own_file, sync_folder
-from app.store.presence import IN_USE
-from app.store.previous_keys import carry_over, read_previous
 from app.store.schema import begin_history
+from app.store.sqlite.adopting import MAX_REVISION, copy_backup
+from app.store.sqlite.connection import create_engine, sqlite
+from app.store.sqlite.presence import IN_USE
+from app.store.sqlite.previous_keys import carry_over, read_previous
+from app.store.sqlite.wal import check_pair, read_uri
 from app.store.tables import catalogue
-from app.store.wal import check_pair, read_uri
 
 #: What SQLite keeps beside a file that is in use, or that was when its process was killed.
 _COMPANIONS = ("-wal", "-shm", "-journal")

@@ -11,8 +11,7 @@ import sqlalchemy as sa
 
 from app.catalog.errors import StoreRefused, StoreUnavailable
 from app.catalog.ports import Actor
-from app.store.database import READ_TIMEOUT, WRITE_TIMEOUT, Database, Restored
-from app.store.engine import create_engine, journal_mode, sqlite, wait_for_others
+from app.store.backend import READ_TIMEOUT, WRITE_TIMEOUT, Database, Restored
 from app.store.files import (
     check_own,
     new_file,
@@ -21,10 +20,11 @@ from app.store.files import (
     remove_left_drafts,
     warn_of_others,
 )
-from app.store.lock import BELL, Bell, FileLock, is_at_rest
-from app.store.presence import Presence
-from app.store.restoring import check, check_files, restore
-from app.store.wal import NO_TABLES, check_pair, has_content, wal_of
+from app.store.sqlite.connection import create_engine, journal_mode, sqlite, wait_for_others
+from app.store.sqlite.locks import COUNTER_BYTES, FileLock, WriteCounter, is_at_rest
+from app.store.sqlite.presence import Presence
+from app.store.sqlite.restoring import check, check_files, restore
+from app.store.sqlite.wal import NO_TABLES, check_pair, has_content, wal_of
 
 _log = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ class SQLite(Database):
                     pass
         self._choose_journal(journal_mode())
 
-    def save(self, schema: int) -> None:
+    def copy_before_upgrade(self, schema: int) -> None:
         """Copy the file to one beside it that is named after the schema; replace none."""
         for target in numbered(self._path.with_name(f"{self._path.name}.schema-{schema}")):
             with suppress(FileExistsError):
@@ -116,7 +116,7 @@ class SQLite(Database):
                 _log.warning("Kept %s as it was before the upgrade.", target)
                 return
 
-    def caution(self) -> str | None:
+    def startup_warning(self) -> str | None:
         """Return what the library at hand lacks."""
         if journal_mode() == "wal":
             return None
@@ -142,10 +142,10 @@ class SQLite(Database):
         files = (self._path, wal_of(self._path))
         return sum(file.stat().st_size for file in files if file.exists())
 
-    def bell(self) -> Bell | None:
+    def write_counter(self) -> WriteCounter | None:
         """Return the bell that our writers ring; others are noticed within a second."""
         try:
-            return Bell(self._lock.path)
+            return WriteCounter(self._lock.path)
         except (OSError, ValueError, StoreRefused):
             return None
 
@@ -204,7 +204,7 @@ class SQLite(Database):
         check_files(self._path)
         state = b""
         with suppress(FileNotFoundError), own_file(self._lock.path, os.O_RDONLY) as descriptor:
-            state = os.read(descriptor, BELL)
+            state = os.read(descriptor, COUNTER_BYTES)
         check_pair(self._path, unfinished=not is_at_rest(state))
 
     def _make_folder(self) -> None:

@@ -7,9 +7,9 @@ import tracemalloc
 import pytest
 from flask import Response, session, url_for
 
+from app.api.application import SharedResponse
+from app.api.context import request_context
 from app.api.encoding import accepts_gzip
-from app.api.exchange import exchange
-from app.api.ready import Ready
 
 
 def test_requests_share_a_response_and_nothing_else(client, admin):
@@ -23,7 +23,7 @@ def test_requests_share_a_response_and_nothing_else(client, admin):
 
 def test_a_ready_response_cannot_be_changed(app, client):
     """A hook that edits a shared response raises, and leaks into no other answer."""
-    ready = Ready(b"{}", 200, {"Content-Type": "application/json"})
+    ready = SharedResponse(b"{}", 200, {"Content-Type": "application/json"})
 
     for edit in (
         lambda: ready.headers.update({"X-Leak": "1"}),
@@ -137,7 +137,7 @@ def test_accept_encoding_is_read_with_its_weights(header, accepted):
 def test_hooks_that_somebody_adds_run_inside(app):
     """Behind the guard and before the end: a hook sees the exchange, and its headers are sent."""
     seen = []
-    app.before_request(lambda: seen.append(exchange().dialect.name))
+    app.before_request(lambda: seen.append(request_context().dialect.name))
 
     @app.after_request
     def mark(response):
@@ -154,7 +154,7 @@ def test_hooks_that_somebody_adds_run_inside(app):
 
 def test_the_cache_counts_what_responses_take(app, client, admin):
     """Bodies with every response that may be made of them take what is counted, and no more."""
-    bodies = app.extensions["roster"].bodies
+    bodies = app.extensions["roster"].replies
     for number in range(100):
         admin.add(f"m{number:02}")
     key = {"Authorization": f"Bearer {admin.new_key()}"}

@@ -1,11 +1,11 @@
 """The short way through Flask that a ready reply takes.
 
-A view returns a `Ready`, one response for all who ask, and `Application` leaves out what no
-view of ours needs. A list takes 27 µs in one process, a bare Flask view of the same bytes 42;
-each of these steps left out makes it so much more:
+A view returns a `SharedResponse`, one response for all who ask, and `Application` leaves out
+what no view of ours needs. A list takes 27 µs in one process, a bare Flask view of the same
+bytes 42; each of these steps left out makes it so much more:
 
-- `Ready` hands its stored header list to the server: 30 µs, against building a response, its
-  headers and their WSGI form for each request;
+- `SharedResponse` hands its stored header list to the server: 30 µs, against building a
+  response, its headers and their WSGI form for each request;
 - `Application.create_url_adapter` knows static URLs again, and looks at no host: 12 µs;
 - the guard before all views, and what completes all answers, are methods and not hooks that are
   looked up by blueprint: 5 µs;
@@ -29,7 +29,7 @@ from werkzeug.routing import MapAdapter, Rule
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-#: Where an exchange leaves the headers that are its own, for `Ready` to add.
+#: Where an exchange leaves the headers that are its own, for `SharedResponse` to add.
 OWN_HEADERS = "roster.headers"
 
 
@@ -41,7 +41,7 @@ class FrozenHeaders(ImmutableHeadersMixin, Headers):  # type: ignore[misc]
         self._list = list(headers)
 
 
-class Ready(Response):
+class SharedResponse(Response):
     """One response for every request that it answers; it keeps nothing of any of them."""
 
     def __init__(self, content: bytes, status: int, headers: dict[str, str]) -> None:

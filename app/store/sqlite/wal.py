@@ -7,7 +7,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from app.catalog.errors import StoreRefused
-from app.store.engine import sqlite
+from app.store.sqlite.connection import sqlite
 
 #: The size of a file without tables, in bytes: one page of SQLite.
 NO_TABLES = 4096

@@ -13,13 +13,13 @@ from app.catalog.errors import RosterError, quote
 from app.catalog.keys import ApiKey
 from app.catalog.ports import Actor
 from app.fields import MAX_TIME
-from app.store.adopting import is_whole, open_untrusted
-from app.store.database import RestoredKeys
+from app.store.backend import RestoredKeys
 from app.store.documents import check_key, read_key
-from app.store.engine import sqlite
+from app.store.sqlite.adopting import is_whole, open_untrusted
+from app.store.sqlite.connection import sqlite
+from app.store.sqlite.wal import read_uri
 from app.store.tables import keys
 from app.store.transaction import SqlTransaction, first_statement
-from app.store.wal import read_uri
 
 # Views, virtual tables and generated columns may compute without end.
 _IS_TABLE = """SELECT count(*) = 3 FROM sqlite_master AS t, pragma_table_xinfo(t.name) AS c

@@ -17,8 +17,8 @@ from flask import Request, Response, current_app, request
 from flask.globals import request_ctx
 from werkzeug.exceptions import MethodNotAllowed
 
+from app.api.application import OWN_HEADERS, SharedResponse
 from app.api.client import client_address
-from app.api.ready import OWN_HEADERS, Ready
 from app.api.replies import empty_reply
 from app.catalog.errors import InvalidKey, MissingKey
 from app.catalog.keys import KEY_BEGINNING, ApiKey
@@ -38,7 +38,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 _HEADER_NAMES = re.compile(r"[A-Za-z0-9_, -]{1,4096}", re.ASCII)
 
 #: Where the WSGI environment holds the exchange.
-_EXCHANGE = "roster.exchange"
+_CONTEXT = "roster.context"
 _NO_QUERY: Mapping[str, str] = {}
 #: The most parameters of a query: of 4,000, which fit into a URL, 6 ms are spent on parsing them.
 MAX_PARAMETERS = 64
@@ -72,7 +72,7 @@ OPEN_ENDPOINTS = {
 
 
 @dataclass(slots=True)
-class Exchange:
+class RequestContext:
     """What is known of the request in hand."""
 
     #: Nanoseconds, of the performance counter.
@@ -129,31 +129,31 @@ class Exchange:
         return Actor(f"key:{self.key.kid}", self.request_id, self.key.kid)
 
 
-def exchange() -> Exchange:
+def request_context() -> RequestContext:
     """Return the exchange of the request in hand; an error before the guard begins it."""
-    return request.environ.get(_EXCHANGE) or begin()
+    return request.environ.get(_CONTEXT) or begin()
 
 
-def begin() -> Exchange:
+def begin() -> RequestContext:
     """Settle what the request is, before anything can be wrong with it."""
     started = time.perf_counter_ns()
     # Each look at a proxy such as flask.request costs a microsecond: one is enough.
     context = request_ctx._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
     request: Request = context.request
     environ = request.environ
-    door = services_of(context.app)
+    services = services_of(context.app)
     rule = request.url_rule
     area = _area(request) if rule is None else OPEN_ENDPOINTS.get(rule.endpoint, Area.ADMIN)
     text = environ.get("QUERY_STRING", "")
     query = _NO_QUERY
     if text:
         query = request.args if text.count("&") < MAX_PARAMETERS else TOO_MANY
-    dialect = door.dialects.plain
+    dialect = services.dialects.default
     if area is Area.PUBLIC:
-        dialect = door.dialects.choose(request.path, environ, query)
-    current = environ[_EXCHANGE] = Exchange(
+        dialect = services.dialects.choose(request.path, environ, query)
+    current = environ[_CONTEXT] = RequestContext(
         started,
-        door,
+        services,
         environ,
         query,
         _request_id(environ),
@@ -166,14 +166,14 @@ def begin() -> Exchange:
 
 def finish(response: Response) -> Response:
     """Give an answer the headers of the contract, write its access line and count it."""
-    current = exchange()
+    current = request_context()
     own = [("x-request-id", current.request_id), ("request-id", current.request_id)]
     if current.stale is not None:
         own.append(("x-roster-stale", str(current.stale)))
     if current.area is Area.PUBLIC and (origin := _allowed_origin(current)) is not None:
         own.append(("Access-Control-Allow-Origin", origin))
         own.append(("Access-Control-Expose-Headers", EXPOSED))
-    if isinstance(response, Ready):
+    if isinstance(response, SharedResponse):
         length = response.length
         current.environ[OWN_HEADERS] = own
     else:
@@ -207,12 +207,12 @@ def finish(response: Response) -> Response:
     return response
 
 
-def may_ask() -> bool:
+def is_allowed_preflight() -> bool:
     """Tell whether this is a preflight, and of a page whose origin is allowed.
 
     At a wrong URL it must succeed as well, or the page's browser hides the 404 that follows.
     """
-    current = exchange()
+    current = request_context()
     return (
         current.environ["REQUEST_METHOD"] == "OPTIONS"
         and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in current.environ
@@ -229,7 +229,7 @@ def preflight_response() -> Response:
     allowed = ", ".join(sorted(adapter.allowed_methods()))
     if allowed:
         response.headers["Allow"] = allowed
-    current = exchange()
+    current = request_context()
     if _allowed_origin(current) is not None:
         # At a URL that nothing is at, every method gets the same 404.
         response.headers["Access-Control-Allow-Methods"] = allowed or "*"
@@ -263,7 +263,7 @@ def _request_id(environ: Mapping[str, Any]) -> str:
     return f"req_{getrandbits(96):024x}"
 
 
-def _allowed_origin(current: Exchange) -> str | None:
+def _allowed_origin(current: RequestContext) -> str | None:
     origins = current.services.settings.cors_origins
     if not origins:
         return None

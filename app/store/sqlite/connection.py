@@ -16,7 +16,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app.store.database import READ_TIMEOUT
+from app.store.backend import READ_TIMEOUT
 
 try:
     from pysqlite3 import dbapi2 as sqlite

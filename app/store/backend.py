@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from app.catalog.errors import StoreUnavailable
 from app.catalog.keys import ApiKey
 from app.catalog.ports import Actor, Position
-from app.store.lock import Bell
+from app.store.sqlite.locks import WriteCounter
 
 #: How long a writer waits from its arrival, for writers of ours and for others, in seconds.
 WRITE_TIMEOUT = 5.0
@@ -110,10 +110,10 @@ class Database(ABC):
     def prepare(self) -> None:
         """Make what must be there before there are tables."""
 
-    def save(self, schema: int) -> None:  # noqa: B027 - a server's backups are its own affair
+    def copy_before_upgrade(self, schema: int) -> None:  # noqa: B027 - a server's backups are its own affair
         """Keep a copy of the database as it is, before it gets a newer schema."""
 
-    def caution(self) -> str | None:
+    def startup_warning(self) -> str | None:
         """Return what an operator should know of this database as it is used here."""
         return None
 
@@ -137,7 +137,7 @@ class Database(ABC):
     def size(self, connection: sa.Connection) -> int:
         """Return how many bytes the database takes on its disk."""
 
-    def bell(self) -> Bell | None:
+    def write_counter(self) -> WriteCounter | None:
         """Return what rings before anything is written, if there is such a thing."""
         return None
 

@@ -11,7 +11,7 @@ from app.catalog.errors import StoreUnavailable
 _STUCK = 1.0
 
 
-class Places:
+class WriterSlots:
     """So many places for writers of a process, fewer than it has threads: readers need one, too.
 
     While writers get their turn, others wait for a place. When none does, as behind a lock that

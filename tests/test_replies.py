@@ -14,23 +14,23 @@ from functools import partial
 import pytest
 
 from app import dialects_of
-from app.bodies import (
-    FRAGMENT_OVERHEAD,
-    GZIP_BURST,
-    GZIP_PAUSE,
-    GZIP_SHARE,
-    OVERHEAD,
-    Bodies,
-)
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model
 from app.catalog.paging import EVERYTHING, Window, cut
-from app.catalog.ports import Changes, Image
+from app.catalog.ports import Changes, StoredCatalog
 from app.catalog.snapshot import Snapshot
 from app.catalog.visibility import ANONYMOUS, Viewer
 from app.dialects.anthropic import Anthropic
 from app.dialects.gemini import Gemini
 from app.dialects.openai import OpenAI
+from app.replies import (
+    FRAGMENT_OVERHEAD,
+    GZIP_BURST,
+    GZIP_PAUSE,
+    GZIP_SHARE,
+    OVERHEAD,
+    ReplyCache,
+)
 from app.settings import Settings
 
 ACME = Viewer("acme")
@@ -42,7 +42,7 @@ def model(model_id, **fields):
 
 
 def snapshot(*models, keys=()):
-    return Snapshot.of(Image(1, models, keys), NOW)
+    return Snapshot.of(StoredCatalog(1, models, keys), NOW)
 
 
 class Counting(OpenAI):
@@ -68,21 +68,21 @@ def dialect():
 
 
 @pytest.fixture
-def bodies(clock):
-    return Bodies(1024 * 1024, clock)
+def replies(clock):
+    return ReplyCache(1024 * 1024, clock)
 
 
-def counted(bodies):
+def counted(replies):
     """Return the bytes of all that the cache has."""
-    return sum(slot.size for slot in (*bodies._slots.values(), *bodies._fragments.values()))
+    return sum(slot.size for slot in (*replies._slots.values(), *replies._fragments.values()))
 
 
 @pytest.fixture
-def ask(bodies, dialect):
+def ask(replies, dialect):
     """Return what gets the list of a snapshot."""
 
     def listing(taken, viewer=ANONYMOUS, window=EVERYTHING, *, gzipped=False):
-        return bodies.listing(taken, dialect, viewer, window, gzipped=gzipped)
+        return replies.listing(taken, dialect, viewer, window, gzipped=gzipped)
 
     return listing
 
@@ -139,7 +139,7 @@ def test_what_is_shown_alike_is_encoded_once(ask, dialect):
     assert 2 == dialect.entries.count("a")
 
 
-def test_a_dialect_without_permissions_has_one_reply(bodies):
+def test_a_dialect_without_permissions_has_one_reply(replies):
     """Where a reply shows no permissions, viewers that see the same entries share it."""
     taken = snapshot(model("a", permission=[{}, {"organization": "acme"}]))
     for dialect in dialects_of(Settings()):
@@ -147,8 +147,8 @@ def test_a_dialect_without_permissions_has_one_reply(bodies):
         lists, shown = (
             [make(viewer) for viewer in (ACME, ANONYMOUS)]
             for make in (
-                partial(bodies.listing, taken, dialect, window=window, gzipped=False),
-                partial(bodies.entry, dialect, taken.models[0], gzipped=False),
+                partial(replies.listing, taken, dialect, window=window, gzipped=False),
+                partial(replies.entry, dialect, taken.models[0], gzipped=False),
             )
         )
 
@@ -206,7 +206,7 @@ def test_a_miss_is_made_by_one_thread(dialect, ask, request):
             assert (1, round_number, 200) == (len(made), dialect.lists, len(dialect.entries))
 
 
-def test_a_dialect_that_takes_long_holds_up_no_other(bodies, ask):
+def test_a_dialect_that_takes_long_holds_up_no_other(replies, ask):
     """While one dialect makes its first list, another one makes its own."""
     begun, made = threading.Event(), threading.Event()
     waited = []
@@ -221,7 +221,7 @@ def test_a_dialect_that_takes_long_holds_up_no_other(bodies, ask):
 
     taken = snapshot(model("a"))
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(bodies.listing, taken, Slow(), ANONYMOUS, EVERYTHING, gzipped=False)
+        pool.submit(replies.listing, taken, Slow(), ANONYMOUS, EVERYTHING, gzipped=False)
         begun.wait(10)
         ask(taken)
         made.set()
@@ -232,11 +232,11 @@ def test_a_dialect_that_takes_long_holds_up_no_other(bodies, ask):
 def test_the_cache_is_bounded_by_bytes(clock, dialect):
     """What was not asked for longest goes first, and the newest body always stays."""
     one = len(dialect.entry(model("a")))
-    bodies = Bodies(3 * (one + OVERHEAD), clock)
+    replies = ReplyCache(3 * (one + OVERHEAD), clock)
     models = {letter: model(letter) for letter in "abcd"}
 
     def ask(letter):
-        return bodies.entry(dialect, models[letter], ANONYMOUS, gzipped=False)
+        return replies.entry(dialect, models[letter], ANONYMOUS, gzipped=False)
 
     first = {letter: ask(letter) for letter in "abc"}
     assert first["a"] is ask("a")
@@ -244,7 +244,7 @@ def test_the_cache_is_bounded_by_bytes(clock, dialect):
 
     assert first["a"] is ask("a")
     assert first["b"] is not ask("b")
-    tiny = Bodies(1, clock)
+    tiny = ReplyCache(1, clock)
     taken = snapshot(models["a"])
     body = tiny.listing(taken, dialect, ANONYMOUS, EVERYTHING, gzipped=False)
     assert body is tiny.listing(taken, dialect, ANONYMOUS, EVERYTHING, gzipped=False)
@@ -254,16 +254,16 @@ def test_the_cache_is_bounded_by_bytes(clock, dialect):
 def test_cursors_without_end_lead_to_one_reply(dialect_of):
     """Made-up cursors that lead to the same place get the same body, and fill no cache."""
     dialect = dialect_of(reference_only=False) if dialect_of is OpenAI else dialect_of()
-    bodies = Bodies(1024 * 1024)
+    replies = ReplyCache(1024 * 1024)
     taken = snapshot(model("a"), model("b"))
     for place in ("a0", "zz"):
         windows = [Window(limit=1, after=f"{place}{number}") for number in range(500)]
         got = {
-            bodies.listing(taken, dialect, ANONYMOUS, window, gzipped=False) for window in windows
+            replies.listing(taken, dialect, ANONYMOUS, window, gzipped=False) for window in windows
         }
 
         assert 1 == len(got)
-    assert bodies.size < 3 * (OVERHEAD + FRAGMENT_OVERHEAD + 1000)
+    assert replies.size < 3 * (OVERHEAD + FRAGMENT_OVERHEAD + 1000)
 
 
 def test_pages_that_say_other_things_are_not_one(ask):
@@ -276,9 +276,9 @@ def test_pages_that_say_other_things_are_not_one(ask):
         Window(limit=1, before="b"),
         Window(limit=1, after="a"),
     ]
-    bodies = {ask(taken, window=window).content for window in windows}
+    replies = {ask(taken, window=window).content for window in windows}
 
-    assert len(windows) == len(bodies)
+    assert len(windows) == len(replies)
     for window in windows:
         page = cut([taken.models], window)
         listed = json.loads(ask(taken, window=window).content)
@@ -286,14 +286,14 @@ def test_pages_that_say_other_things_are_not_one(ask):
         assert page.has_more == listed.get("has_more", False)
 
 
-def test_no_reply_keeps_an_old_state_alive(bodies, ask):
+def test_no_reply_keeps_an_old_state_alive(replies, ask):
     """After each write somebody asks for another page: what is gone stays in no cache."""
     taken = snapshot(*(model(f"m{number:04}") for number in range(2000)))
     for number in range(100):
         fresh = model("m0000", name=str(number))
         taken = taken.apply(Changes(number, {"m0000": fresh}, {}), NOW)
         ask(taken, window=Window(limit=1, after=f"m{number:04}"))
-        bodies.entry(OpenAI(reference_only=False), fresh, ANONYMOUS, gzipped=False)
+        replies.entry(OpenAI(reference_only=False), fresh, ANONYMOUS, gzipped=False)
     gc.collect()
     alive = [o for o in gc.get_objects() if isinstance(o, Model) and o.id == "m0000"]
     lists = [o for o in gc.get_objects() if isinstance(o, list) and taken.models[-1] in o]
@@ -308,15 +308,15 @@ def test_the_limit_holds_for_fragments_too(clock):
     """Four dialects' encoded entries count, and what nobody uses makes room."""
     dialects = list(dialects_of(Settings()))
     taken = snapshot(*(model(f"m{number:04}") for number in range(1000)))
-    bodies = Bodies(1024 * 1024, clock)
+    replies = ReplyCache(1024 * 1024, clock)
     for _ in range(3):
         for dialect in dialects:
-            bodies.listing(taken, dialect, ANONYMOUS, EVERYTHING, gzipped=True)
-            assert bodies.size <= 1024 * 1024
-            assert bodies.size == counted(bodies)
+            replies.listing(taken, dialect, ANONYMOUS, EVERYTHING, gzipped=True)
+            assert replies.size <= 1024 * 1024
+            assert replies.size == counted(replies)
 
 
-def test_fragments_count_for_what_they_take(bodies, ask):
+def test_fragments_count_for_what_they_take(replies, ask):
     """The bytes that encoded entries are counted for are those that they take."""
     taken = snapshot(*(model(f"m{number:04}") for number in range(1000)))
     gc.collect()
@@ -326,13 +326,13 @@ def test_fragments_count_for_what_they_take(bodies, ask):
     tracemalloc.stop()
 
     assert body.size > 300_000
-    assert abs(bodies.size - OVERHEAD - measured) < 0.1 * measured
+    assert abs(replies.size - OVERHEAD - measured) < 0.1 * measured
 
 
 def test_excerpts_count_for_what_they_take(clock, dialect):
     """Two hundred viewers that are shown parts of their own fill the cache, and no more."""
     limit = 4 * 1024 * 1024
-    bodies = Bodies(limit, clock)
+    replies = ReplyCache(limit, clock)
     taken = snapshot(
         *(
             model(f"m{n}", permission=[{"organization": f"org-{k}"} for k in range(n, n + 20)])
@@ -346,19 +346,19 @@ def test_excerpts_count_for_what_they_take(clock, dialect):
     tracemalloc.start()
     sizes = []
     for viewer in viewers:
-        bodies.listing(taken, dialect, viewer, EVERYTHING, gzipped=False)
-        sizes.append(bodies.size)
+        replies.listing(taken, dialect, viewer, EVERYTHING, gzipped=False)
+        sizes.append(replies.size)
     used, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
     assert 0.9 * limit < max(sizes) <= limit
-    assert counted(bodies) == bodies.size
+    assert counted(replies) == replies.size
     assert used < 1.2 * limit
 
 
 def test_two_thousand_viewers_cost_their_pages(clock, dialect):
     """Each of 1,000 entries has one organization more: a viewer costs a page, and no list."""
-    bodies = Bodies(64 * 1024 * 1024, clock)
+    replies = ReplyCache(64 * 1024 * 1024, clock)
     taken = snapshot(
         *(model(f"m{n:04}", permission=[{}, {"organization": f"org-{n}"}]) for n in range(1000))
     )
@@ -368,27 +368,27 @@ def test_two_thousand_viewers_cost_their_pages(clock, dialect):
     gc.collect()
     tracemalloc.start()
     for _ in range(2):
-        misses = bodies.misses
+        misses = replies.misses
         for viewer in viewers:
-            bodies.listing(taken, dialect, viewer, Window(limit=20), gzipped=False)
+            replies.listing(taken, dialect, viewer, Window(limit=20), gzipped=False)
     used, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
-    assert misses == bodies.misses
-    assert used < bodies.size < 30 * 1024 * 1024
+    assert misses == replies.misses
+    assert used < replies.size < 30 * 1024 * 1024
 
 
 def test_replies_of_single_entries_push_out_no_fragments(clock, dialect):
     """However many entries are retrieved, a list after that encodes nothing anew."""
     taken = snapshot(*(model(f"m{number:03}") for number in range(400)))
-    bodies = Bodies(1024 * 1024, clock)
-    bodies.listing(taken, dialect, ANONYMOUS, EVERYTHING, gzipped=False)
+    replies = ReplyCache(1024 * 1024, clock)
+    replies.listing(taken, dialect, ANONYMOUS, EVERYTHING, gzipped=False)
     for entry in [*taken.models] * 2:
-        bodies.entry(dialect, entry, ANONYMOUS, gzipped=False)
-        bodies.listing(taken, dialect, ANONYMOUS, EVERYTHING, gzipped=False)
+        replies.entry(dialect, entry, ANONYMOUS, gzipped=False)
+        replies.listing(taken, dialect, ANONYMOUS, EVERYTHING, gzipped=False)
     dialect.entries.clear()
     changed = taken.apply(Changes(2, {"m000": model("m000")}, {}), NOW)
-    bodies.listing(changed, dialect, ANONYMOUS, EVERYTHING, gzipped=False)
+    replies.listing(changed, dialect, ANONYMOUS, EVERYTHING, gzipped=False)
 
     assert ["m000"] == dialect.entries
 
@@ -404,7 +404,7 @@ def of_many_rules(number):
 def test_pages_of_many_rules_are_right(clock, dialect):
     """In both directions, filtered or not; cursors that lead to one place get one body."""
     taken = snapshot(*of_many_rules(200), model("public"), model("hidden", permission=[]))
-    bodies = Bodies(16 * 1024 * 1024, clock)
+    replies = ReplyCache(16 * 1024 * 1024, clock)
     for changed in (taken, taken.apply(Changes(2, {"m007": None}, {}), NOW)):
         seen = [m.id for m in changed.models if m.id != "hidden"]
         for cursor in ("l", "m", "m006", "m006x", "m007", "m1999", "public", "z"):
@@ -416,23 +416,23 @@ def test_pages_of_many_rules_are_right(clock, dialect):
                 (Window(limit=2, after=cursor, q="9"), [i for i in after if "9" in i][:2]),
                 (Window(limit=2, before=cursor, q="9"), [i for i in before if "9" in i][-2:]),
             ):
-                body = bodies.listing(changed, dialect, ACME, window, gzipped=False)
+                body = replies.listing(changed, dialect, ACME, window, gzipped=False)
                 listed = json.loads(body.content)
                 assert expected == [item["id"] for item in listed["data"]]
         same = [Window(limit=3, after=f"m006{c}") for c in "abc"]
-        made = {bodies.listing(changed, dialect, ACME, w, gzipped=False) for w in same}
+        made = {replies.listing(changed, dialect, ACME, w, gzipped=False) for w in same}
         assert 1 == len(made)
-        whole = bodies.listing(changed, dialect, ACME, EVERYTHING, gzipped=False)
+        whole = replies.listing(changed, dialect, ACME, EVERYTHING, gzipped=False)
         assert seen == [item["id"] for item in json.loads(whole.content)["data"]]
-    assert bodies.size == counted(bodies)
+    assert replies.size == counted(replies)
 
 
-def test_an_audience_of_many_rules_keeps_no_entries(bodies, dialect):
+def test_an_audience_of_many_rules_keeps_no_entries(replies, dialect):
     """The rules are kept for as long as they are the same; what is gone is kept nowhere."""
     taken = snapshot(*of_many_rules(200))
     page = Window(limit=1, after="m")
-    bodies.listing(taken, dialect, ACME, page, gzipped=False)
-    [slot] = [slot for key, slot in bodies._slots.items() if key[0] == "rules"]
+    replies.listing(taken, dialect, ACME, page, gzipped=False)
+    [slot] = [slot for key, slot in replies._slots.items() if key[0] == "rules"]
     for number in range(50):
         fresh = {
             m.id: model(
@@ -443,12 +443,12 @@ def test_an_audience_of_many_rules_keeps_no_entries(bodies, dialect):
             for m in taken.models
         }
         taken = taken.apply(Changes(number, fresh, {}), NOW)
-        bodies.listing(taken, dialect, ACME, page, gzipped=False)
+        replies.listing(taken, dialect, ACME, page, gzipped=False)
     gc.collect()
 
     alive = [o for o in gc.get_objects() if isinstance(o, Model) and o.id == "m007"]
     assert [taken.get("m007")] == alive
-    assert [slot] == [slot for key, slot in bodies._slots.items() if key[0] == "rules"]
+    assert [slot] == [slot for key, slot in replies._slots.items() if key[0] == "rules"]
     assert 40 == len(slot.value)
     assert slot.size > sys.getsizeof(slot.value)
 
@@ -456,16 +456,16 @@ def test_an_audience_of_many_rules_keeps_no_entries(bodies, dialect):
 def test_threads_leave_the_count_right(dialect):
     """However lists, entries and gzip meet in a small cache, it has what it counts."""
     taken = [snapshot(*(model(f"m{n:02}", name=name) for n in range(60))) for name in "ab"]
-    bodies = Bodies(200_000)
+    replies = ReplyCache(200_000)
 
     def work(seed):
         chance = random.Random(seed)
         for _ in range(400):
             state, gzipped = chance.choice(taken), chance.random() < 0.5
             if chance.random() < 0.5:
-                bodies.entry(dialect, chance.choice(state.models), ANONYMOUS, gzipped=gzipped)
+                replies.entry(dialect, chance.choice(state.models), ANONYMOUS, gzipped=gzipped)
             window = Window(limit=chance.randrange(1, 60), after=f"m{chance.randrange(60):02}")
-            bodies.listing(state, dialect, ANONYMOUS, window, gzipped=gzipped)
+            replies.listing(state, dialect, ANONYMOUS, window, gzipped=gzipped)
 
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
@@ -475,41 +475,41 @@ def test_threads_leave_the_count_right(dialect):
     finally:
         sys.setswitchinterval(interval)
 
-    assert bodies.size == counted(bodies)
-    assert bodies.size <= 200_000
+    assert replies.size == counted(replies)
+    assert replies.size <= 200_000
 
 
 def test_fragments_stay_while_there_is_something_else_to_drop(clock, dialect):
     """Where every reply is used, replies go: to join one again costs less than to encode it."""
     taken = snapshot(*(model(f"m{number:03}") for number in range(100)))
-    bodies = Bodies(1024 * 1024, clock)
+    replies = ReplyCache(1024 * 1024, clock)
     for number in range(100):
         for _ in range(2):
             window = Window(limit=99, after=f"m{number:03}")
-            bodies.listing(taken, dialect, ANONYMOUS, window, gzipped=False)
+            replies.listing(taken, dialect, ANONYMOUS, window, gzipped=False)
 
     assert 99 == len(dialect.entries)
 
 
 def test_fragments_of_removed_entries_go(clock, dialect):
     """Entries that are long gone do not stay in memory for ever."""
-    bodies = Bodies(64 * 1024 * 1024, clock)
+    replies = ReplyCache(64 * 1024 * 1024, clock)
     taken = snapshot()
     for number in range(2500):
         for fields in ({}, {"name": "new"}):
             changed = {f"m{number}": model(f"m{number}", **fields)}
             taken = taken.apply(Changes(number, changed, {}), NOW)
-            bodies.listing(taken, dialect, ANONYMOUS, EVERYTHING, gzipped=False)
+            replies.listing(taken, dialect, ANONYMOUS, EVERYTHING, gzipped=False)
         taken = taken.apply(Changes(number, {f"m{number}": None}, {}), NOW)
-    fragments = bodies._fragments["openai", None]
+    fragments = replies._fragments["openai", None]
 
     assert len(fragments.value) <= 1002
     weights = [FRAGMENT_OVERHEAD + len(encoded) for _, encoded in fragments.value.values()]
     assert sum(weights) == fragments.size
-    assert bodies.size == counted(bodies)
+    assert replies.size == counted(replies)
 
 
-def test_one_model_waits_for_no_list(bodies):
+def test_one_model_waits_for_no_list(replies):
     """While a list is made, a retrieval in the same dialect is answered."""
     begun, made = threading.Event(), threading.Event()
     waited = []
@@ -522,9 +522,9 @@ def test_one_model_waits_for_no_list(bodies):
 
     dialect, taken = Slow(), snapshot(model("a"))
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(bodies.listing, taken, dialect, ANONYMOUS, EVERYTHING, gzipped=False)
+        pool.submit(replies.listing, taken, dialect, ANONYMOUS, EVERYTHING, gzipped=False)
         begun.wait(10)
-        body = bodies.entry(dialect, taken.models[0], ANONYMOUS, gzipped=False)
+        body = replies.entry(dialect, taken.models[0], ANONYMOUS, gzipped=False)
         made.set()
 
     assert b'"id":"a"' in body.content
@@ -532,7 +532,7 @@ def test_one_model_waits_for_no_list(bodies):
 
 
 @pytest.mark.parametrize("windows", [[Window(q="m")], [Window(limit=1), Window(limit=2)]])
-def test_one_list_is_made_at_a_time(bodies, windows):
+def test_one_list_is_made_at_a_time(replies, windows):
     """Whoever asks for many lists at once, filtered ones or pages, leaves room for others."""
     together = threading.Barrier(4)
     making, most = [], []
@@ -551,8 +551,8 @@ def test_one_list_is_made_at_a_time(bodies, windows):
     def many(_):
         together.wait()
         for window in windows * 20:
-            bodies.listing(taken, dialect, ANONYMOUS, window, gzipped=False)
-            bodies._slots.clear()
+            replies.listing(taken, dialect, ANONYMOUS, window, gzipped=False)
+            replies._slots.clear()
 
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
@@ -592,19 +592,19 @@ def test_gzip_is_made_once_with_its_own_tag(ask):
 
 
 @pytest.mark.parametrize(("length", "encoded"), [(1023, False), (1024, True)])
-def test_short_bodies_are_not_encoded(bodies, clock, length, encoded):
+def test_short_bodies_are_not_encoded(replies, clock, length, encoded):
     """Below 1 KiB gzip is not worth it."""
 
     class Fixed(Counting):
         def entry(self, model):
             return b"x" * length
 
-    body = bodies.entry(Fixed(), model("a"), ANONYMOUS, gzipped=True)
+    body = replies.entry(Fixed(), model("a"), ANONYMOUS, gzipped=True)
 
     assert ("gzip" if encoded else None) == body.encoding
 
 
-def test_very_long_bodies_are_not_encoded(bodies):
+def test_very_long_bodies_are_not_encoded(replies):
     """Above 8 MiB the time is better spent sending; up to there it is done at level 1."""
 
     class Fixed(Counting):
@@ -617,8 +617,8 @@ def test_very_long_bodies_are_not_encoded(bodies):
 
     eight = 8 * 1024 * 1024
 
-    assert "gzip" == bodies.entry(Fixed(eight), model("a"), ANONYMOUS, gzipped=True).encoding
-    assert bodies.entry(Fixed(eight + 1), model("a"), ANONYMOUS, gzipped=True).encoding is None
+    assert "gzip" == replies.entry(Fixed(eight), model("a"), ANONYMOUS, gzipped=True).encoding
+    assert replies.entry(Fixed(eight + 1), model("a"), ANONYMOUS, gzipped=True).encoding is None
 
 
 def test_a_storm_of_changes_is_not_compressed_each_time(ask, clock):
@@ -651,14 +651,14 @@ class Slow:
 def test_compressing_takes_a_small_part_of_the_time(dialect, q):
     """Who asks for new pages all the time gets the rest as they are, filtered ones, too."""
     clock = Slow()
-    bodies = Bodies(64 * 1024 * 1024, clock)
+    replies = ReplyCache(64 * 1024 * 1024, clock)
     taken = snapshot(*(long(f"m{number:02}") for number in range(100)))
     limits = iter(range(1, 101))
 
     def compressed(number):
         windows = [Window(limit=next(limits), q=q) for _ in range(number)]
         return sum(
-            bodies.listing(taken, dialect, ANONYMOUS, window, gzipped=True).encoding is not None
+            replies.listing(taken, dialect, ANONYMOUS, window, gzipped=True).encoding is not None
             for window in windows
         )
 
@@ -671,10 +671,10 @@ def test_compressing_takes_a_small_part_of_the_time(dialect, q):
     assert GZIP_BURST <= compressed(20) * STEP < 2 * GZIP_BURST
 
 
-def test_nobody_waits_for_what_another_compresses(bodies, ask):
+def test_nobody_waits_for_what_another_compresses(replies, ask):
     """While one thread compresses, others send what they have as it is."""
     taken = snapshot(long("a"))
-    with bodies._compressing:
+    with replies._compressing:
         assert ask(taken, gzipped=True) is ask(taken)
 
     assert "gzip" == ask(taken, gzipped=True).encoding
@@ -682,11 +682,11 @@ def test_nobody_waits_for_what_another_compresses(bodies, ask):
 
 def test_both_forms_count(clock, dialect):
     """The encoded form takes its part of the cache, and gives it back."""
-    bodies = Bodies(1024 * 1024, clock)
+    replies = ReplyCache(1024 * 1024, clock)
     taken = long("a")
-    plain = bodies.entry(dialect, taken, ANONYMOUS, gzipped=False)
-    packed = bodies.entry(dialect, taken, ANONYMOUS, gzipped=True)
+    plain = replies.entry(dialect, taken, ANONYMOUS, gzipped=False)
+    packed = replies.entry(dialect, taken, ANONYMOUS, gzipped=True)
 
-    assert len(plain.content) + len(packed.content) + 2 * OVERHEAD == bodies.size
-    bodies.entry(dialect, long("a", name="new"), ANONYMOUS, gzipped=False)
-    assert bodies.size < 2 * len(plain.content) + OVERHEAD
+    assert len(plain.content) + len(packed.content) + 2 * OVERHEAD == replies.size
+    replies.entry(dialect, long("a", name="new"), ANONYMOUS, gzipped=False)
+    assert replies.size < 2 * len(plain.content) + OVERHEAD
