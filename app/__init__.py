@@ -27,8 +27,8 @@ def create_app(
 ) -> Application:
     """Return the application for `settings`, or for those of the environment.
 
-    `clock` tells Unix seconds; tests bring their own. Nothing is opened: the store is, when it
-    is first used.
+    `clock` returns Unix seconds; tests pass their own. Nothing is opened here: the store is, when
+    it is first used.
     """
     logs.configure()
     settings = settings or environment_settings()
@@ -55,7 +55,7 @@ def create_app(
 
 
 def dialects_of(settings: Settings) -> Dialects:
-    """Return every dialect, in the order in which a request's headers are looked at."""
+    """Return every dialect, in the order in which a request's headers are checked."""
     return Dialects(
         Anthropic(),
         Gemini(),

@@ -39,7 +39,7 @@ _ROTATION = RotationSchema()
 
 @dataclass(frozen=True, slots=True)
 class Administration:
-    """Every change to the catalogue, by `store` at the time that `clock` tells."""
+    """Every change to the catalogue, written to `store` at the time of `clock` (Unix seconds)."""
 
     store: Writer
     clock: Callable[[], float]
@@ -68,7 +68,7 @@ class Administration:
         actor: Actor,
         precondition: Precondition = UNCONDITIONAL,
     ) -> tuple[Model, bool]:
-        """Put an entry in place of what is there; tell also whether it is new."""
+        """Replace or create an entry; return it, and whether it is new."""
         checked = check(_MODEL, {"id": model_id, **fields})
         _same_id(checked, model_id)
         now = int(self.clock())
@@ -213,7 +213,7 @@ class Administration:
 def _latest_end(acting: ApiKey | None, key: ApiKey) -> int | None:
     """Return the latest end that the successor or new key `key` may have, None if it needs none.
 
-    Without it, whoever has a stolen admin key keeps access beyond the key's end.
+    Without it, whoever has a stolen admin key has access beyond the key's end.
     """
     return None if acting is None or ADMIN not in key.scopes else acting.ends_at
 

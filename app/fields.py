@@ -1,7 +1,7 @@
-"""Fields that take exactly what they say, for the schemas in ``app.schemas``.
+"""Strict fields for the schemas in ``app.schemas``.
 
 marshmallow's own take "12" and 1.9 for integers, 1 for true, and NUL in a string. Each of these
-is a 500 or a silent change further on; here it is a sentence.
+is a 500 or a silent change further on; here it is a validation error.
 """
 
 import re
@@ -121,7 +121,7 @@ class Texts(fields.List[str]):
 
 
 class Pairs(fields.Dict):
-    """An object of any names, at most `most`; errors are told by name, as everywhere."""
+    """An object of any names, at most `most`; errors are by name, as everywhere."""
 
     def __init__(self, values: Text, *, most: int) -> None:
         super().__init__(
@@ -136,8 +136,8 @@ class Pairs(fields.Dict):
         except ValidationError as error:
             if not isinstance(error.messages, dict):
                 raise
-            told = {n: [*chain(*inner.values())] for n, inner in error.messages.items()}
-            raise ValidationError(told) from None
+            by_name = {n: [*chain(*inner.values())] for n, inner in error.messages.items()}
+            raise ValidationError(by_name) from None
         return pairs
 
 

@@ -30,7 +30,7 @@ EXIT_TIMEOUT = 1.0
 _log = logging.getLogger("app.logs")  # also where this file is run by itself
 
 #: What must not reach a log: our keys, also cut short, folded or percent-encoded, and whatever
-#: stands where a key stands, in a header, in the repr of headers or in a query. `\\[rnt]` is what
+#: is in the position of a key in a header, in the repr of headers or in a query. `\\[rnt]` is what
 #: a repr makes of white space.
 _SECRETS = re.compile(
     r"""ro(?:_|%5f)[0-9a-z]{8}(?:_|%5f)
@@ -72,8 +72,8 @@ class JsonFormatter(logging.Formatter):
 def configure() -> None:
     """Let the application's loggers write JSON to standard error, unless they have a handler.
 
-    The lines of ``flask run``'s own server stay as they are, but for queries and what looks like
-    a key.
+    The lines of ``flask run``'s own server stay as they are, except for queries and what may be a
+    key.
     """
     logger = logging.getLogger("app")
     if not logger.handlers:
@@ -108,7 +108,7 @@ class Lines:
     A write blocks while nobody reads, and even a short one hands the interpreter to another
     thread: under load a request then waits for it longer than for everything else that we do.
     So the thread writes what came within `pause` seconds, in whole lines and in pieces that the
-    kernel keeps together: lines of threads and processes do not mix, unless one is longer than
+    kernel does not split: lines of threads and processes do not mix, unless one is longer than
     a piece. At most `MAX_WAITING` bytes wait. Lines beyond that are lost, and so are those that
     cannot be written (a full disk). They are counted, and their number is logged when the
     descriptor takes lines again. An exit writes what waits; a process that is killed loses it.
@@ -120,7 +120,7 @@ class Lines:
         self._kind = kind
         self._pause = pause
         self._waiting: SimpleQueue[bytes] = SimpleQueue()
-        # Bytes that are not written yet. Counters need no lock: app.metrics.tally says why.
+        # Bytes that are not written yet. Counters need no lock: see app.metrics.tally.
         self._size = 0
         #: How many lines were lost so far.
         self.lost = 0

@@ -1,8 +1,8 @@
 """The shapes of an entry, a permission and a key: what admins send and get, and the export.
 
-Schemas check shape, field by field, and say what is wrong in a sentence; rules that need the
-catalogue are elsewhere. `ModelSchema` is also the reference reply: its fields stand in the
-order of ``docs/list-models.md``, the seven of the reference first.
+Schemas check shape, field by field, and describe each mistake in a sentence; rules that need the
+catalogue are elsewhere. `ModelSchema` is also the reference reply: its fields are in the order of
+``docs/list-models.md``, the seven of the reference first.
 """
 
 import difflib
@@ -43,7 +43,7 @@ class StrictSchema(Schema):
     read_only: ClassVar[frozenset[str]] = frozenset()
 
     def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
-        """Look at an object's attribute, and at nothing else that marshmallow could look for."""
+        """Return an attribute; marshmallow would also try ``obj[attr]``."""
         return getattr(obj, attr, default)
 
     @pre_load
@@ -54,15 +54,14 @@ class StrictSchema(Schema):
 
     def handle_error(self, error: ValidationError, data: object, **_: object) -> None:
         """Word marshmallow's errors about the object itself, and name the nearest fields."""
-        told = error.messages_dict
+        messages = error.messages_dict
         if not isinstance(data, dict):
             error.messages = {"": [f"Must be an object, not {shown(data)}."]}
             return
-        for name in [n for n, said in told.items() if n not in self.load_fields and said][
-            :MAX_ERRORS
-        ]:
+        unknown = (n for n, found in messages.items() if n not in self.load_fields and found)
+        for name in [*islice(unknown, MAX_ERRORS)]:
             near = difflib.get_close_matches(name[:MAX_TEXT], self.load_fields, n=1)
-            told[name] = ["Unknown field" + (f"; is '{near[0]}' meant?" if near else ".")]
+            messages[name] = ["Unknown field" + (f"; is '{near[0]}' meant?" if near else ".")]
 
 
 class PermissionSchema(StrictSchema):
@@ -83,10 +82,10 @@ class PermissionSchema(StrictSchema):
 
 
 class ArchitectureSchema(StrictSchema):
-    """What goes into a model and what comes out; in the domain a plain mapping."""
+    """What goes into a model and what comes out; in the domain a mapping."""
 
     def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
-        """Look at a member."""
+        """Return a member of the mapping."""
         return obj.get(attr, default)
 
     input_modalities = Texts()
@@ -114,7 +113,7 @@ class ModelSchema(StrictSchema):
     name = Text()
     description = Text(least=0, most=4096)
     context_length = StrictInteger(least=1, most=MAX_TOKENS)
-    #: Clients look for the context length under up to twelve names; these two serve the most.
+    #: Clients read the context length under up to twelve names; these two serve most of them.
     max_model_len = fields.Raw(attribute="context_length", dump_only=True)
     max_input_tokens = fields.Raw(attribute="context_length", dump_only=True)
     max_output_tokens = StrictInteger(least=1, most=MAX_TOKENS)
@@ -158,7 +157,9 @@ class KeySchema(StrictSchema):
     """A key as administrators see it; the key itself and its digest are never in it."""
 
     id = Text(attribute="kid", dump_only=True)
-    name = Text(required=True, error_messages={"required": "Say what the key is for."})
+    name = Text(
+        required=True, error_messages={"required": "Missing: describe what the key is for."}
+    )
     scopes = fields.List(
         fields.String(
             validate=validate.OneOf(SCOPES, error=f"Must be one of: {', '.join(SCOPES)}."),
@@ -231,22 +232,22 @@ def _without_unknown(schema: Schema, data: Any) -> Any:
 
 
 def _without_removals(schema: Schema, patch: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {}
+    others = {}
     for name, value in patch.items():
         field = schema.load_fields.get(name)
         if isinstance(field, fields.Nested) and isinstance(value, dict):
-            kept[name] = _without_removals(field.schema, value)
+            others[name] = _without_removals(field.schema, value)
         elif isinstance(field, fields.Dict) and isinstance(value, dict):
-            kept[name] = {inner: v for inner, v in value.items() if v is not None}
+            others[name] = {inner: v for inner, v in value.items() if v is not None}
         elif value is not None or field is None or name in REFERENCE_FIELDS:
-            kept[name] = value
-    return kept
+            others[name] = value
+    return others
 
 
 def _flatten(messages: object, path: str = "") -> Iterator[tuple[str, list[str]]]:
     if isinstance(messages, dict):
         for name, inner in messages.items():
-            # An empty name of the caller's is shown as quotes; ours stands for the object itself.
+            # An empty name of the caller's is shown as quotes; ours means the object itself.
             step = shown(str(name)) or ("''" if inner == ["Unknown field."] else "")
             yield from _flatten(inner, ".".join(filter(None, (path, step))))
     else:

@@ -145,7 +145,7 @@ class Settings:
             "ROSTER_OLLAMA_AUTH",
             _one_of("optional"),
             values="optional",
-            help="Takes the place of required under /api/: few Ollama clients can send a key.",
+            help="Replaces required under /api/: few Ollama clients can send a key.",
         ),
     )
     admin_key_file: Path | None = field(
@@ -190,7 +190,7 @@ class Settings:
             "ROSTER_CACHE_BYTES",
             _whole(1024 * 1024, 999_999_999_999),
             values="1048576 or more bytes",
-            help="How much each worker may keep of ready replies and encoded entries.",
+            help="Size of each worker's cache of replies and encoded entries.",
         ),
     )
     bind: str = field(
@@ -264,7 +264,7 @@ class Settings:
 
     @property
     def database_name(self) -> str:
-        """Return what a person calls the database; no password."""
+        """Return the database as messages name it, without a password."""
         path = self.database_path
         return _masked(str(self.database_url)) if path is None else short_path(path)
 

@@ -1,4 +1,4 @@
-"""JSON text to values and back, the strict way.
+"""Strict JSON: text to values and back.
 
 Python's own reader takes NaN, 1e999, duplicate keys and integers of any size, and runs out of
 stack on deep nesting; each of these is a 500 or a silent loss further on.
@@ -53,7 +53,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) < len(pairs):
         [(name, _)] = Counter(name for name, _ in pairs).most_common(1)
-        raise InvalidJson(f"The key '{quote(name)}' stands twice in one object.")
+        raise InvalidJson(f"The key '{quote(name)}' appears twice in one object.")
     return result
 
 

@@ -272,7 +272,7 @@ def test_good_key(fields: dict[str, Any], expected: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("fields", "field", "sentence"),
     [
-        ({}, "name", "Say what the key is for."),
+        ({}, "name", "Missing: describe what the key is for."),
         ({"name": ""}, "name", LONG),
         ({"name": None}, "name", NULL),
         ({"name": "x", "scopes": []}, "scopes", "Must be one or two scopes."),

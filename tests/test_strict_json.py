@@ -49,8 +49,8 @@ def test_round_trip(value: dict[str, Any]) -> None:
         (b'{"a":-Infinity}', "-Infinity is not JSON."),
         (b'{"a":1e999}', "The number 1e999 is too large."),
         (b'{"a":[-1.0e999]}', "The number -1.0e999 is too large."),
-        (b'{"a":1,"b":2,"a":1}', "The key 'a' stands twice in one object."),
-        (b'{"x":[{"b":1,"\\u0062":2}]}', "The key 'b' stands twice in one object."),
+        (b'{"a":1,"b":2,"a":1}', "The key 'a' appears twice in one object."),
+        (b'{"x":[{"b":1,"\\u0062":2}]}', "The key 'b' appears twice in one object."),
         (b'{"a":"\xff"}', "The text is not UTF-8, from byte 6 on."),
         (b'{"a":"\xed\xa0\x80"}', "The text is not UTF-8, from byte 6 on."),
         ('{"a":1}'.encode("utf-16"), "The text is not UTF-8, from byte 0 on."),
@@ -140,7 +140,7 @@ def test_quoted_name() -> None:
     with pytest.raises(InvalidJson) as refusal:
         parse_object(f'{{"{name}":1,"{name}":2}}'.encode())
 
-    assert f"The key '\N{REPLACEMENT CHARACTER}{'x' * 58}…' stands twice in one object." == str(
+    assert f"The key '\N{REPLACEMENT CHARACTER}{'x' * 58}…' appears twice in one object." == str(
         refusal.value
     )
 

@@ -94,9 +94,9 @@ def backup(file: Path, *, as_json: bool) -> None:
 def restore(file: Path, *, revive_keys: bool, as_json: bool) -> None:
     """Put the backup FILE in the place of the database.
 
-    Stop the servers first. The backup is checked before anything is changed, FILE stays as it
-    is, and the database before it is kept beside the new one. Keys that were revoked or rotated
-    since the backup stay so.
+    Stop the servers first. The backup is checked before anything is changed, and FILE stays as it
+    is. The database before it is renamed, and stays beside the new one. Keys that were revoked or
+    rotated since the backup stay so.
 
     Example: flask db restore roster-2027-01-31.db
     """

@@ -1,4 +1,4 @@
-"""``flask keys``: who may read and administer."""
+"""``flask keys``: the API keys of readers and administrators."""
 
 from typing import Any
 
@@ -39,9 +39,9 @@ def create(
     expires_in: int | None,
     as_json: bool,
 ) -> None:
-    """Make a key; NAME says what it is for.
+    """Make a key; NAME describes what it is for.
 
-    The key is printed this once and stored nowhere.
+    The key is printed once and stored nowhere.
 
     Example: flask keys create billing --organization acme --expires-in 90d
     """
@@ -108,11 +108,11 @@ def revoke(kid: str, *, as_json: bool) -> None:
     type=Duration(),
     default="24h",
     show_default=True,
-    help="How long the old one lives.",
+    help="How long the old key works on.",
 )
 @as_json
 def rotate(kid: str, grace: int, *, as_json: bool) -> None:
-    """Make a new key like this one, and let this one live for the grace.
+    """Make a new key like this one, which ends after the grace.
 
     Example: flask keys rotate 7fGh2kLm --grace 1h
     """
@@ -128,6 +128,6 @@ def _echo_new(key: ApiKey, secret: str, *, as_json: bool) -> None:
     click.echo(secret)
     click.echo(
         f"Key {key.kid} for {printable(key.name)}, expires: {day(key.expires_at)}. "
-        "It is shown this once: keep it now.",
+        "It is not shown again: store it now.",
         err=True,
     )

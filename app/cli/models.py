@@ -106,7 +106,9 @@ def edit(
     """
     patch = {**_fields(file, assignments), **dict.fromkeys(unset)}
     if not patch:
-        raise click.UsageError("Say what to change: FIELD=VALUE, --unset FIELD or --file FILE.")
+        raise click.UsageError(
+            "Nothing to change: give FIELD=VALUE, --unset FIELD or --file FILE."
+        )
     before = services().catalog.current().revision
     model = services().administration.merge_model(model_id, patch, actor=actor())
     if as_json:

@@ -1,4 +1,4 @@
-"""What ``flask run`` says when it starts; gunicorn's start is in ``gunicorn.conf.py``."""
+"""The start of ``flask run``; that of gunicorn is in ``gunicorn.conf.py``."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What all commands share: how they print, how they refuse, and who is acting."""
+"""What all commands share: output, errors, and the acting user."""
 
 import getpass
 import logging
@@ -42,11 +42,13 @@ class Commands(AppGroup):
         """Run the command."""
         log = logging.getLogger("app")
         level = log.level
-        log.setLevel(logging.CRITICAL)  # what is wrong is told once, as a sentence
+        log.setLevel(logging.CRITICAL)  # an error is printed once, as a sentence
         try:
             return super().invoke(ctx)
         except ValidationFailed as error:
-            lines = [f"{field}: {' '.join(said)}" for field, said in error.errors.items()]
+            lines = [
+                f"{field}: {' '.join(sentences)}" for field, sentences in error.errors.items()
+            ]
             raise Refusal(*lines) from error
         except (ChangeLost, ChangeUncertain) as error:
             raise Refusal(f"{error} ({error.reason})") from error
@@ -74,7 +76,7 @@ class Duration(click.ParamType[int]):
 
 
 def actor() -> Actor:
-    """Return what the log calls the person at the terminal."""
+    """Return the user at the terminal, for the log of changes."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a container may run under a number without a name
@@ -97,7 +99,7 @@ def echo_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
 
 
 def day(seconds: float | None) -> str:
-    """Return a time (Unix seconds) as a person reads it, in UTC."""
+    """Return a time (Unix seconds) as date and minute, in UTC."""
     return "-" if seconds is None else time.strftime("%Y-%m-%d %H:%M", time.gmtime(seconds))
 
 

@@ -55,7 +55,7 @@ def test_create(run: Callable[..., Result], client: FlaskClient) -> None:
     assert 0 == done.exit_code
     assert kid is not None
     assert (
-        f"Key {kid} for billing, expires: -. It is shown this once: keep it now.\n" == done.stderr
+        f"Key {kid} for billing, expires: -. It is not shown again: store it now.\n" == done.stderr
     )
     assert 200 == status(client, key)
     assert 401 == status(client, mint())

@@ -172,7 +172,11 @@ MISTAKES = [
     (["add"], 2, "Error: Missing argument 'ID'."),
     (["show", "y"], 1, "Error: The model 'y' does not exist"),
     (["show", "\udcff"], 1, "Error: The model '\ufffd' does not exist"),
-    (["edit", "x"], 2, "Error: Say what to change: FIELD=VALUE, --unset FIELD or --file FILE."),
+    (
+        ["edit", "x"],
+        2,
+        "Error: Nothing to change: give FIELD=VALUE, --unset FIELD or --file FILE.",
+    ),
     (["edit", "y", "name=Y"], 1, "Error: The model 'y' does not exist"),
     (["edit", "\udcff", "name=Y"], 1, "Error: An argument is not valid UTF-8."),
     (["edit", "x", "id=y"], 1, "Error: id: Must be left out or equal to the id in the path."),

@@ -110,7 +110,7 @@ def test_the_version(client, admin, compact):
         (400, b'{"model":5}', "'model' must be the id of a model."),
         (400, b'{"model":["x"]}', "'model' must be the id of a model."),
         (400, b"[]", "The text must be a JSON object."),
-        (400, b'{"model":"x","model":"y"}', "The key 'model' stands twice in one object."),
+        (400, b'{"model":"x","model":"y"}', "The key 'model' appears twice in one object."),
         (404, b'{"model":"z"}', "model 'z' not found"),
         (400, b'{"model":NaN}', "NaN is not JSON."),
         (404, b'{"model":"\\ud800"}', "model '\N{REPLACEMENT CHARACTER}' not found"),
