@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from app.catalog.keys import ApiKey
 from app.catalog.ports import Actor
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
+BOTH = pytest.mark.databases("sqlite", "postgresql")
 
 DEFAULT_PERMISSION = {
     "object": "model_permission",
@@ -34,6 +34,7 @@ def log(app):
         return connection.execute(sa.text("SELECT * FROM changes ORDER BY revision")).all()
 
 
+@BOTH
 def test_only_the_id_is_needed(admin, clock):
     """POST fills in the reference's defaults and says where the entry is."""
     answer = admin("POST", "/admin/models", {"id": "meta/llama 3"})
@@ -57,6 +58,7 @@ def test_only_the_id_is_needed(admin, clock):
     assert {**DEFAULT_PERMISSION, "created": int(clock())} == permission
 
 
+@BOTH
 def test_what_is_given_is_stored(admin):
     """Given permission ids and times stay as they are."""
     entry = admin.add("x", created=5, permission=[{"id": "mine", "created": 6}, {}])
@@ -67,6 +69,7 @@ def test_what_is_given_is_stored(admin):
     ]
 
 
+@BOTH
 def test_a_second_creator_is_a_409(admin):
     """An id that is taken is refused, and the entry stays."""
     admin.add("x", owned_by="first")
@@ -120,6 +123,7 @@ def test_the_admin_list_is_a_page_in_any_case(admin, stocked):
     assert ([], False, None, None) == tuple(empty.values())[1:]
 
 
+@BOTH
 def test_the_list_of_keys_is_a_page_in_any_case(app, admin):
     """Without a limit it has 1,000 keys; a walk meets each of them once, oldest first."""
     services = app.extensions["roster"]
@@ -158,6 +162,7 @@ def test_unknown_parameters_are_refused_here(admin, method, path):
     assert error(answer)[2] in path
 
 
+@BOTH
 def test_put_creates_and_replaces(admin, clock):
     """PUT answers 201 for a new entry, 200 for a replaced one, whose created stays."""
     first = admin("PUT", "/admin/models/x", {"owned_by": "a", "name": "X"})
@@ -172,6 +177,7 @@ def test_put_creates_and_replaces(admin, clock):
     assert first.json["created"] == second.json["created"]
 
 
+@BOTH
 def test_put_takes_what_get_gives(admin):
     """An entry put back as it was read changes nothing: same revision, no line in the log."""
     admin.add("x", context_length=10, metadata={"a": "b"}, available_from=0)
@@ -278,6 +284,7 @@ def test_an_object_without_members_is_left_out(admin):
     assert {"architecture", "metadata"}.isdisjoint(patched.json)
 
 
+@BOTH
 def test_delete_removes(admin, client):
     """DELETE answers 204 without a body; then the entry is gone everywhere."""
     admin.add("x")
@@ -308,6 +315,7 @@ def test_every_change_names_its_actor(admin, app):
     assert f"key:{admin.key[3:11]}" == log(app)[-1].actor
 
 
+@BOTH
 def test_every_change_names_its_request(admin, app):
     """Each line of the log has the request id of the answer to the write that made it."""
     made = admin("POST", "/admin/keys", {"name": "x"})
@@ -387,6 +395,7 @@ def test_if_none_match_star_never_replaces(admin):
     assert 409 == admin("POST", "/admin/models", {"id": "x"}, If_None_Match="*").status_code
 
 
+@BOTH
 def test_revisions_never_repeat(admin):
     """An entry created again after its removal has another tag."""
     first = admin.add("x")["revision"]
@@ -407,6 +416,7 @@ def test_a_known_revision_is_a_304(admin):
 # Keys
 
 
+@BOTH
 def test_a_key_is_shown_once(admin, app):
     """POST shows the key; afterwards neither it nor its digest is anywhere."""
     answer = admin("POST", "/admin/keys", {"name": "billing"})
@@ -457,6 +467,7 @@ def test_a_key_that_could_not_work_is_refused(admin, body, param):
     assert (422, "validation_error", param) == error(admin("POST", "/admin/keys", body))
 
 
+@BOTH
 @pytest.mark.parametrize("id_", ["%00", "x%00", "%0A", "%ff", "%ED%A0%80", "%E2%80%AE"])
 def test_an_id_that_cannot_be_is_nobodys(admin, client, caplog, id_):
     """No character of it upsets a database: what it asks for is a 404, to make it a 422."""
@@ -481,6 +492,7 @@ def test_an_id_that_cannot_be_is_nobodys(admin, client, caplog, id_):
     assert [] == caplog.records
 
 
+@BOTH
 def test_no_error_of_the_database_has_parameters(app, admin):
     """They may be what a caller sent, and errors are logged."""
     with (
@@ -493,6 +505,7 @@ def test_no_error_of_the_database_has_parameters(app, admin):
     assert "hunter2" not in str(caught.value)
 
 
+@BOTH
 def test_an_absent_key_is_a_404(admin):
     """A key that is not there can be neither revoked nor rotated."""
     assert (404, "key_not_found", "key") == error(admin("DELETE", "/admin/keys/nothing"))
@@ -603,6 +616,7 @@ def test_the_path_must_be_an_id_too(admin):
     assert (404, "model_not_found", "model") == error(admin("GET", "/admin/models/a%3Fb"))
 
 
+@BOTH
 def test_strings_beyond_ascii_are_kept(admin, client):
     """Text is text: what is sent as escapes or as UTF-8 comes back as UTF-8."""
     admin.add("x", name="Größe \N{SNOWMAN} \U0001f999")

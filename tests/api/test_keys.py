@@ -13,7 +13,7 @@ from app.settings import Settings
 from app.store.store import Store
 from tests.postgresql import wait_until
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
+BOTH = pytest.mark.databases("sqlite", "postgresql")
 
 BAD = "ro_AAAAAAAA_" + "0" * 38
 
@@ -147,6 +147,7 @@ def test_a_key_expires_on_the_second(client, admin, clock):
     refused(client.get("/v1/models", headers=bearer))
 
 
+@BOTH
 def test_a_revoked_key_is_dead_at_once(client, admin):
     """The next request with a revoked key is refused."""
     key = admin.new_key()
@@ -158,6 +159,7 @@ def test_a_revoked_key_is_dead_at_once(client, admin):
     assert 204 == admin("DELETE", f"/admin/keys/{key[3:11]}").status_code
 
 
+@BOTH
 def test_a_rotated_key_lives_for_its_grace(client, admin, clock):
     """After a rotation both keys are good for the grace, then only the new one."""
     old = admin.new_key("billing", organization="acme", groups=["a"])
@@ -257,6 +259,7 @@ def test_a_rotated_admin_key_makes_none_that_outlives_its_grace(admin, app, cloc
     assert 422 == again.status_code
 
 
+@BOTH
 @pytest.mark.parametrize(
     "write",
     [

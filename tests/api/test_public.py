@@ -9,7 +9,7 @@ from app import create_app
 from app.settings import Settings
 from tests.reference import REFERENCE, REFERENCE_ENTRY
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
+BOTH = pytest.mark.databases("sqlite", "postgresql")
 
 # And what clients of OpenAI need beside it.
 REFERENCE_LIST = {"object": "list", **REFERENCE}
@@ -27,6 +27,7 @@ def ids(answer):
     return [entry["id"] for entry in answer.json["data"]]
 
 
+@BOTH
 def test_the_list_is_the_reference(client, admin):
     """The reference entry, posted, is listed byte for byte as the contract shows it."""
     admin.add(**{"model_id": "chatgpt-4o-latest", **REFERENCE_ENTRY})
@@ -46,6 +47,7 @@ def test_an_empty_catalogue_is_an_empty_list(client, admin):
     assert b'{"object":"list","data":[],"success":true}' == client.get("/v1/models").data
 
 
+@BOTH
 def test_optional_fields_follow_in_order(client, admin):
     """What is known beside the reference's fields follows them, under the clients' names."""
     sent = {
@@ -84,6 +86,7 @@ def test_reference_fields_alone(tmp_path, clock, sign_in):
     assert list(REFERENCE_ENTRY) == list(answer["data"][0])
 
 
+@BOTH
 def test_the_order_is_by_code_point(client, admin):
     """Entries stand in order of their ids, whatever the order of their coming."""
     for model_id in ("b", "B", "a/1", "a", "a b", "~", "0"):
@@ -132,6 +135,7 @@ def test_any_other_tag_is_a_200(client, admin, form):
     assert 200 == client.get("/v1/models", headers={"If-None-Match": form}).status_code
 
 
+@BOTH
 def test_a_change_changes_the_tag(client, admin):
     """After a write the old tag gets the new list."""
     tag = client.get("/v1/models").headers["ETag"]
@@ -281,7 +285,6 @@ def test_a_request_id_that_is_a_key_is_replaced(client, admin):
         assert answer.headers["x-request-id"].startswith("req_")
 
 
-@pytest.mark.databases("sqlite")  # whose driver tells its statements
 def test_the_second_equal_list_encodes_nothing(client, admin, monkeypatch):
     """While nothing is written, a list that stands ready costs no statement and no encoding."""
     admin.add("x")

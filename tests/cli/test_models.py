@@ -12,7 +12,7 @@ from flask import Flask
 
 from app.store.tables import changes
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
+BOTH = pytest.mark.databases("sqlite", "postgresql")
 
 
 @pytest.fixture
@@ -66,6 +66,7 @@ def test_add_file(run: Callable[..., Result], tmp_path: Path) -> None:
     assert 5 == shown(run, "y")["created"]
 
 
+@BOTH
 def test_list(run: Callable[..., Result]) -> None:
     """The list has all entries in order, hidden ones too, or those of an owner or a word."""
     run("models", "add", "b", "created=0", "owned_by=acme", "permission=[]")
@@ -140,6 +141,7 @@ def test_remove(run: Callable[..., Result]) -> None:
     assert 1 == run("models", "show", "x").exit_code
 
 
+@BOTH
 def test_actor(app: Flask, run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
     """The log says who at the terminal made each change."""
     monkeypatch.setenv("LOGNAME", "ada")
@@ -203,7 +205,6 @@ def test_mistake(
     assert before == log(app)
 
 
-@pytest.mark.databases("sqlite")
 def test_no_database(unopened_app: Flask) -> None:
     """A database that cannot be read is told in a sentence."""
     path = unopened_app.extensions["roster"].settings.database_path
