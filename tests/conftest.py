@@ -13,10 +13,12 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
 
@@ -25,9 +27,9 @@ from app.catalog.model import Model
 from app.catalog.ports import Actor
 from app.settings import Settings
 from app.store.schema import upgrade
-from app.store.store import Store
 from tests.postgresql import Cluster, which
 from tests.sdk.environments import Environments
+from tests.sql import run_sql
 
 # Here, because tests of more than one folder import them, and the first must find them told.
 pytest.register_assert_rewrite(
@@ -106,14 +108,13 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def template(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> str:
+def template(cluster: Cluster) -> str:
     """A database of PostgreSQL with our tables, to be copied: quicker than to migrate."""
     name = cluster.create()
-    folder = tmp_path_factory.mktemp("template")
-    store = Store(Settings(instance_path=folder, database_url=cluster.url(name)), Clock())
-    with store._writing(float("inf")) as sql:
-        upgrade(sql)
-    store.close()
+    engine = sa.create_engine("postgresql+psycopg://", creator=lambda: cluster.connect(name))
+    with engine.begin() as connection:
+        upgrade(connection)
+    engine.dispose()
     return name
 
 
@@ -132,6 +133,18 @@ def database(request: pytest.FixtureRequest) -> Iterator[str | None]:
 @pytest.fixture
 def settings(tmp_path: Path, database: str | None) -> Settings:
     return Settings(instance_path=tmp_path / "instance", database_url=database)
+
+
+@pytest.fixture
+def sql(settings: Settings) -> Callable[..., list[Any]]:
+    """What runs a statement in the database as another program, and returns its rows."""
+    return partial(run_sql, settings)
+
+
+@pytest.fixture
+def log(sql: Callable[..., list[Any]]) -> Callable[[], list[Any]]:
+    """What reads the log, in order of its revisions."""
+    return lambda: sql("SELECT * FROM changes ORDER BY revision")
 
 
 @pytest.fixture
@@ -187,12 +200,12 @@ class Admin:
     """A test client that sends an admin key, and bodies as JSON."""
 
     def __init__(self, client: FlaskClient, key: str) -> None:
-        self._client = client
+        self.client = client
         self.key = key
 
     def __call__(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
         given = {name.replace("_", "-"): value for name, value in headers.items()}
-        return self._client.open(
+        return self.client.open(
             path,
             method=method,
             headers={"Authorization": f"Bearer {self.key}", **given},

@@ -12,6 +12,7 @@ from werkzeug.routing import BaseConverter
 from app import create_app
 from app.api.errors import STATUS, init_app
 from app.catalog import errors
+from app.catalog.catalog import Catalog
 from app.catalog.errors import StoreUnavailable
 from app.catalog.keys import mint, parse_kid
 from app.settings import Settings
@@ -257,32 +258,33 @@ def test_every_route_answers_every_method_in_json(app, admin):
 
 
 @pytest.fixture
-def outage(app, admin, monkeypatch):
+def outage(app, admin, settings, monkeypatch):
     """Return a function after which the store cannot be read, and one that mends it."""
     monkeypatch.setattr("app.catalog.catalog.PAUSE", 0)
     store = app.extensions["roster"].store
-    moved = store._settings.database_path.with_name("moved.db")
+    path = settings.database_path
+    moved = path.with_name("moved.db")
 
     def begin():
         store.close()
-        store._settings.database_path.rename(moved)
-        store._settings.database_path.write_bytes(b"not a database, " * 512)
+        path.rename(moved)
+        path.write_bytes(b"not a database, " * 512)
 
     def end():
         store.close()
-        moved.rename(store._settings.database_path)
+        moved.rename(path)
 
     return begin, end
 
 
-def test_a_page_that_is_damaged_later_is_no_short_list(app, admin, client):
+def test_a_page_that_is_damaged_later_is_no_short_list(app, admin, client, settings):
     """Writes that meet damage are 503, and readers keep the whole list that there was."""
     store = app.extensions["roster"].store
     for number in range(100):
         admin.add(f"m{number:03}", description="x" * 2000)
     listed = client.get("/v1/models").data
     store.close()
-    path = store._settings.database_path
+    path = settings.database_path
     content = bytearray(path.read_bytes())
     for place in range(len(content) // 4, len(content) * 3 // 4, 4096 * 3):
         content[place : place + 4096] = b"\xff" * 4096
@@ -443,12 +445,11 @@ def test_no_reason_names_a_place_of_the_settings(tmp_path, monkeypatch, given, r
     assert shown == ready_with(app, monkeypatch, reason.format(here=tmp_path))
 
 
-def test_a_store_in_use_elsewhere_refuses_writes(app, admin, client, monkeypatch):
+def test_a_store_in_use_elsewhere_refuses_writes(admin, client, settings, monkeypatch):
     """A write that cannot get the lock in time is a 503, and nothing of it is stored."""
     admin.add("x")
-    store = app.extensions["roster"].store
     monkeypatch.setattr("app.store.store.WRITE_TIMEOUT", 0.05)
-    holder = sqlite.connect(store._settings.database_path, isolation_level=None)
+    holder = sqlite.connect(settings.database_path, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     answer = admin("POST", "/admin/models", {"id": "y"})
     holder.execute("ROLLBACK")
@@ -495,7 +496,7 @@ def test_readiness_tells_what_is_served(client, admin):
 def test_strangers_see_no_numbers(admin, outage, asked_by, shown, stale):
     """Hidden entries are counted for this host and an admin key alone, and no key is a 401."""
     environ = dict(zip(("REMOTE_ADDR", "HTTP_X_FORWARDED_FOR"), asked_by, strict=False))
-    client = admin._client
+    client = admin.client
     keys = {"": False, "Basic x": False, f"Bearer {mint()}": False}
     keys |= {f"Bearer {admin.new_key()}": False, f"Bearer {admin.key}": True}
     admin.add("hidden", permission=[])
@@ -549,8 +550,10 @@ def test_lists_that_are_too_old_are_refused(settings, outage, clock, monkeypatch
     """Beyond ROSTER_MAX_STALE neither lists nor readiness are answered from the last image."""
     begin, end = outage
     monkeypatch.setattr("app.store.revision.SURE", 0)
-    app = create_app(replace(settings, max_stale=1), clock)
+    app, ages = create_app(settings, clock), type(clock)(0)
     services, client = app.extensions["roster"], app.test_client()
+    catalog = Catalog(services.store, clock, ages, max_stale=1)
+    replace(services, catalog=catalog).init_app(app)
     assert 200 == client.get("/v1/models").status_code
     services.store.close()
     begin()
@@ -558,7 +561,7 @@ def test_lists_that_are_too_old_are_refused(settings, outage, clock, monkeypatch
         client.get("/readyz").status_code,
         client.get("/readyz").json["status"],
     )
-    services.catalog._confirmed -= 2
+    ages.now += 2
     ready = client.get("/readyz")
 
     assert 503 == client.get("/v1/models").status_code

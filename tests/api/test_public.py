@@ -4,6 +4,7 @@ import hashlib
 import json
 
 import pytest
+import sqlalchemy as sa
 
 from app import create_app
 from app.settings import Settings
@@ -285,36 +286,44 @@ def test_a_request_id_that_is_a_key_is_replaced(client, admin):
         assert answer.headers["x-request-id"].startswith("req_")
 
 
-def test_the_second_equal_list_encodes_nothing(client, admin, monkeypatch):
-    """While nothing is written, a list that stands ready costs no statement and no encoding."""
+@pytest.fixture
+def statements():
+    """What SQLite executes on connections that are opened from now on."""
+    executed = []
+
+    def trace(connection, _):
+        connection.set_trace_callback(executed.append)
+
+    sa.event.listen(sa.pool.Pool, "connect", trace)
+    yield executed
+    sa.event.remove(sa.pool.Pool, "connect", trace)
+
+
+@pytest.mark.parametrize("sure", [float("inf"), 0], ids=["sure", "unsure"])
+def test_the_second_equal_list_encodes_nothing(statements, client, admin, monkeypatch, sure):
+    """While nothing is written, a list that stands ready costs no encoding, and no statement.
+
+    Once a second it costs the one statement that reads the revision.
+    """
+    monkeypatch.setattr("app.store.revision.SURE", sure)
     admin.add("x")
     services = client.application.extensions["roster"]
     first = client.get("/v1/models").data
-    statements = []
-    services.store._revision_reader._sure_until = float(
-        "inf"
-    )  # until then, it looks once a second
-    services.store._revision_reader._threads.kept.connection.connection.driver_connection.set_trace_callback(
-        statements.append
-    )
     mark = services.catalog.current().position.mark
     statements.clear()
     encoded = []
     dialect = services.dialects.default
     monkeypatch.setattr(type(dialect), "item", lambda *args: encoded.append(args))
     monkeypatch.setattr(type(dialect), "listing", lambda *args: encoded.append(args))
-    from sqlalchemy import event  # noqa: PLC0415
-
-    event.listen(services.store._engine, "before_cursor_execute", lambda *a: statements.append(a))
 
     assert first == client.get("/v1/models").data
-    assert [] == statements
     assert [] == encoded
-    services.store._revision_reader._sure_until = 0
-    client.get("/v1/models")
-    [statement] = statements
-    assert statement.startswith("SELECT revision, mark FROM catalogue ")
-    assert statement.endswith(f" WHERE revision <> 2 OR mark <> '{mark}'")
+    if sure:
+        assert [] == statements
+    else:
+        [statement] = statements
+        assert statement.startswith("SELECT revision, mark FROM catalogue ")
+        assert statement.endswith(f" WHERE revision <> 2 OR mark <> '{mark}'")
 
 
 # CORS

@@ -4,9 +4,9 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
-import sqlalchemy as sa
 from click.testing import Result
 from flask import Flask
 
@@ -54,23 +54,18 @@ def opened(path: Path) -> Iterator[Store]:
         store.close()
 
 
-def execute(store: Store, statement: str, **values: str) -> None:
-    with store._engine.begin() as connection:
-        connection.execute(sa.text(statement), values)
-
-
-def test_upgrade(unopened_run: Callable[..., Result], store: Store) -> None:
+def test_upgrade(unopened_run: Callable[..., Result], store: Store, settings: Settings) -> None:
     """An upgrade makes the database, and a second one finds nothing to do."""
-    assert not store._settings.database_path.exists()
+    assert not settings.database_path.exists()
 
     first = unopened_run("db", "upgrade")
-    made = store._settings.database_path.read_bytes()
+    made = settings.database_path.read_bytes()
     second = unopened_run("db", "upgrade")
 
     sentence = f"{store.name} was made without entries and has schema 3.\n"
     assert (0, sentence) == (first.exit_code, first.stdout)
     assert (0, f"{store.name} has schema 3.\n") == (second.exit_code, second.stdout)
-    assert made == store._settings.database_path.read_bytes()
+    assert made == settings.database_path.read_bytes()
 
 
 def test_short_path(
@@ -121,14 +116,14 @@ def test_status_reads_no_entry(
     assert [] == read
 
 
-def test_status_without_database(unopened_run: Callable[..., Result], store: Store) -> None:
+def test_status_without_database(unopened_run: Callable[..., Result], settings: Settings) -> None:
     """Where there is no database, status says how to make one, and makes none."""
     done = unopened_run("db", "status", "--json")
 
     assert 1 == done.exit_code
     assert "Error: There is no database yet: 'flask db upgrade' makes it.\n" == done.stderr
     assert json.loads(done.stdout)["schema"] is None
-    assert not store._settings.database_path.exists()
+    assert not settings.database_path.exists()
 
 
 @pytest.mark.parametrize(
@@ -142,10 +137,14 @@ def test_status_without_database(unopened_run: Callable[..., Result], store: Sto
     ],
 )
 def test_status_of_unusable(
-    run: Callable[..., Result], store: Store, statement: str, sentence: str
+    run: Callable[..., Result],
+    store: Store,
+    statement: str,
+    sentence: str,
+    sql: Callable[..., list[Any]],
 ) -> None:
     """A database that cannot serve as it is has the exit code 1 and a sentence why."""
-    execute(store, statement)
+    sql(statement)
 
     done = run("db", "status")
 
@@ -162,25 +161,30 @@ def test_status_of_unusable(
     ],
 )
 def test_upgrade_of_unknown(
-    run: Callable[..., Result], store: Store, version: str, sentence: str
+    run: Callable[..., Result],
+    store: Store,
+    version: str,
+    sentence: str,
+    sql: Callable[..., list[Any]],
 ) -> None:
     """A schema that is not ours, or newer, is refused in a sentence and stays as it is."""
-    execute(store, "UPDATE alembic_version SET version_num = :version", version=version)
-    execute(store, "UPDATE catalogue SET oldest_schema = 4")
+    sql("UPDATE alembic_version SET version_num = :version", version=version)
+    sql("UPDATE catalogue SET oldest_schema = 4")
     store.close()
 
     done = run("db", "upgrade")
 
     assert sentence in done.stderr
     assert (1, "") == (done.exit_code, done.stdout)
-    with store._engine.connect() as connection:
-        assert version == connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    assert [(version,)] == sql("SELECT version_num FROM alembic_version")
 
 
-def test_status_of_a_name_that_colours(run: Callable[..., Result], store: Store) -> None:
+def test_status_of_a_name_that_colours(
+    run: Callable[..., Result], sql: Callable[..., list[Any]]
+) -> None:
     """What SQLite repeats of a database in its reasons cannot change the terminal."""
-    execute(store, "DROP TABLE models")
-    execute(store, 'CREATE VIEW models AS SELECT 1 AS id FROM "\x1b[31m\u202e"')
+    sql("DROP TABLE models")
+    sql('CREATE VIEW models AS SELECT 1 AS id FROM "\x1b[31m\u202e"')
 
     done = run("db", "status")
 
@@ -191,22 +195,22 @@ def test_status_of_a_name_that_colours(run: Callable[..., Result], store: Store)
 @pytest.mark.parametrize("command", [["status"], ["upgrade"], ["backup", "copy.db"]])
 def test_corrupt(
     unopened_run: Callable[..., Result],
-    store: Store,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     command: list[str],
+    settings: Settings,
 ) -> None:
     """A file that is no database is told in a sentence and stays as it is."""
     monkeypatch.chdir(tmp_path)
-    store._settings.database_path.parent.mkdir()
-    store._settings.database_path.write_bytes(b"no database at all" * 100)
+    settings.database_path.parent.mkdir()
+    settings.database_path.write_bytes(b"no database at all" * 100)
 
     done = unopened_run("db", *command)
 
     assert 1 == done.exit_code
     assert "file is not a database" in done.stderr
-    assert b"no database at all" * 100 == store._settings.database_path.read_bytes()
-    assert [store._settings.database_path.parent] == list(tmp_path.iterdir())
+    assert b"no database at all" * 100 == settings.database_path.read_bytes()
+    assert [settings.database_path.parent] == list(tmp_path.iterdir())
 
 
 def test_backup(run: Callable[..., Result], store: Store, tmp_path: Path) -> None:
@@ -262,7 +266,9 @@ def test_backup_onto_file(run: Callable[..., Result], tmp_path: Path) -> None:
     assert [copy] == list(copy.parent.iterdir())
 
 
-def test_restore(run: Callable[..., Result], store: Store, tmp_path: Path) -> None:
+def test_restore(
+    run: Callable[..., Result], store: Store, tmp_path: Path, settings: Settings
+) -> None:
     """A restore says what there is now, and where that is which was before."""
     run("models", "add", "x")
     copy = tmp_path / "copy.db"
@@ -274,7 +280,7 @@ def test_restore(run: Callable[..., Result], store: Store, tmp_path: Path) -> No
     store.close()
     again = run("db", "restore", str(copy), "--json")
 
-    kept = store._settings.instance_path / "roster.db.before-restore-20270115T080000Z"
+    kept = settings.instance_path / "roster.db.before-restore-20270115T080000Z"
     assert (
         f"Restored {store.name} from {copy}: revision 3, 1 entries.\n"
         f"What was there before is {kept}.\n"
@@ -383,7 +389,7 @@ def test_restore_of_a_key_with_a_name_from_before(
     assert name in [row["name"] for row in json.loads(listed)["data"]]
 
 
-def test_restore_of_used(run: Callable[..., Result], store: Store, tmp_path: Path) -> None:
+def test_restore_of_used(run: Callable[..., Result], tmp_path: Path) -> None:
     """What is in use is not replaced."""
     copy = tmp_path / "copy.db"
     run("db", "backup", str(copy))

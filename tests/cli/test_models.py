@@ -6,11 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 from click.testing import Result
 from flask import Flask
-
-from app.store.tables import changes
 
 BOTH = pytest.mark.databases("sqlite", "postgresql")
 
@@ -20,13 +17,6 @@ def run(app: Flask) -> Callable[..., Result]:
     """Run ``flask`` with these arguments."""
     runner = app.test_cli_runner()
     return lambda *args, **kwargs: runner.invoke(args=args, **kwargs)
-
-
-def log(app: Flask) -> list[Any]:
-    """Return actor, action and model of each change."""
-    with app.extensions["roster"].store._engine.connect() as connection:
-        columns = (changes.c.actor, changes.c.action, changes.c.model_id)
-        return [tuple(row) for row in connection.execute(sa.select(*columns))]
 
 
 def shown(run: Callable[..., Result], model_id: str) -> dict[str, Any]:
@@ -124,13 +114,13 @@ def test_edit_json(run: Callable[..., Result]) -> None:
     assert "X" == shown(run, "x")["name"]
 
 
-def test_edit_nothing(app: Flask, run: Callable[..., Result]) -> None:
+def test_edit_nothing(run: Callable[..., Result], log: Callable[[], list[Any]]) -> None:
     """An edit that changes nothing says so and is not logged."""
     run("models", "add", "x", "name=X")
-    before = log(app)
+    before = log()
 
     assert "x was so already, at revision 2.\n" == run("models", "edit", "x", "name=X").stdout
-    assert before == log(app)
+    assert before == log()
 
 
 def test_remove(run: Callable[..., Result]) -> None:
@@ -142,7 +132,9 @@ def test_remove(run: Callable[..., Result]) -> None:
 
 
 @BOTH
-def test_actor(app: Flask, run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_actor(
+    run: Callable[..., Result], log: Callable[[], list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The log says who at the terminal made each change."""
     monkeypatch.setenv("LOGNAME", "ada")
 
@@ -154,7 +146,7 @@ def test_actor(app: Flask, run: Callable[..., Result], monkeypatch: pytest.Monke
         ("cli:ada", "model.create", "x"),
         ("cli:ada", "model.update", "x"),
         ("cli:ada", "model.delete", "x"),
-    ] == log(app)[1:]
+    ] == [(line.actor, line.action, line.model_id) for line in log()[1:]]
 
 
 #: What is typed, the exit code and what is said.
@@ -192,17 +184,21 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("args", "code", "sentence"), MISTAKES)
 def test_mistake(
-    app: Flask, run: Callable[..., Result], args: list[str], code: int, sentence: str
+    run: Callable[..., Result],
+    log: Callable[[], list[Any]],
+    args: list[str],
+    code: int,
+    sentence: str,
 ) -> None:
     """A mistake is told in a sentence, gives an exit code and changes nothing."""
     run("models", "add", "x")
-    before = log(app)
+    before = log()
 
     done = run("models", *args, input="[]")
 
     assert sentence in done.stderr
     assert (code, "") == (done.exit_code, done.stdout)
-    assert before == log(app)
+    assert before == log()
 
 
 def test_no_database(unopened_app: Flask) -> None:

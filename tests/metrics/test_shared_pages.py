@@ -1,6 +1,6 @@
 """Each worker's last record stays readable, whoever dies, and is never half a record."""
 
-from app.metrics.shared_pages import _HEAD, PAGES, SharedPages, new_memory
+from app.metrics.shared_pages import PAGE, PAGES, SharedPages, new_memory
 
 
 def test_nothing_stands_on_a_new_page():
@@ -65,8 +65,9 @@ def test_a_writer_that_is_killed_leaves_the_record_before():
     before = memory[:]
     shared.write(page, b"the last one")
     after = memory[:]
-    end = after.index(b"the last one") + len(b"the last one")
-    start = after.index(b"the last one") - _HEAD.size
+    # Its bytes are the first and the last one that differ, and those between.
+    changed = [at for at in range(PAGES, PAGES + PAGE) if before[at] != after[at]]
+    start, end = changed[0], changed[-1] + 1
     for written in range(end - start):
         memory[start:end] = after[start : start + written] + before[start + written : end]
 

@@ -30,14 +30,16 @@ def test_twenty_backups_under_load_are_prefixes(serve, tmp_path, clock):
                 timeout=60,
             )
             backups.append((file, before))
-    served = Store(Settings(instance_path=server.instance), clock)
-    log, _ = check_log(served)
+    settings = Settings(instance_path=server.instance)
+    served = Store(settings, clock)
+    log, _ = check_log(served, settings)
     served.close()
     lengths = []
     for file, before in backups:
-        restored = Store(Settings(instance_path=tmp_path / file.stem), clock)
+        settings = Settings(instance_path=tmp_path / file.stem)
+        restored = Store(settings, clock)
         restored.restore(file, actor=Actor("test"))
-        prefix, _ = check_log(restored)
+        prefix, _ = check_log(restored, settings)
         lengths.append(len(prefix))
 
         assert log[: len(prefix)] == prefix

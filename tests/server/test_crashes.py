@@ -52,8 +52,9 @@ def test_two_hundred_kills_lose_nothing(serve, clock):
             kill(lambda pid=server.process.pid: [pid], os.killpg if number % 2 else os.kill)
         server.process.wait()
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in orphans))
-    store = Store(Settings(instance_path=server.instance), clock)
-    _, logged = check_log(store)
+    settings = Settings(instance_path=server.instance)
+    store = Store(settings, clock)
+    _, logged = check_log(store, settings)
     writers.check({model.id: model for model in store.load().models}, writers.acknowledged)
     store.close()
 

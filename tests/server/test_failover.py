@@ -350,8 +350,9 @@ def test_a_switchover_behind_one_address_ends_at_the_new_primary(pair, hosts, st
     for worker in hosts.workers:
         last = hosts.ask(worker, "/admin/models/last", hosts.key, "PUT", {})
         assert last.status in {200, 201}, last.body
-    store = store_on(pair.primary.url(hosts.database))
-    check_log(store)
+    url = pair.primary.url(hosts.database)
+    store = store_on(url)
+    check_log(store, Settings(database_url=url))
     stored = {model.id: model for model in store.load().models}
 
     writers.check(stored, writers.acknowledged)

@@ -99,9 +99,10 @@ class Writer:
 
     def check(self):
         """Fail unless all that was answered with 201 is stored, and nothing that was refused."""
-        store = Store(Settings(instance_path=self.server.instance), time.time)
+        settings = Settings(instance_path=self.server.instance)
+        store = Store(settings, time.time)
         assert self.written == {model.id for model in store.load().models} - self.unanswered
-        check_log(store)
+        check_log(store, settings)
         store.close()
 
 

@@ -62,8 +62,9 @@ def test_fifty_restarts_lose_nothing(serve, fragile, clock, tmp_path):
             fragile.stop("immediate" if number % 2 else "fast")
             reads.append(servers[1]("GET", "/v1/models", connection=connection).status)
             fragile.start()
-    store = Store(Settings(instance_path=tmp_path / "here", database_url=url), clock)
-    check_log(store)
+    settings = Settings(instance_path=tmp_path / "here", database_url=url)
+    store = Store(settings, clock)
+    check_log(store, settings)
     writers.check({model.id: model for model in store.load().models}, writers.acknowledged)
     store.close()
 

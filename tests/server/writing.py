@@ -4,9 +4,8 @@ import http.client
 import threading
 from contextlib import contextmanager, suppress
 
-import sqlalchemy as sa
-
 from app.store.documents import read_model
+from tests.sql import run_sql
 
 
 class Writers:
@@ -68,13 +67,12 @@ class Writers:
             assert stored[model_id].context_length in later
 
 
-def check_log(store):
+def check_log(store, settings):
     """Fail unless the log has each revision once and its replay gives what is stored.
 
     Returns the log, and by id each state in which it has an entry.
     """
-    with store._engine.connect() as connection:
-        log = connection.execute(sa.text("SELECT * FROM changes ORDER BY revision")).all()
+    log = run_sql(settings, "SELECT * FROM changes ORDER BY revision")
     assert list(range(1, len(log) + 1)) == [line.revision for line in log]
     assert store.position().revision == len(log)
     replayed, states = {}, {}
