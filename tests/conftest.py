@@ -27,6 +27,7 @@ from app.catalog.model import Model
 from app.catalog.ports import Actor
 from app.settings import Settings
 from app.store.schema import upgrade
+from tests.needs import lacking
 from tests.postgresql import Cluster, which
 from tests.sdk.environments import Environments
 from tests.sql import run_sql
@@ -39,6 +40,9 @@ pytest.register_assert_rewrite(
 ROOT = Path(__file__).parent.parent
 #: How long a server may take to start or to stop, in seconds.
 PATIENCE = 30.0
+#: Programs that nearly every machine has. What needs another one is left to ``--all``.
+COMMON = {"curl", "git", "setpriv"}
+LEFT_OUT = pytest.StashKey[int]()
 #: What the marker ``databases`` names.
 DATABASES = {
     "sqlite": pytest.param(None, id="sqlite"),
@@ -58,16 +62,47 @@ class Clock:
         return self.now
 
 
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip a test whose program is missing; where everything must be tested, fail it.
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--all",
+        action="store_true",
+        help="run the slow tests too, and those that need PostgreSQL, nginx, npm or a browser",
+    )
 
-    It is a hook, so that no fixture of a module starts the program before it is looked for.
+
+@pytest.hookimpl(tryfirst=True)  # before ``-m``
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark as slow what needs a program that has to be installed; leave out what is slow."""
+    for item in items:
+        if any(marker.args[0] not in COMMON for marker in item.iter_markers("needs")):
+            item.add_marker("slow")
+    if not config.getoption("all"):
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        items[:] = [item for item in items if not item.get_closest_marker("slow")]
+        config.hook.pytest_deselected(items=slow)
+        config.stash[LEFT_OUT] = len(slow)
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say how many tests were left out, and how to run them."""
+    if number := config.stash.get(LEFT_OUT, 0):
+        terminalreporter.write_line(
+            f"{number} tests are slow or need a program such as nginx, and did not run: "
+            "'pytest --all' runs them, too (see CONTRIBUTING.md)."
+        )
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test whose program or package is missing, or fail it on CI, with what to install.
+
+    It is a hook, so that no fixture of a module starts the program before this check.
     """
     for marker in item.iter_markers("needs"):
         program, package = marker.args
         if which(program) is None:
-            missing = f"{program} is not installed: apt-get install {package}"
-            (pytest.fail if os.environ.get("CI") else pytest.skip)(missing)
+            lacking(f"{program} is not installed: apt-get install {package}")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -97,10 +97,11 @@ def test_the_lines_for_a_client_run(server, environments, client, language):
     def here(text):
         return text.replace("127.0.0.1:8000", f"127.0.0.1:{server.port}").replace("KEY", key)
 
-    folder, command = ROOT, [sys.executable, "-c"]
     if language == "js":
         node, folder = environments.node()
         command = [node, "--input-type=module", "--eval"]
+    else:
+        folder, command = ROOT, [environments.python(client.lower()), "-c"]
     variables = dict(re.findall(r"`([A-Z_]+)=(.*?)`", row))
     done = subprocess.run(
         [*command, here(lines)],
@@ -127,12 +128,13 @@ def test_the_start_block_is_the_real_one(server):
 
 
 def test_the_set_up_commands_are_those_of_the_project():
-    """The two commands that set everything up stand there, each in one line."""
+    """The commands that set everything up stand there, each in one line."""
     venv = "python3 -m venv .venv && .venv/bin/pip install -e"
 
     assert [
         f"{venv} . && .venv/bin/gunicorn\n",
         f"{venv} '.[test]' && .venv/bin/pytest\n",
+        ".venv/bin/pip install -e '.[test-all]' && .venv/bin/pytest --all\n",
     ] == blocks("sh")
 
 

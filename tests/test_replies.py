@@ -328,6 +328,7 @@ def test_fragments_count_for_what_they_take(replies, ask):
     assert abs(replies.size - OVERHEAD - measured) < 0.1 * measured
 
 
+@pytest.mark.slow
 def test_excerpts_count_for_what_they_take(clock, dialect):
     """Two hundred viewers that are shown parts of their own fill the cache, and no more."""
     limit = 4 * 1024 * 1024
@@ -355,6 +356,7 @@ def test_excerpts_count_for_what_they_take(clock, dialect):
     assert used < 1.2 * limit
 
 
+@pytest.mark.slow
 def test_two_thousand_viewers_cost_their_pages(clock, dialect):
     """Each of 1,000 entries has one organization more: a viewer costs a page, and no list."""
     replies = ReplyCache(64 * 1024 * 1024, clock)

@@ -119,6 +119,7 @@ def check(client, entries, now, audience, key):
     assert expected == retrieved(client, headers, [e["id"] for e in entries]), (audience, now)
 
 
+@pytest.mark.slow
 def test_two_hundred_audiences_see_what_the_rule_says(client, clock, keys, stock):
     """For each of 200 audiences, list and every retrieval agree with a plain model of the rule."""
     shown = set()

@@ -1,6 +1,5 @@
 """Fixtures: Chromium, pages of several origins with official clients, and a server they read."""
 
-import os
 import shutil
 import subprocess
 import threading
@@ -11,6 +10,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+
+from tests.needs import need_package
 
 HERE = Path(__file__).parent
 SOURCES = ("package.json", "page.js", "index.html")
@@ -26,11 +27,9 @@ FLAGS = (
 @pytest.fixture(scope="module")
 def chromium():
     """Debian's Chromium, without a head."""
-    try:
-        from playwright.sync_api import sync_playwright  # noqa: PLC0415 - an extra
-    except ImportError:
-        missing = "playwright is not installed: pip install -e '.[browser]'"
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(missing)
+    need_package("playwright")
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - it may be missing
+
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=FLAGS.split()

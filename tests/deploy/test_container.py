@@ -97,6 +97,7 @@ def image(tmp_path_factory):
     return Image(tmp_path_factory.mktemp("root"))
 
 
+@pytest.mark.slow
 def test_it_serves_and_tells_its_health(image, site_at):
     """The command listens, the health check follows it up and down, the root stays as it is."""
     with socket.socket() as probe:

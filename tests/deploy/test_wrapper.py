@@ -15,6 +15,7 @@ WRAPPER = ROOT / "deploy" / "systemd" / "roster"
 OWNER = 61234
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.needs("setpriv", "util-linux"),
     pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes somebody else"),
 ]

@@ -1,15 +1,21 @@
 """Where the clients live: each kind in an environment of its own, made when first needed."""
 
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
+from tests.needs import lacking, need_package
 
 HERE = Path(__file__).parent
+#: The package of each vendor's Python client.
+PACKAGES = {
+    "anthropic": "anthropic",
+    "gemini": "google-genai",
+    "ollama": "ollama",
+    "openai": "openai",
+}
 
 
 class Environments:
@@ -27,11 +33,16 @@ class Environments:
             # A script finds the packages that lie beside it.
             shutil.copytree(HERE / "drivers", folder / "drivers", dirs_exist_ok=True)
             return [node, folder / f"drivers/{vendor}_sdk.mjs"]
-        python = self.older_python() if edition == "older" else Path(sys.executable)
+        python = self.older_python() if edition == "older" else self.python(vendor)
         return [python, HERE / f"drivers/{vendor}_sdk.py"]
 
+    def python(self, vendor: str) -> Path:
+        """Return the interpreter that has the newest client of a vendor: that of the tests."""
+        need_package(PACKAGES[vendor])
+        return Path(sys.executable)
+
     def older_python(self) -> Path:
-        """Return the interpreter that has the older clients; the tests' own has the newest."""
+        """Return the interpreter that has the older clients."""
         listing = HERE / "older.txt"
         folder = self._folder("older", listing)
         python = folder / "bin/python"
@@ -75,6 +86,5 @@ class Environments:
                 if done.returncode:
                     self._missing[folder] = done.stderr.strip()
         if folder in self._missing:  # tried once: the next test need not wait for the same
-            missing = f"The clients could not be installed:\n{self._missing[folder]}"
-            (pytest.fail if os.environ.get("CI") else pytest.skip)(missing)
+            lacking(f"The clients could not be installed:\n{self._missing[folder]}")
         filled.touch()

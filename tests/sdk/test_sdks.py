@@ -53,11 +53,10 @@ EDITIONS = {
 #: do Ollama's, and then for each model what it can do.
 REQUESTS = {"openai": 1, "anthropic": 3, "gemini": 3, "ollama": 1 + len(NAMES)}
 
-NPM = pytest.mark.needs("npm", "npm")
+#: The clients that a first run installs.
+MARKS = {"javascript": [pytest.mark.needs("npm", "npm")], "older": [pytest.mark.slow]}
 CLIENTS = [
-    pytest.param(
-        (vendor, edition), id=f"{vendor}-{edition}", marks=[NPM] if edition == "javascript" else []
-    )
+    pytest.param((vendor, edition), id=f"{vendor}-{edition}", marks=MARKS.get(edition, []))
     for vendor, editions in EDITIONS.items()
     for edition in editions
 ]

@@ -4,10 +4,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from app.catalog.ports import Actor
 from app.settings import Settings
 from app.store.store import Store
 from tests.server.writing import Writers, check_log
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 

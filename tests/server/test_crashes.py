@@ -7,12 +7,14 @@ import time
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 from app.settings import Settings
 from app.store.store import Store
 from tests.server.writing import Writers, check_log
 
-#: Two hundred kills: in each round so many workers, and then the master.
-ROUNDS, WORKERS_KILLED = 20, 9
+#: In each round so many workers, and then the master.
+WORKERS_KILLED = 9
 
 
 def wait_until(condition):
@@ -22,7 +24,8 @@ def wait_until(condition):
         time.sleep(0.002)
 
 
-def test_two_hundred_kills_lose_nothing(serve, clock):
+@pytest.mark.parametrize("rounds", [1, pytest.param(20, marks=pytest.mark.slow)])
+def test_kills_lose_nothing(serve, clock, rounds):
     """Workers and masters killed in the middle of writes: each answered write is there."""
     chance = random.Random(1)
     first = serve("same")
@@ -42,7 +45,7 @@ def test_two_hundred_kills_lose_nothing(serve, clock):
         killed.append(pid)
 
     orphans = []
-    for number in range(ROUNDS):
+    for number in range(rounds):
         server = serve("same", WEB_CONCURRENCY="4")
         with writers.writing_to(server):
             for _ in range(WORKERS_KILLED):
@@ -60,5 +63,5 @@ def test_two_hundred_kills_lose_nothing(serve, clock):
 
     for model_id, step in writers.answered:
         assert step in {model.context_length for model in logged[model_id]}
-    assert 200 == len(killed)
+    assert rounds * (WORKERS_KILLED + 1) == len(killed)
     assert 200 == serve("same")("GET", "/v1/models").status

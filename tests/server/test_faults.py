@@ -203,6 +203,7 @@ def folder_gone(server):
     elsewhere.rename(server.instance)
 
 
+@pytest.mark.slow
 def test_a_lock_of_another_process_is_waited_for_and_no_longer(serve):
     """Locked for 8 seconds: reads stay fresh, a write waits for its 5 seconds, or is through."""
     server = serve()
@@ -226,6 +227,7 @@ def test_a_lock_of_another_process_is_waited_for_and_no_longer(serve):
     check_no_500(server)
 
 
+@pytest.mark.slow
 def test_waiting_writers_leave_a_thread_to_readers(serve):
     """However many writers wait for a lock, reads are answered, and surplus writes at once."""
     server = serve(WEB_CONCURRENCY="1")
@@ -242,6 +244,7 @@ def test_waiting_writers_leave_a_thread_to_readers(serve):
     check_no_500(server)
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_really_full(serve, tmp_path):
     """With no byte left on the disk reads are fresh and writes refused whole, until there is."""
     disk = tmp_path / "disk"
@@ -271,6 +274,7 @@ def test_a_disk_that_is_really_full(serve, tmp_path):
     check_no_500(server)
 
 
+@pytest.mark.slow
 def test_without_descriptors_connections_wait(serve):
     """A worker that can open nothing answers whom it knows; others wait, and nobody is lost."""
     server = serve()
@@ -296,6 +300,7 @@ def test_without_descriptors_connections_wait(serve):
     check_no_500(server)
 
 
+@pytest.mark.slow
 def test_a_stopped_worker_is_replaced(serve):
     """While one of two workers stands still the other answers; gunicorn replaces it in time.
 
@@ -334,6 +339,7 @@ def stop_a_writer(server):
     return None
 
 
+@pytest.mark.slow
 def test_a_worker_stopped_in_the_middle_of_a_write_holds_up_writers_alone(serve):
     """Others wait for its lock until gunicorn replaces it; who reads notices nothing."""
     server = serve(GUNICORN_CMD_ARGS="--timeout 2")
@@ -360,6 +366,7 @@ def test_a_worker_stopped_in_the_middle_of_a_write_holds_up_writers_alone(serve)
     check_no_500(server)
 
 
+@pytest.mark.slow
 def test_a_backup_in_its_place_is_what_is_served(serve):
     """A database that is lost and replaced by its backup is followed from there."""
     server = serve()
@@ -387,6 +394,7 @@ def test_a_backup_in_its_place_is_what_is_served(serve):
     check_no_500(server)
 
 
+@pytest.mark.slow
 def test_a_full_disk_can_be_read(serve):
     """On a full disk reads are fresh, writes are refused whole, and later taken again."""
     server = serve()
@@ -405,7 +413,10 @@ def test_a_full_disk_can_be_read(serve):
     check_no_500(server)
 
 
-@pytest.mark.parametrize("fault", [database_gone, folder_gone, read_only])
+@pytest.mark.parametrize(
+    "fault",
+    [database_gone, *(pytest.param(f, marks=pytest.mark.slow) for f in (folder_gone, read_only))],
+)
 @pytest.mark.needs("setpriv", "util-linux")
 def test_what_is_out_of_reach_is_served_from_the_last_image(serve, fault):
     """Without its database a worker serves what it has and says so, until it is back."""
@@ -435,6 +446,7 @@ def test_what_is_out_of_reach_is_served_from_the_last_image(serve, fault):
     check_no_500(server)
 
 
+@pytest.mark.slow
 @pytest.mark.needs("setpriv", "util-linux")
 def test_a_worker_that_starts_on_a_read_only_disk_writes_later(serve):
     """What a worker opens while the disk is read-only does not stay read-only."""
@@ -459,6 +471,7 @@ def unread():
         yield reader, writer
 
 
+@pytest.mark.slow
 def test_a_standard_error_that_is_full_stops_no_process(serve, unread):
     """Writes are refused and reads answered, and the master starts one more worker."""
     _, writer = unread
@@ -481,6 +494,7 @@ def test_a_standard_error_that_is_full_stops_no_process(serve, unread):
         assert 3 == len(workers)
 
 
+@pytest.mark.slow
 def test_what_nobody_reads_is_lost_and_counted(serve, unread, samples):
     """Lines about malformed requests wait within a bound; a reader finds how many were lost."""
     reader, writer = unread

@@ -15,7 +15,7 @@ from tests.reference import REFERENCE
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.skipif("CI" not in os.environ, reason="takes a package index: .ci/run runs it")
+@pytest.mark.slow  # it installs everything from a package index
 def test_the_first_command_serves_a_clean_clone(tmp_path, site_at):
     """The README's first command serves; one POST later the reference reply is there."""
     clone = tmp_path / "roster"

@@ -8,6 +8,7 @@ import pytest
 pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
 
+@pytest.mark.slow
 def test_no_read_is_stale(serve):
     """After each of 1,000 writes, the next read from either worker shows it."""
     server = serve()
@@ -50,6 +51,7 @@ def test_a_revoked_key_is_refused_by_every_worker(serve):
                 assert 401 == server("GET", "/v1/models", key=key, connection=reader).status
 
 
+@pytest.mark.slow
 def test_concurrent_increments_are_all_kept(serve):
     """Two hundred increments under If-Match, by eight clients at once: none is lost."""
     server = serve()
@@ -79,6 +81,7 @@ def test_concurrent_increments_are_all_kept(serve):
     assert 201 == server.admin("GET", "/admin/models/counter").json["context_length"]
 
 
+@pytest.mark.slow
 def test_a_hundred_create_races_have_one_winner_each(serve):
     """Of four that create the same id at once, one gets 201 and the others 409."""
     server = serve()

@@ -3,6 +3,7 @@
 import re
 from typing import ClassVar
 
+import pytest
 from hypothesis import strategies as st
 
 from tests.server.hostile import (
@@ -24,6 +25,8 @@ from tests.server.hostile import (
     values,
     writes,
 )
+
+pytestmark = pytest.mark.slow
 
 #: Values that are no JSON, or none that 64 bits and 32 levels hold.
 poisons = st.one_of(

@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +16,8 @@ from tests.server.hostile import (
     request,
     writes,
 )
+
+pytestmark = pytest.mark.slow
 
 
 @st.composite

@@ -1,8 +1,11 @@
 """Hostile keys: odd forms, several at once, in the wrong place."""
 
+import pytest
 from hypothesis import strategies as st
 
 from tests.server.hostile import JSON, dumped, field_values, request, texts, values, writes
+
+pytestmark = pytest.mark.slow
 
 
 def targets_for_keys(target, *, public):

@@ -1,8 +1,11 @@
 """What is no request at all: gunicorn's own parser refuses it, and logs no key."""
 
+import pytest
 from hypothesis import strategies as st
 
 from tests.server.hostile import Request
+
+pytestmark = pytest.mark.slow
 
 
 @st.composite

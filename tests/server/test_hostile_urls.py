@@ -3,9 +3,12 @@
 import re
 from urllib.parse import quote_from_bytes
 
+import pytest
 from hypothesis import strategies as st
 
 from tests.server.hostile import JSON, any_of, dumped, encoded, request, texts, writes
+
+pytestmark = pytest.mark.slow
 
 #: Pieces of a path of which each makes it the id of nothing.
 strange = any_of(

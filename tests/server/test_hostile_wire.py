@@ -7,10 +7,13 @@ server, it is in one of our envelopes with its request id, and no log has a key.
 import json
 import re
 
+import pytest
 from hypothesis import strategies as st
 
 from tests.postgresql import wait_until
 from tests.server.hostile import Request, any_of
+
+pytestmark = pytest.mark.slow
 
 #: The members of an error, in each dialect where it is an object.
 ENVELOPES = [

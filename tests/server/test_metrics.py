@@ -73,6 +73,7 @@ def test_workers_count_together(serve, read, wait_for):
         assert asked == read(server)[LIST]
 
 
+@pytest.mark.slow
 def test_counters_survive_kills_and_reloads(serve, read, wait_for):
     """After kill -9 of every worker and two HUPs nothing is lost and nothing counted twice."""
     server = serve()
@@ -99,6 +100,7 @@ def test_counters_survive_kills_and_reloads(serve, read, wait_for):
     wait_for(server, lambda found: found[LIST] == 31)
 
 
+@pytest.mark.slow
 def test_a_reload_loses_no_request(serve, wait_for):
     """Workers that a HUP ends publish their last requests when they go."""
     server = serve()
@@ -113,6 +115,7 @@ def test_a_reload_loses_no_request(serve, wait_for):
         assert 10 * turn + 10 == found[LIST]
 
 
+@pytest.mark.slow
 def test_an_outage_shows_without_a_reader(serve, wait_for):
     """Workers that nobody asks notice that the database is gone, and that it is back.
 
@@ -137,6 +140,7 @@ def test_an_outage_shows_without_a_reader(serve, wait_for):
     assert found["roster_image_age_seconds"] < 30
 
 
+@pytest.mark.slow
 def test_the_last_write_of_all_workers_counts(serve, wait_for):
     """A write that one worker could not make is over when another worker makes one."""
     server = serve()
@@ -156,6 +160,7 @@ def test_the_last_write_of_all_workers_counts(serve, wait_for):
     assert [1, 0] == told
 
 
+@pytest.mark.slow
 def test_a_stopped_worker_shows(serve, wait_for):
     """The image of a worker that no longer runs grows old, though it says nothing itself."""
     server = serve()

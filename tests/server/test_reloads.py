@@ -100,6 +100,7 @@ def test_old_workers_accept_until_new_ones_do(reloads):
     assert new == reloads.workers
 
 
+@pytest.mark.slow
 def test_a_second_reload_replaces_workers_that_do_not_serve_yet(reloads):
     """The new workers of the first one end before they have loaded; the old ones serve on."""
     old = reloads.workers
@@ -113,6 +114,7 @@ def test_a_second_reload_replaces_workers_that_do_not_serve_yet(reloads):
     assert new == reloads.workers
 
 
+@pytest.mark.slow
 def test_reloads_of_which_one_worker_serves_do_not_add_up(reloads):
     """As many workers serve on as are needed: the old ones, and not the new one beside them."""
     old = reloads.workers
@@ -131,6 +133,7 @@ def test_reloads_of_which_one_worker_serves_do_not_add_up(reloads):
     assert new == reloads.workers
 
 
+@pytest.mark.slow
 def test_workers_are_killed_in_a_reload(reloads):
     """A new worker is replaced, an old one is not; afterwards there are as many as before."""
     old = reloads.workers
@@ -149,6 +152,7 @@ def test_workers_are_killed_in_a_reload(reloads):
     until(lambda: len(reloads.workers - new) == 2)
 
 
+@pytest.mark.slow
 def test_the_number_of_workers_changes_in_a_reload(reloads):
     """TTIN adds a new worker to two, and TTOU removes one afterwards."""
     old = reloads.workers
@@ -163,6 +167,7 @@ def test_the_number_of_workers_changes_in_a_reload(reloads):
     until(lambda: len(reloads.workers) == 2)
 
 
+@pytest.mark.slow
 def test_code_that_cannot_start_replaces_nothing(reloads):
     """The old workers serve on while it is tried again, and it is right code that ends them."""
     old = reloads.workers
@@ -178,6 +183,7 @@ def test_code_that_cannot_start_replaces_nothing(reloads):
     reloads.end(old)
 
 
+@pytest.mark.slow
 def test_a_worker_without_an_image_replaces_none_that_has_one(reloads):
     """While the database is gone, old workers answer from their images; new ones wait for it."""
     old = reloads.workers
@@ -195,6 +201,7 @@ def test_a_worker_without_an_image_replaces_none_that_has_one(reloads):
     assert new == reloads.workers
 
 
+@pytest.mark.slow
 def test_a_worker_quits_while_it_loads(reloads):
     """QUIT ends a new worker before its event loop runs, and another one takes its place."""
     old = reloads.workers
@@ -206,6 +213,7 @@ def test_a_worker_quits_while_it_loads(reloads):
     reloads.end(old)
 
 
+@pytest.mark.slow
 def test_the_only_new_worker_is_kept(serve):
     """TTOU ends the old one of two workers; the new one, which still loads, stays."""
     server = serve(WEB_CONCURRENCY="1", GUNICORN_CMD_ARGS="tests.server.held:app")
@@ -220,6 +228,7 @@ def test_the_only_new_worker_is_kept(serve):
     assert new == reloads.workers
 
 
+@pytest.mark.slow
 def test_a_new_worker_ends_with_its_master(serve):
     """It waits for the store while an old one serves, whose slot nobody frees any more."""
     server = serve(WEB_CONCURRENCY="1")
@@ -238,6 +247,7 @@ def test_no_process_blocks_a_signal(reloads):
         assert "\nSigBlk:\t0000000000000000\n" in Path(f"/proc/{pid}/status").read_text()
 
 
+@pytest.mark.slow
 def test_a_stop_reaches_a_worker_that_is_being_forked(serve):
     """A signal that comes before any code of Python runs in it ends it, and it is not killed."""
     server = serve(

@@ -92,6 +92,7 @@ def test_bad_settings_stop_the_start_all_at_once(tmp_path):
     assert not (tmp_path / "i").exists()
 
 
+@pytest.mark.slow
 def test_an_unknown_setting_is_one_warning(serve):
     """A variable that is no setting is warned of, and the nearest one named."""
     server = serve(ROSTER_PORT="tcp://10.0.0.1:80")
@@ -169,6 +170,7 @@ def test_a_malformed_request_is_logged_by_its_kind(serve):
     assert all(line.startswith("{") for line in text.splitlines())
 
 
+@pytest.mark.slow
 def test_gunicorns_debug_lines_quote_no_request(serve):
     """A request that ends within a key that nobody can recognize is named by its error alone."""
     server = serve(WEB_CONCURRENCY="1", GUNICORN_CMD_ARGS="--log-level debug")
@@ -185,6 +187,7 @@ def test_gunicorns_debug_lines_quote_no_request(serve):
     assert secret not in server.err.read_text()
 
 
+@pytest.mark.slow
 def test_a_fault_of_the_service_is_no_refusal(serve, tmp_path):
     """The line about a 500 of gunicorn's own says so, with the error and the request id."""
     path = tmp_path / "socket"
@@ -208,6 +211,7 @@ def test_a_fault_of_the_service_is_no_refusal(serve, tmp_path):
     assert "Traceback" in found[0]["error"]
 
 
+@pytest.mark.slow
 def test_a_log_file_of_gunicorn_takes_its_lines_alone(serve, settings):
     """Ours go to standard error all the same, those of the process that prepares the store too."""
     store = Store(settings, time.time)

@@ -37,7 +37,7 @@ def list_of(folder, clock):
     return body
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGQUIT"])
+@pytest.mark.parametrize("name", ["SIGTERM", pytest.param("SIGQUIT", marks=pytest.mark.slow)])
 def test_a_stopped_servers_database_is_one_file(serve, tmp_path, clock, name):
     """A copy of the file alone, in another folder, serves the same list."""
     server = serve()
@@ -50,6 +50,7 @@ def test_a_stopped_servers_database_is_one_file(serve, tmp_path, clock, name):
     assert [] == [line for line in server.err.read_text().splitlines() if '"warning"' in line]
 
 
+@pytest.mark.slow
 def test_the_log_of_a_killed_worker_is_written_too(serve, clock):
     """A worker that does not end in time is killed, and the master writes what it left."""
     server = serve(WEB_CONCURRENCY="1", GUNICORN_CMD_ARGS="--graceful-timeout 0")
@@ -61,6 +62,7 @@ def test_the_log_of_a_killed_worker_is_written_too(serve, clock):
     assert listed == list_of(server.instance, clock)
 
 
+@pytest.mark.slow
 def test_a_stop_upgrades_nothing(serve):
     """The code on the disk may be newer by then: it writes the log into an older schema, too."""
     server = serve(WEB_CONCURRENCY="1", GUNICORN_CMD_ARGS="--graceful-timeout 0")
@@ -78,6 +80,7 @@ def test_a_stop_upgrades_nothing(serve):
         assert [("0002",)] == older.execute("SELECT version_num FROM alembic_version").fetchall()
 
 
+@pytest.mark.slow
 def test_a_full_disk_does_not_hold_up_a_stop(serve, clock):
     """What cannot be written into the file stays in the log, and the next start has it."""
     server = serve(WEB_CONCURRENCY="1")

@@ -85,6 +85,7 @@ def test_a_file_that_is_no_database_is_refused(store, settings):
     assert "file is not a database" in refused.value.reason
 
 
+@pytest.mark.slow
 def test_a_corrupt_page_is_never_a_short_list(store, settings, admin):
     """A page of the entries that cannot be read is an outage, not a list without them."""
     for number in range(300):

@@ -364,6 +364,7 @@ def test_texts_that_earlier_programs_took_are_restored(store, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_random_damage_is_refused_or_harmless(store, backup):
     """Of a backup with damage anywhere, all is restored or nothing is."""
     content = backup.read_bytes()
@@ -645,6 +646,7 @@ def test_a_malformed_key_stays_rotated(store, tmp_path, kids):
     assert NOW + 660 == stored_keys(store)[kids["rotated"]].retires_at
 
 
+@pytest.mark.slow
 def test_a_slow_disk_revives_no_key(store, tmp_path, monkeypatch):
     """However long the keys before take to be read, those that were revoked stay so."""
     made = [describe(mint(), name="x", created=NOW) for _ in range(3000)]

@@ -310,6 +310,7 @@ def pages_of(log):
     return pages
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("schema", "lineage"),
     [(1, ""), (2, ""), (2, "0123456789abcdef"), (2, "2-0123456789abcdef"), (HEAD, None)],
@@ -426,6 +427,7 @@ while services.store._engine.pool.checkedout() < 2:
 """
 
 
+@pytest.mark.slow
 def test_a_process_that_ends_closes_what_its_threads_kept(at, tmp_path):
     """The thread of the metrics ends before the store is closed, and the database is one file."""
     environ = {**os.environ, "ROSTER_INSTANCE_PATH": str(tmp_path / "a")}

@@ -375,6 +375,7 @@ def test_a_row_that_is_not_ours_is_an_outage(store, statement):
         store.load()
 
 
+@pytest.mark.slow
 @ON_A_FILE
 def test_random_damage_is_never_a_short_list(store, settings, clock, tmp_path):
     """A file with damage anywhere is read whole, or not at all."""
