@@ -129,7 +129,7 @@ class ReplyCache:
         gzipped: bool,
     ) -> Reply:
         """Return the list that `viewer` gets; a filtered one is made anew each time."""
-        audience = snapshot.audience(viewer)
+        audience = snapshot.audiences.of_viewer(viewer)
         page: Page | None = None
         if window.is_filtered:
             self.misses += 1
@@ -185,7 +185,7 @@ class ReplyCache:
         page: Page,
         window: Window,
     ) -> Reply:
-        if dialect.shows_permission and snapshot.audience(viewer).has_excerpts:
+        if dialect.shows_permission and snapshot.audiences.of_viewer(viewer).has_excerpts:
             items = self._encode_excerpts(snapshot, dialect, page.models, viewer)
         else:
             known = self._encode(snapshot, dialect, page.models, None)

@@ -25,7 +25,7 @@ def main() -> None:
     app = create_app(Settings(instance_path=Path(instance)))
     catalog = app.extensions["roster"].catalog
     viewers = [Viewer(organization(number)) for number in range(int(count))]
-    catalog.current()  # loads the image
+    catalog.current()  # loads the entries
     found = {"first": _seconds(catalog, viewers), "after_write": []}
     for number in range(WRITES):
         written = app.test_client().patch(
@@ -44,7 +44,7 @@ def _seconds(catalog: Any, viewers: list[Viewer]) -> float:
     before = time.process_time()
     snapshot = catalog.current()
     for viewer in viewers:
-        snapshot.audience(viewer)
+        snapshot.audiences.of_viewer(viewer)
     return time.process_time() - before
 
 

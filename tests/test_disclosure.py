@@ -149,7 +149,7 @@ def test_a_reply_discloses_what_its_viewer_may_see(limit, fields, catalog, histo
         models = {i: s and compose(i, s) for i, s in written.items()}
         if written:
             snapshot = snapshot.apply(Changes(revision, models, {}), moment)
-        snapshot = snapshot.turn(moment)
+        snapshot = snapshot.at(moment)
         contents = {}
         for viewer, dialect in itertools.product(VIEWERS, dialects):
             seen = {i for i, state in catalog.items() if is_seen(state, viewer, moment)}

@@ -341,7 +341,7 @@ def test_excerpts_count_for_what_they_take(clock, dialect):
     )
     viewers = [Viewer(f"org-{number}") for number in range(220)]
     for viewer in viewers:
-        taken.audience(viewer)
+        taken.audiences.of_viewer(viewer)
     gc.collect()
     tracemalloc.start()
     sizes = []
@@ -365,7 +365,7 @@ def test_two_thousand_viewers_cost_their_pages(clock, dialect):
     )
     viewers = [Viewer(f"org-{number}") for number in range(2000)]
     for viewer in viewers:
-        taken.audience(viewer)
+        taken.audiences.of_viewer(viewer)
     gc.collect()
     tracemalloc.start()
     for _ in range(2):

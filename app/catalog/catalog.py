@@ -1,4 +1,4 @@
-"""A worker's view of the store: always the current snapshot, and the last one in an outage."""
+"""What a worker answers from: the current snapshot or, in an outage, the last one."""
 
 import logging
 import math
@@ -13,16 +13,15 @@ from app.catalog.snapshot import Snapshot
 
 _log = logging.getLogger(__name__)
 
-
-#: After a failure, how long the store is left alone and the last image served, in seconds.
+#: After a failure the store is not read, and the last snapshot serves, for so many seconds.
 PAUSE = 1.0
 
 
 class Catalog:
-    """The catalogue as this process serves it; one instance is shared by all its threads.
+    """The catalogue as this process serves it; all threads share one instance.
 
-    `clock` gives Unix seconds and decides what is live; ages are told by `monotonic`, which
-    nobody can set back. In an outage an image serves until it is `max_stale` seconds old.
+    `clock` returns Unix seconds and decides what is live; `monotonic`, which nobody can set back,
+    measures ages. In an outage a snapshot serves until it is `max_stale` seconds old.
     """
 
     def __init__(
@@ -37,32 +36,32 @@ class Catalog:
         self._max_stale = math.inf if max_stale is None else max_stale
         self._clock = clock
         self._monotonic = monotonic
-        # Held by the one thread that makes a new image; only those who need that image wait.
-        self._following = threading.Lock()
-        # Held while another snapshot takes the place of the last one.
-        self._lock = threading.Lock()
+        # Held by the one thread that reads entries; only threads that need these entries wait.
+        self._update_lock = threading.Lock()
+        # Protects `_snapshot` while it is replaced.
+        self._snapshot_lock = threading.Lock()
         # Held by the one thread that reads the store in an outage; no other waits for it.
-        self._trying = threading.Lock()
+        self._retry_lock = threading.Lock()
         # Protects the outage, the number of failures and the end of the pause.
         self._outage_lock = threading.Lock()
         self._snapshot: Snapshot | None = None
         self._confirmed = monotonic()
         self._failures = 0
         self._retry_at = 0.0
-        #: How often an image was loaded or brought up to date, and how long that took together.
+        #: How many times a snapshot was loaded or updated, and the seconds that this took.
         self.rebuilds = 0
         self.rebuild_seconds = 0.0
-        #: While reads are answered from the last image: why the store cannot be read.
+        #: Why the store cannot be read; None while it can.
         self.outage: str | None = None
 
     @property
     def age(self) -> float:
-        """Seconds since the store last confirmed that the image is the current one."""
+        """Seconds since the store last confirmed that the snapshot is current."""
         return self._monotonic() - self._confirmed
 
     @property
     def last(self) -> Snapshot | None:
-        """The last snapshot, however old; the store is not asked. None before the first one."""
+        """The last snapshot, however old, without a read of the store; None before the first."""
         return self._snapshot
 
     def current(self) -> Snapshot:
@@ -72,44 +71,45 @@ class Catalog:
     def current_or_stale(self) -> tuple[Snapshot, bool]:
         """Return the snapshot at the store's revision and False, or the last one and True.
 
-        One read of the revision, and nothing else unless it moved. When the store cannot be
-        read, the last snapshot goes on serving and `outage` says why; one thread at a time tries
-        again, a `PAUSE` after the last try. `StoreUnavailable` is raised only where there is no
-        snapshot yet, or where it is too old.
+        It reads the revision, and nothing else unless that changed. While the store cannot be
+        read, the last snapshot serves and `outage` gives the reason; one thread at a time tries
+        again, a `PAUSE` after the last failure. `StoreUnavailable` is raised only if there is no
+        snapshot yet, or if it is too old.
         """
         outage = self.outage
         if outage is None:
-            snapshot, is_stale = self._ask()
-        elif self._monotonic() < self._retry_at or not self._trying.acquire(blocking=False):
+            snapshot, is_stale = self._read()
+        elif self._monotonic() < self._retry_at or not self._retry_lock.acquire(blocking=False):
             snapshot, is_stale = self._last(outage), True
         else:
             try:
-                snapshot, is_stale = self._ask()
+                snapshot, is_stale = self._read()
             finally:
-                self._trying.release()
+                self._retry_lock.release()
         now = self._clock()
-        return (snapshot if snapshot.covers(now) else self._turn(now)), is_stale
+        is_valid = snapshot.since <= now < snapshot.until
+        return (snapshot if is_valid else self._last_at(now)), is_stale
 
-    def _ask(self) -> tuple[Snapshot, bool]:
+    def _read(self) -> tuple[Snapshot, bool]:
         """Return the snapshot at the store's revision and False, or the last one and True."""
         snapshot, failures = self._snapshot, self._failures
-        asked = self._monotonic()
+        started = self._monotonic()
         try:
             position = self._feed.position()
         except StoreUnavailable as error:
-            self._note(error)
-            # How old its list is, a standby does not know: not where lists must not be too old.
+            self._record_failure(error)
+            # A standby does not know how old its list is: too old, perhaps, for `max_stale`.
             if snapshot is None and self._max_stale == math.inf:
                 self._load_from_standby()
             return self._last(error.reason), True
         if snapshot is None or snapshot.position != position:
             try:
-                snapshot = self._follow(snapshot, position, failures)
+                snapshot = self._update(snapshot, position, failures)
             except StoreUnavailable as error:
                 return self._last(error.reason), True
-        self._confirmed = max(asked, self._confirmed)  # another thread may have asked later
+        self._confirmed = max(started, self._confirmed)  # another thread may have read later
         if self.outage is not None:
-            self._recover(failures)
+            self._end_outage(failures)
         return snapshot, False
 
     def _last(self, outage: str) -> Snapshot:
@@ -124,63 +124,62 @@ class Catalog:
             )
         return snapshot
 
-    def _load_from_standby(self) -> None:
-        """Take what a standby has, if there is one: it may be old, and is better than nothing."""
-        with self._following, suppress(StoreUnavailable), _usable():
-            if self._snapshot is None:
-                image = self._feed.load(standby=True)
-                with self._lock:
-                    self._snapshot = Snapshot.of(image, self._clock())
+    def _last_at(self, now: float) -> Snapshot:
+        """Return the last snapshot, brought to `now`."""
+        with self._snapshot_lock:
+            assert self._snapshot is not None, "only a snapshot that serves has boundaries"  # noqa: S101
+            self._snapshot = self._snapshot.at(now)
+            return self._snapshot
 
-    def _follow(self, seen: Snapshot | None, position: Position, failures: int) -> Snapshot:
+    def _load_from_standby(self) -> None:
+        """Load the entries of a standby, if there is one: old ones are better than none."""
+        with self._update_lock, suppress(StoreUnavailable), _usable():
+            if self._snapshot is None:
+                stored = self._feed.load(standby=True)
+                with self._snapshot_lock:
+                    self._snapshot = Snapshot.of(stored, self._clock())
+
+    def _update(self, seen: Snapshot | None, position: Position, failures: int) -> Snapshot:
         """Return a snapshot at `position` or later; one thread makes it, others wait for it.
 
-        The caller had `seen`, and had counted so many `failures` before.
+        `seen` and `failures` are the snapshot and the number of failures before the read of
+        `position`.
         """
-        with self._following:
+        with self._update_lock:
             if failures != self._failures:  # what failed for another thread would fail again
                 raise StoreUnavailable(self.outage or "The store could not be read.")
-            latest = self._snapshot
+            last = self._snapshot
             if (
-                latest is not None
-                and (seen is None or latest.position != seen.position)
-                and (latest.revision > position.revision or latest.position == position)
+                last is not None
+                and (seen is None or last.position != seen.position)
+                and (last.revision > position.revision or last.position == position)
             ):
-                return latest  # another thread was here first
+                return last  # another thread has made it
             started = self._monotonic()
             try:
                 with _usable():
-                    snapshot = self._make(latest, position)
+                    snapshot = self._make(last, position)
             except StoreUnavailable as error:
-                self._note(error)  # before another thread gets the lock
+                self._record_failure(error)  # before another thread gets the lock
                 raise
-            with self._lock:
+            with self._snapshot_lock:
                 self._snapshot = snapshot
             self.rebuilds += 1
             self.rebuild_seconds += self._monotonic() - started
             return snapshot
 
-    def _make(self, latest: Snapshot | None, position: Position) -> Snapshot:
-        if latest is not None:
-            behind = position.revision - latest.revision
+    def _make(self, last: Snapshot | None, position: Position) -> Snapshot:
+        if last is not None:
+            behind = position.revision - last.revision
             # To read a log of more changes than there are entries costs more than to load these.
-            # A store that went back, or has another change at the same revision, lost ours.
-            if 0 < behind <= len(latest.models) + len(latest.keys_by_digest):
-                changes = self._feed.changes_since(latest.position)
+            # A store at an earlier revision, or with another change at this one, has lost ours.
+            if 0 < behind <= len(last.models) + len(last.keys_by_digest):
+                changes = self._feed.changes_since(last.position)
                 if changes is not None:
-                    return latest.apply(changes, self._clock())
-        image = self._feed.load()
-        return Snapshot.of(image, self._clock())
+                    return last.apply(changes, self._clock())
+        return Snapshot.of(self._feed.load(), self._clock())
 
-    def _turn(self, now: float) -> Snapshot:
-        with self._lock:
-            latest = self._snapshot
-            assert latest is not None, "only a snapshot that serves has dates to pass"  # noqa: S101
-            if not latest.covers(now):
-                latest = self._snapshot = latest.turn(now)
-            return latest
-
-    def _note(self, error: StoreUnavailable) -> None:
+    def _record_failure(self, error: StoreUnavailable) -> None:
         with self._outage_lock:
             if self.outage != error.reason:
                 _log.error("The store cannot be read: %s", error.reason)
@@ -188,9 +187,9 @@ class Catalog:
             self._failures += 1
             self._retry_at = self._monotonic() + PAUSE
 
-    def _recover(self, failures: int) -> None:
+    def _end_outage(self, failures: int) -> None:
         with self._outage_lock:
-            if failures == self._failures:  # what has failed since is not over by what was read
+            if failures == self._failures:  # a later failure is not over
                 if self.outage is not None:
                     _log.warning("The store can be read again.")
                 self.outage = None
@@ -198,7 +197,7 @@ class Catalog:
 
 @contextmanager
 def _usable() -> Iterator[None]:
-    """Turn what a stored entry of wrong types or dates raises into `StoreUnavailable`."""
+    """Raise `StoreUnavailable` for a stored entry with wrong types or dates."""
     try:
         yield
     except (AttributeError, KeyError, TypeError, ValueError) as error:

@@ -1,6 +1,6 @@
 """When an entry is live: from ``available_from`` until 00:00 UTC of its ``shutdown_date``.
 
-From the moment of its ``deprecation`` on it is listed as deprecated.
+From its ``deprecation`` on, lists show it as deprecated.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ def deprecation_time(model: Model) -> float | None:
     return datetime.fromisoformat(model.deprecation.upper()).timestamp()
 
 
-def boundaries(model: Model) -> Iterator[float]:
+def boundaries_of(model: Model) -> Iterator[float]:
     """Yield the moments (Unix seconds) at which `model` appears, changes or disappears."""
     if model.available_from is not None:
         yield model.available_from
@@ -36,7 +36,7 @@ def boundaries(model: Model) -> Iterator[float]:
 
 
 def with_deprecation(model: Model, now: float) -> Model:
-    """Return `model` as it is at `now`: itself, or another object if `is_deprecated` turned."""
+    """Return `model` with the `is_deprecated` of `now`: itself, unless that differs."""
     moment = deprecation_time(model)
     is_deprecated = moment is not None and moment <= now
     if is_deprecated == model.is_deprecated:
@@ -45,13 +45,13 @@ def with_deprecation(model: Model, now: float) -> Model:
 
 
 def is_retired(model: Model, now: float) -> bool:
-    """Tell whether the shutdown date of `model` has come."""
+    """Tell whether the shutdown date of `model` is past."""
     shutdown = shutdown_time(model)
     return shutdown is not None and shutdown <= now
 
 
 def is_live(model: Model, now: float) -> bool:
-    """Tell whether `model` is neither ahead of its time nor retired."""
+    """Tell whether `model` is available by `now` and not retired."""
     return (model.available_from is None or model.available_from <= now) and not is_retired(
         model, now
     )

@@ -72,12 +72,12 @@ def test_each_viewer_sees_what_the_rule_says(models, now, history):
     """After any writes and dates, each viewer's audience has the entries that the rule shows."""
     current = snapshot(models, now=now)
     for revision, (changed, moment) in enumerate(history, 2):
-        current = current.apply(Changes(revision, named(changed), {}), moment).turn(now)
+        current = current.apply(Changes(revision, named(changed), {}), moment).at(now)
     for viewer in VIEWERS:
         expected = [m for m in current.models if is_visible(m, viewer, now)]
-        audience = current.audience(viewer)
+        audience = current.audiences.of_viewer(viewer)
 
-        by_rule = cut([current._audiences._live], EVERYTHING, audience.find_rules()).models
+        by_rule = cut([current.audiences._live], EVERYTHING, audience.find_rules()).models
         assert [*map(id, expected)] == [*map(id, listed(audience))] == [*map(id, by_rule)]
         assert len(expected) == audience.size
 
@@ -88,7 +88,7 @@ def test_the_state_is_that_of_the_entries(models, now, history):
     seen = {}
     current = snapshot(models, now=now)
     for revision, (changed, moment) in enumerate([*history, ({}, now)], 2):
-        audiences = [current.audience(viewer) for viewer in VIEWERS]
+        audiences = [current.audiences.of_viewer(viewer) for viewer in VIEWERS]
         for audience in audiences:
             shown = tuple(map(id, listed(audience)))
             assert shown == seen.setdefault(audience.state, shown)
@@ -101,7 +101,7 @@ def test_viewers_that_see_the_same_are_one_audience():
     """Keys of many organizations that see the same entries share everything."""
     taken = snapshot([*entries("a"), entry("b", permission=())])
 
-    assert taken.audience(ANONYMOUS) is taken.audience(ACME)
+    assert taken.audiences.of_viewer(ANONYMOUS) is taken.audiences.of_viewer(ACME)
 
 
 def test_viewers_that_are_shown_other_permissions_are_two_audiences():
@@ -110,9 +110,11 @@ def test_viewers_that_are_shown_other_permissions_are_two_audiences():
     own = Permission(id="q", created=0, organization="acme")
     taken = snapshot([entry("a", permission=(public, own)), *entries("b")])
 
-    assert taken.audience(ANONYMOUS) is taken.audience(Viewer("globex", frozenset({"red"})))
-    assert taken.audience(ANONYMOUS) is not taken.audience(ACME)
-    assert taken.audience(ANONYMOUS).name == taken.audience(ACME).name
+    assert taken.audiences.of_viewer(ANONYMOUS) is taken.audiences.of_viewer(
+        Viewer("globex", frozenset({"red"}))
+    )
+    assert taken.audiences.of_viewer(ANONYMOUS) is not taken.audiences.of_viewer(ACME)
+    assert taken.audiences.of_viewer(ANONYMOUS).name == taken.audiences.of_viewer(ACME).name
 
 
 def test_an_audience_keeps_its_name():
@@ -120,7 +122,7 @@ def test_an_audience_keeps_its_name():
     old = snapshot([*entries("a"), entry("b", organization="acme")])
     changed = old.apply(Changes(2, {"b": entry("b", organization="acme")}, {}), MIDNIGHT)
     for viewer, is_same in ((ACME, False), (ANONYMOUS, True)):
-        before, after = old.audience(viewer), changed.audience(viewer)
+        before, after = old.audiences.of_viewer(viewer), changed.audiences.of_viewer(viewer)
 
         assert before.name == after.name
         assert is_same == (before.state == after.state)
@@ -133,17 +135,17 @@ def test_entries_that_change_their_rule_together_are_all_live(order):
     moved = {"a": entry("a"), "b": entry("b", organization="acme")}
     changed = old.apply(Changes(2, {i: moved[i] for i in order}, {}), MIDNIGHT)
 
-    assert changed.models == changed._audiences._live
+    assert changed.models == changed.audiences._live
 
 
 def test_a_date_that_changes_nothing_changes_no_audience():
     """An entry that is retired before it appears is nowhere at any date."""
     never = entry("b", available_from=MIDNIGHT + 5, shutdown_date="2027-01-15")
     old = snapshot([*entries("a"), never])
-    turned = old.turn(MIDNIGHT + 5)
+    moved = old.at(MIDNIGHT + 5)
 
-    assert old.since != turned.since
-    assert old.audience(ANONYMOUS) is turned.audience(ANONYMOUS)
+    assert old.since != moved.since
+    assert old.audiences.of_viewer(ANONYMOUS) is moved.audiences.of_viewer(ANONYMOUS)
 
 
 def many(organizations, public):
@@ -172,7 +174,7 @@ def test_a_viewer_costs_the_rules_that_it_sees(number, monkeypatch):
             asked.append(scope)
             return super().get(scope, default)
 
-    index = current._audiences._index
+    index = current.audiences._index
     index = _Index(index.entries, Watched(index.allowing), Watched(index.blocking))
     watched = Audiences(index, current.models)
     names = {watched.of_viewer(viewer).name for viewer in viewers}
@@ -185,7 +187,9 @@ def test_a_write_makes_one_list_anew():
     """A write to the entries of one rule leaves the lists of all others where they are."""
     current = many(2000, 1000)
     written = current.apply(Changes(2, {"all-1": entry("all-1", name="new")}, {}), MIDNIGHT)
-    before, after = ({*map(id, s.audience(Viewer("org-7")).lists)} for s in (current, written))
+    before, after = (
+        {*map(id, s.audiences.of_viewer(Viewer("org-7")).lists)} for s in (current, written)
+    )
 
     assert (1, 1, 1) == (len(before - after), len(before & after), len(after - before))
     assert before.isdisjoint({id(written.models)})
@@ -196,7 +200,7 @@ def held(current, viewers):
     gc.collect()
     tracemalloc.start()
     for viewer in viewers:
-        current.audience(viewer)
+        current.audiences.of_viewer(viewer)
     taken, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     return taken / len(viewers)
@@ -209,7 +213,7 @@ def test_an_audience_is_small_whatever_it_sees():
     rules = snapshot([of_many(f"e-{n}", (n, *range(990, 1000))) for n in range(990)])
     limit = sys.getsizeof([None] * 100)
 
-    assert 990 == len(rules.audience(viewers[-1]).find_rules())
+    assert 990 == len(rules.audiences.of_viewer(viewers[-1]).find_rules())
     assert held(one_rule, viewers) < limit
     assert held(rules, [*viewers[-10:]] * 10 + viewers) < limit
 
@@ -219,10 +223,10 @@ def test_viewers_without_end_are_forgotten(monkeypatch):
     monkeypatch.setattr("app.catalog.audiences.MOST_VIEWERS", 10)
     current = many(100, 1)
     for number in [*range(100), *range(100)]:
-        audience = current.audience(Viewer(f"org-{number}"))
+        audience = current.audiences.of_viewer(Viewer(f"org-{number}"))
         assert ["all-0", f"own-{number}"] == [model.id for model in listed(audience)]
-        assert len(current._audiences._by_viewer) <= 10
-        assert len(current._audiences._by_state) <= 10
+        assert len(current.audiences._by_viewer) <= 10
+        assert len(current.audiences._by_state) <= 10
 
 
 def test_an_old_state_is_let_go():
@@ -233,7 +237,7 @@ def test_an_old_state_is_let_go():
     tracemalloc.start()
     for number in range(200):
         for viewer in viewers:
-            current.audience(viewer)
+            current.audiences.of_viewer(viewer)
         changed = {"all-1": entry("all-1", name=str(number))}
         current = current.apply(Changes(number, changed, {}), MIDNIGHT)
         sizes.append(tracemalloc.get_traced_memory()[0])
@@ -245,7 +249,7 @@ def test_an_old_state_is_let_go():
 def test_rules_that_come_and_go_leave_nothing():
     """Organizations whose last entry is removed are forgotten, and so are those it blocked."""
     current = many(1, 1)
-    before = current._audiences._index
+    before = current.audiences._index
     for number in range(100):
         blocking = Permission(
             id="p", created=0, organization=f"blocked-{number}", is_blocking=True
@@ -254,7 +258,7 @@ def test_rules_that_come_and_go_leave_nothing():
         owned = entry("x", permission=(*owned.permission, blocking))
         current = current.apply(Changes(number, {"x": owned}, {}), MIDNIGHT)
     current = current.apply(Changes(100, {"x": None}, {}), MIDNIGHT)
-    after = current._audiences._index
+    after = current.audiences._index
 
     assert before.entries == after.entries
     assert (before.allowing, before.blocking) == (after.allowing, after.blocking)

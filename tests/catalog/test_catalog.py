@@ -1,4 +1,4 @@
-"""How a worker follows the store: one image, then changes, outages and dates."""
+"""How a worker follows the store: one snapshot, then changes, outages and dates."""
 
 import itertools
 import threading
@@ -136,11 +136,11 @@ def catalog(feed, clock, monotonic):
 def seen(catalog):
     """Return what anybody sees now, and at which revision."""
     current = catalog.current()
-    return current.revision, [model.id for model in listed(current.audience(ANONYMOUS))]
+    return current.revision, [model.id for model in listed(current.audiences.of_viewer(ANONYMOUS))]
 
 
 class TestFollowing:
-    def test_the_first_image_is_loaded_once(self, catalog, feed):
+    def test_the_first_snapshot_is_loaded_once(self, catalog, feed):
         """Everything is loaded for the first request, and kept."""
         first = catalog.current()
         second = catalog.current()
@@ -202,7 +202,7 @@ class TestFollowing:
         assert ["load", "changes"] == feed.reads
 
     def test_a_cut_log_loads_everything(self, catalog, feed):
-        """Where the log does not tell what changed, the whole image is loaded anew."""
+        """Where the log does not tell what changed, the whole snapshot is loaded anew."""
         feed.put(entry("b"))
         catalog.current()
         feed.remove("a")
@@ -307,8 +307,8 @@ class TestFollowing:
 
 
 class TestOutage:
-    def test_the_last_image_goes_on_serving(self, catalog, feed):
-        """While the store cannot be read, reads are answered from the last image."""
+    def test_the_last_snapshot_goes_on_serving(self, catalog, feed):
+        """While the store cannot be read, reads are answered from the last snapshot."""
         catalog.current()
         feed.put(entry("b"))
         feed.down = "disk gone"
@@ -318,7 +318,7 @@ class TestOutage:
 
     @pytest.mark.parametrize("call", ["changes_since", "load"])
     def test_an_outage_may_begin_in_the_middle(self, catalog, feed, call):
-        """An outage that begins after the revision was read leaves the last image whole."""
+        """An outage that begins after the revision was read leaves the last snapshot whole."""
         catalog.current()
         feed.put(entry("b"))
         feed.logs_lost = call == "load"
@@ -340,7 +340,7 @@ class TestOutage:
         assert ["locked", "locked", "disk gone"] == reasons
 
     def test_the_age_is_told_since_the_last_confirmation(self, catalog, feed, clock, monotonic):
-        """The age of the image counts from the store's last word, whatever the clock says."""
+        """The age of the snapshot counts from the store's last word, whatever the clock says."""
         ages = []
         catalog.current()
         for feed.down, passed in ((None, 2.0), (None, 1.0), ("gone", 4.0), ("gone", 8.0)):
@@ -394,7 +394,7 @@ class TestOutage:
         assert (None, 0) == (catalog.outage, catalog.age)
         assert ["load", "changes"] == feed.reads
 
-    def test_without_any_image_there_is_no_answer(self, catalog, feed):
+    def test_without_any_snapshot_there_is_no_answer(self, catalog, feed):
         """Where nothing was ever loaded, the outage is the caller's, with its reason."""
         feed.down = "no file"
         with pytest.raises(StoreUnavailable) as caught:
@@ -402,8 +402,8 @@ class TestOutage:
 
         assert ("no file", "no file") == (caught.value.reason, catalog.outage)
 
-    def test_a_first_image_that_fails_is_tried_again(self, catalog, feed, monotonic):
-        """A first image that could not be loaded is loaded by a request after the pause."""
+    def test_a_first_snapshot_that_fails_is_tried_again(self, catalog, feed, monotonic):
+        """A first snapshot that could not be loaded is loaded by a request after the pause."""
         feed.down = "locked"
         feed.failing = {"load"}
         for _ in range(3):
@@ -418,7 +418,7 @@ class TestOutage:
 
     @pytest.mark.parametrize("call", ["position", "changes_since", "load"])
     def test_what_fails_is_tried_once_a_second(self, catalog, feed, monotonic, call):
-        """After a failure the last image serves, and the store is left alone for a while."""
+        """After a failure the last snapshot serves, and the store is left alone for a while."""
         catalog.current()
         feed.put(entry("b"))
         feed.logs_lost = call == "load"
@@ -448,7 +448,7 @@ class TestOutage:
             ("WARNING", "The store can be read again."),
         ] == [(record.levelname, record.getMessage()) for record in caplog.records]
 
-    def test_an_image_may_become_too_old(self, feed, clock, monotonic):
+    def test_a_snapshot_may_become_too_old(self, feed, clock, monotonic):
         """Beyond the age that is allowed lists are refused, until the store is back."""
         catalog = Catalog(feed, clock, monotonic, max_stale=10)
         catalog.current()
@@ -472,7 +472,7 @@ class TestOutage:
 
 class TestStandby:
     def test_a_standby_serves_who_has_nothing(self, catalog, feed, monotonic):
-        """Without any image, that of a standby serves as a stale one, until the store is back."""
+        """Without a snapshot, a stale one of the standby serves until the store is back."""
         feed.standby = entry("old")
         feed.down = "no primary"
         for _ in range(3):
@@ -494,7 +494,7 @@ class TestStandby:
         with pytest.raises(StoreUnavailable):
             catalog.current()
 
-    def test_a_standby_replaces_no_image(self, catalog, feed, monotonic):
+    def test_a_standby_replaces_no_snapshot(self, catalog, feed, monotonic):
         """What a worker has is newer than what a standby may have."""
         catalog.current()
         feed.standby = entry("old")
@@ -522,7 +522,7 @@ class TestUnusable:
         ],
     )
     def test_an_entry_that_cannot_be_used_is_an_outage(self, catalog, feed, monotonic, fields):
-        """What somebody wrote past us is loaded once a second, and the last image serves."""
+        """What somebody wrote past us is loaded once a second, and the last snapshot serves."""
         catalog.current()
         feed.put(entry("b"))
         feed.logs_lost = True
@@ -545,7 +545,7 @@ class TestDates:
             entry("new", available_from=MIDNIGHT + 10), entry("old", shutdown_date="2027-01-16")
         )
 
-    def test_dates_turn_the_list_without_a_write(self, catalog, feed, clock):
+    def test_dates_change_the_list_without_a_write(self, catalog, feed, clock):
         """Entries come and go at their second, and nothing is read for it."""
         shown = []
         for seconds in (0, 9, 10, 24 * 60 * 60 - 1, 24 * 60 * 60):
@@ -561,7 +561,7 @@ class TestDates:
         ] == shown
         assert ["load"] == feed.reads
 
-    def test_a_clock_set_back_turns_the_list_back(self, catalog, clock):
+    def test_a_clock_set_back_shows_the_earlier_list(self, catalog, clock):
         """A clock that was wrong and is set right shows what the right time shows."""
         shown = []
         for seconds in (24 * 60 * 60, 10, 9, 10):
@@ -570,14 +570,14 @@ class TestDates:
 
         assert [["new"], ["new", "old"], ["old"], ["new", "old"]] == shown
 
-    def test_within_a_stretch_the_snapshot_is_the_same(self, catalog, clock):
+    def test_between_two_dates_the_snapshot_is_the_same(self, catalog, clock):
         """Between two dates nothing is computed anew."""
         first = catalog.current()
         clock.now += 9
 
         assert first is catalog.current()
 
-    def test_dates_turn_the_list_in_an_outage_too(self, catalog, feed, clock):
+    def test_dates_change_the_list_in_an_outage_too(self, catalog, feed, clock):
         """An entry goes at its date even while the store cannot be read."""
         catalog.current()
         feed.down = "gone"
@@ -586,7 +586,7 @@ class TestDates:
         assert (1, ["new"]) == seen(catalog)
 
     def test_a_change_brings_its_own_dates(self, catalog, feed, clock):
-        """The dates of an entry added later turn the list as well."""
+        """The dates of an entry added later change the list as well."""
         catalog.current()
         feed.put(entry("later", available_from=MIDNIGHT + 5))
         before = seen(catalog)
@@ -631,8 +631,8 @@ class TestThreads:
     def feed(self):
         return TogetherFeed(entry("a"), entry("new", available_from=MIDNIGHT + 10))
 
-    def test_two_threads_load_the_first_image_once(self, catalog, feed):
-        """Of two threads without an image one loads it and both serve it."""
+    def test_two_threads_load_the_first_snapshot_once(self, catalog, feed):
+        """Of two threads without a snapshot one loads it and both serve it."""
         feed.together = threading.Barrier(2)
         one, other = follow_in_two_threads(catalog)
 
@@ -660,8 +660,8 @@ class TestThreads:
         assert one is other
         assert (1, ["load", "load"]) == (one.revision, feed.reads)
 
-    def test_two_threads_turn_the_list_once(self, feed):
-        """Of two threads that meet a date one turns the list and both serve it."""
+    def test_two_threads_meet_a_date_once(self, feed):
+        """Of two threads that meet a date one makes the list and both serve it."""
         clock = TogetherClock(MIDNIGHT)
         catalog = Catalog(feed, clock, lambda: 0.0)
         catalog.current()
@@ -670,10 +670,10 @@ class TestThreads:
         one, other = follow_in_two_threads(catalog)
 
         assert one is other
-        assert ["a", "new"] == [model.id for model in listed(one.audience(ANONYMOUS))]
+        assert ["a", "new"] == [model.id for model in listed(one.audiences.of_viewer(ANONYMOUS))]
 
     def test_a_thread_that_comes_late_does_not_go_back(self, catalog, feed):
-        """A thread that read an older revision serves the newer image that is there by now."""
+        """A thread that read an older revision serves the newer snapshot that is there by now."""
         catalog.current()
         feed.put(entry("b"))
         read, go_on = threading.Event(), threading.Event()
@@ -723,7 +723,7 @@ class TestThreads:
 
     @pytest.mark.parametrize("call", ["changes_since", "load"])
     def test_what_fails_for_one_thread_is_not_tried_by_those_that_wait(self, catalog, feed, call):
-        """Of three threads that need a newer image one reads, and nobody repeats its failure."""
+        """Of three threads that need a newer snapshot one reads; no other repeats its failure."""
         catalog.current()
         feed.put(entry("b"))
         feed.logs_lost = call == "load"
@@ -787,7 +787,7 @@ class TestThreads:
         assert 1 == len(tries)
 
     def test_a_failure_is_noted_before_another_thread_may_repeat_it(self, catalog, feed):
-        """A thread that waits for the image learns that it failed, however late it is told."""
+        """A thread that waits for the snapshot learns that it failed, however late it is told."""
         catalog.current()
         feed.put(entry("b"))
         feed.logs_lost = True
@@ -864,7 +864,7 @@ class TestThreads:
 
         assert "gone" == catalog.outage
 
-    def test_who_needs_no_newer_image_waits_for_none(self, catalog, feed, clock):
+    def test_who_needs_no_newer_snapshot_waits_for_none(self, catalog, feed, clock):
         """While one thread loads, others whose store is out of reach are answered, dates too."""
         catalog.current()
         feed.put(entry("b"))
@@ -873,10 +873,10 @@ class TestThreads:
         load = feed.load
 
         def slow_load():
-            image = load()
+            snapshot = load()
             begun.set()
             assert go_on.wait(PATIENCE)
-            return image
+            return snapshot
 
         feed.load = slow_load
         with ThreadPoolExecutor(2) as pool:

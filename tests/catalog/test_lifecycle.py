@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.catalog.lifecycle import boundaries, is_live, is_retired, shutdown_time, with_deprecation
+from app.catalog.lifecycle import (
+    boundaries_of,
+    is_live,
+    is_retired,
+    shutdown_time,
+    with_deprecation,
+)
 from app.catalog.model import Model
 
 #: 2027-01-15T00:00:00Z
@@ -22,7 +28,7 @@ def test_without_dates_an_entry_is_always_live():
     forever = entry()
 
     assert [True, True, True] == [is_live(forever, now) for now in (0, MIDNIGHT, 2**40)]
-    assert [] == list(boundaries(forever))
+    assert [] == list(boundaries_of(forever))
 
 
 def test_an_entry_appears_at_its_second():
@@ -32,7 +38,7 @@ def test_an_entry_appears_at_its_second():
     assert [False, False, True, True] == [
         is_live(new, now) for now in (0, MIDNIGHT - 0.001, MIDNIGHT, MIDNIGHT + 1)
     ]
-    assert [MIDNIGHT] == list(boundaries(new))
+    assert [MIDNIGHT] == list(boundaries_of(new))
 
 
 def test_available_from_zero_is_a_date():
@@ -40,7 +46,7 @@ def test_available_from_zero_is_a_date():
     old = entry(available_from=0)
 
     assert [False, True] == [is_live(old, now) for now in (-1, 0)]
-    assert [0] == list(boundaries(old))
+    assert [0] == list(boundaries_of(old))
 
 
 def test_an_entry_goes_at_midnight_utc():
@@ -51,7 +57,7 @@ def test_an_entry_goes_at_midnight_utc():
     assert [True, True, False, False] == [
         is_live(old, now) for now in (0, MIDNIGHT - 0.001, MIDNIGHT, MIDNIGHT + 1)
     ]
-    assert [MIDNIGHT] == list(boundaries(old))
+    assert [MIDNIGHT] == list(boundaries_of(old))
 
 
 def test_an_entry_retires_at_its_shutdown_and_not_before_it_appears():
@@ -105,7 +111,7 @@ def test_an_entry_turns_at_its_boundaries_only(available_from, shutdown_day, one
     day = None if shutdown_day is None else shutdown_day.isoformat()
     dated = entry(available_from=available_from, shutdown_date=day)
     early, late = sorted((one, other))
-    turns = [moment for moment in boundaries(dated) if early < moment <= late]
+    turns = [moment for moment in boundaries_of(dated) if early < moment <= late]
     same = is_live(dated, early) is is_live(dated, late)
 
     assert same or turns
@@ -119,7 +125,7 @@ def test_an_entry_is_deprecated_from_its_moment_on(moment):
     old = entry(deprecation=moment)
     turned = with_deprecation(old, MIDNIGHT)
 
-    assert [MIDNIGHT] == list(boundaries(old))
+    assert [MIDNIGHT] == list(boundaries_of(old))
     assert with_deprecation(old, MIDNIGHT - 0.001) is old
     assert (True, False) == (turned.is_deprecated, old.is_deprecated)
     assert turned == old

@@ -1,4 +1,4 @@
-"""The image that a worker serves from: order, changes, dates and retrieval."""
+"""What a worker serves from: order, changes, dates and retrieval."""
 
 from dataclasses import replace
 
@@ -29,7 +29,7 @@ from tests.catalog.samples import (
 
 
 class TestOrder:
-    def test_entries_stand_in_code_point_order(self):
+    def test_entries_are_in_code_point_order(self):
         """Entries are in order of their ids' code points, whatever order they came in."""
         mixed = entries("a~", "a", "Z", "a/b", "a-b", "a.b", "B", "b", "a0", "a_", "~", "0", "a:1")
 
@@ -44,7 +44,7 @@ class TestOrder:
         expected = sorted((model.id for model in models), key=lambda i: i.encode("utf-32-be"))
 
         assert expected == ids(snapshot(models).models)
-        assert expected == ids(listed(snapshot(models).audience(ANONYMOUS)))
+        assert expected == ids(listed(snapshot(models).audiences.of_viewer(ANONYMOUS)))
 
     def test_keys_are_oldest_first(self):
         """Keys are listed by age, those of one second by kid."""
@@ -66,7 +66,7 @@ class TestApply:
         instants,
         st.lists(change_sets, max_size=5),
     )
-    def test_changes_give_what_a_fresh_image_gives(self, models, now, changes):
+    def test_changes_give_what_a_fresh_snapshot_gives(self, models, now, changes):
         """A snapshot that followed every change equals one built from scratch, dates included."""
         by_id = {model.id: model for model in models}
         keys = {"first": key("first")}
@@ -79,14 +79,14 @@ class TestApply:
             new_keys = {kid: key(kid, revoked_at=at) for kid, at in changed_keys.items()}
             followed = followed.apply(Changes(revision, news, new_keys), now)
             if revision % 3:  # now and then nobody asks between two changes
-                followed.audience(ACME)
+                followed.audiences.of_viewer(ACME)
             by_id = {i: m for i, m in {**by_id, **news}.items() if m is not None}
             keys |= new_keys
         scratch = snapshot(by_id.values(), keys.values(), revision=revision, now=now)
 
         assert scratch == followed
         for viewer in (ACME, ANONYMOUS):
-            expected, models = (listed(s.audience(viewer)) for s in (scratch, followed))
+            expected, models = (listed(s.audiences.of_viewer(viewer)) for s in (scratch, followed))
             assert expected == models
             assert states(expected) == states(models)
         assert states(scratch.models) == states(followed.models)
@@ -101,25 +101,25 @@ class TestApply:
         assert [True, True, False] == [old.get(i) is not None for i in "abc"]
         assert (1, ["a", "b"], None) == (
             old.revision,
-            ids(listed(old.audience(ANONYMOUS))),
+            ids(listed(old.audiences.of_viewer(ANONYMOUS))),
             old.keys_by_digest["digest of k"].revoked_at,
         )
         assert (2, ["b", "c"], 5) == (
             new.revision,
-            ids(listed(new.audience(ANONYMOUS))),
+            ids(listed(new.audiences.of_viewer(ANONYMOUS))),
             new.keys_by_digest["digest of k"].revoked_at,
         )
 
     def test_an_audience_lives_on_until_it_sees_a_change(self):
         """An audience is another one after a change that it sees, and the same after any other."""
         old = snapshot(entries("a"))
-        audience = old.audience(ANONYMOUS)
+        audience = old.audiences.of_viewer(ANONYMOUS)
         hidden = old.apply(Changes(2, {"b": entry("b", permission=())}, {}), MIDNIGHT)
         shown = hidden.apply(Changes(3, {"b": entry("b")}, {}), MIDNIGHT)
 
-        assert audience.state == hidden.audience(ANONYMOUS).state
-        assert audience.state != shown.audience(ANONYMOUS).state
-        assert ["a", "b"] == ids(listed(shown.audience(ANONYMOUS)))
+        assert audience.state == hidden.audiences.of_viewer(ANONYMOUS).state
+        assert audience.state != shown.audiences.of_viewer(ANONYMOUS).state
+        assert ["a", "b"] == ids(listed(shown.audiences.of_viewer(ANONYMOUS)))
 
     def test_a_write_copies_nothing_that_it_does_not_change(self):
         """A change of an entry leaves the keys as they are, and a change of a key the entries."""
@@ -129,7 +129,7 @@ class TestApply:
 
         assert old.keys_by_digest is written.keys_by_digest
         assert old.models is keyed.models
-        assert old.audience(ACME) is keyed.audience(ACME)
+        assert old.audiences.of_viewer(ACME) is keyed.audiences.of_viewer(ACME)
 
     @pytest.mark.parametrize(
         ("before", "after"),
@@ -141,63 +141,67 @@ class TestApply:
             ({"shutdown_date": "2027-01-16"}, {"shutdown_date": "2027-01-17"}),
         ],
     )
-    def test_a_date_that_comes_or_goes_moves_the_turns(self, before, after):
-        """The turns after a change are those of the entries that are there then."""
+    def test_a_changed_date_changes_the_boundaries(self, before, after):
+        """The boundaries after a change are those of the entries after it."""
         first = entries("a") if before is None else [entry("x", **before), *entries("a")]
         changed = None if after is None else entry("x", **after)
         new = snapshot(first).apply(Changes(2, {"x": changed}, {}), MIDNIGHT)
         last = entries("a") if changed is None else [*entries("a"), changed]
 
-        assert snapshot(last).turns == new.turns
+        assert snapshot(last).boundaries == new.boundaries
         assert snapshot(last).until == new.until
 
 
-class TestTurn:
+class TestDates:
     @given(
         st.lists(dated_entries, max_size=6, unique_by=lambda m: m.id),
         instants,
         instants,
         st.sampled_from([ANONYMOUS, ACME]),
     )
-    def test_a_stretch_is_right_at_any_of_its_moments(self, models, now, other, viewer):
-        """What a snapshot shows is right at every moment that it covers, first and last too."""
+    def test_a_snapshot_is_right_while_it_is_valid(self, models, now, other, viewer):
+        """What a snapshot shows is right at every moment from since to before until."""
         current = snapshot(models, now=now)
-        moments = [now, other, current.since, current.until - 1]
-        for moment in (m for m in moments if abs(m) != float("inf") and current.covers(m)):
+        moments = [now, current.since, current.until - 1]
+        moments += [other] if current.since <= other < current.until else []
+        for moment in (m for m in moments if abs(m) != float("inf")):
             assert [m.id for m in current.models if is_visible(m, viewer, moment)] == ids(
-                listed(current.audience(viewer))
+                listed(current.audiences.of_viewer(viewer))
             )
 
-        assert current.covers(now)
+        assert current.since <= now < current.until
 
     @given(
         st.lists(dated_entries, max_size=6, unique_by=lambda m: m.id),
         st.lists(instants, min_size=1, max_size=5),
     )
-    def test_turning_gives_what_a_fresh_image_gives(self, models, moments):
-        """However time is turned, on and back, the snapshot is that of the last moment."""
-        turned = snapshot(models)
+    def test_another_time_gives_what_a_fresh_snapshot_gives(self, models, moments):
+        """Whether time goes on or back, the snapshot is that of the last moment."""
+        moved = snapshot(models)
         for moment in moments:
-            turned = turned.turn(moment)
+            moved = moved.at(moment)
 
         fresh = snapshot(models, now=moments[-1])
-        assert fresh == turned
-        assert states(fresh.models) == states(turned.models)
+        assert fresh == moved
+        assert states(fresh.models) == states(moved.models)
 
     def test_only_what_becomes_deprecated_is_another_entry(self):
         """At a deprecation one entry is another object and the audience another one."""
         models = [entry("a"), entry("b", deprecation="2027-01-16T00:00:00Z")]
         before = snapshot(models)
-        after = before.turn(MIDNIGHT + DAY)
+        after = before.at(MIDNIGHT + DAY)
 
         assert [False, True] == [model.is_deprecated for model in after.models]
         assert before.get("a") is after.get("a")
         assert before.get("b") is not after.get("b")
-        assert before.audience(ANONYMOUS).state != after.audience(ANONYMOUS).state
+        assert (
+            before.audiences.of_viewer(ANONYMOUS).state
+            != after.audiences.of_viewer(ANONYMOUS).state
+        )
         assert not before.get("b").is_deprecated
 
-    def test_the_stretch_ends_at_the_nearest_turns(self):
-        """A snapshot covers the time from the last turn to before the next one."""
+    def test_a_snapshot_is_valid_between_boundaries(self):
+        """A snapshot is valid from one boundary to before the next one."""
         models = [
             entry("a", available_from=MIDNIGHT - 10),
             entry("b", available_from=MIDNIGHT + 10, shutdown_date="2027-01-16"),
@@ -206,34 +210,34 @@ class TestTurn:
         current = snapshot(models)
 
         assert [MIDNIGHT - 10, MIDNIGHT + 10, MIDNIGHT + DAY] == [
-            moment for moment, _ in current.turns
+            moment for moment, _ in current.boundaries
         ]
         assert (MIDNIGHT - 10, MIDNIGHT + 10) == (current.since, current.until)
         assert [False, True, True, False] == [
-            current.covers(MIDNIGHT + s) for s in (-11, -10, 9, 10)
+            current.at(MIDNIGHT + s) is current for s in (-11, -10, 9, 10)
         ]
 
-    def test_without_dates_a_snapshot_is_for_ever(self):
-        """A catalogue without dates has one stretch of time, all of it."""
+    def test_without_dates_a_snapshot_is_always_valid(self):
+        """A catalogue without dates has no boundaries."""
         current = snapshot(entries("a"))
 
-        assert (True, True) == (current.covers(-(2**60)), current.covers(2**60))
-        assert ["a"] == ids(listed(current.audience(ANONYMOUS)))
+        assert current is current.at(-(2**60)) is current.at(2**60)
+        assert ["a"] == ids(listed(current.audiences.of_viewer(ANONYMOUS)))
 
-    def test_before_the_first_turn_nothing_dated_has_come(self):
-        """Before all turns, entries to come are hidden and entries to go are there."""
+    def test_before_the_first_boundary_nothing_dated_is_listed(self):
+        """Before all boundaries, future entries are hidden and entries with an end are listed."""
         models = [
             entry("new", available_from=MIDNIGHT + 1),
             entry("old", shutdown_date="2027-01-16"),
         ]
 
-        assert ["old"] == ids(listed(snapshot(models).audience(ANONYMOUS)))
+        assert ["old"] == ids(listed(snapshot(models).audiences.of_viewer(ANONYMOUS)))
 
-    def test_a_turn_keeps_revision_keys_and_entries(self):
-        """Turning writes nothing: revision, keys and the administrator's list stay."""
+    def test_a_boundary_changes_no_revision_key_or_entry(self):
+        """A date writes nothing: revision, keys and the administrator's list stay."""
         models = [entry("new", available_from=MIDNIGHT + 1)]
         before = snapshot(models, [key("k")], revision=7)
-        after = before.turn(MIDNIGHT + 1)
+        after = before.at(MIDNIGHT + 1)
 
         assert (7, ["new"], before.keys_by_digest) == (
             after.revision,
@@ -241,8 +245,8 @@ class TestTurn:
             after.keys_by_digest,
         )
         assert ([], ["new"]) == (
-            ids(listed(before.audience(ANONYMOUS))),
-            ids(listed(after.audience(ANONYMOUS))),
+            ids(listed(before.audiences.of_viewer(ANONYMOUS))),
+            ids(listed(after.audiences.of_viewer(ANONYMOUS))),
         )
 
 
@@ -332,7 +336,7 @@ class TestFind:
             except ModelNotFound:
                 continue
 
-        assert ids(listed(current.audience(viewer))) == found
+        assert ids(listed(current.audiences.of_viewer(viewer))) == found
 
 
 class TestReferences:
@@ -377,7 +381,7 @@ class TestReferences:
         taken = snapshot([entry("a", parent="b"), dated], now=MIDNIGHT - 1)
         seen = []
         for now in (MIDNIGHT - 1, MIDNIGHT, MIDNIGHT + DAY, MIDNIGHT + 1):
-            taken = taken.turn(now)
+            taken = taken.at(now)
             seen.append(dict(taken.get("a").references))
 
         assert [{"parent": frozenset()}, {}, {"parent": frozenset()}, {}] == seen
