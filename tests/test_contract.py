@@ -8,8 +8,8 @@ from app.api.body import MAX_BODY, MAX_LOOKUP
 from app.api.context import EXPOSED, MAX_PARAMETERS
 from app.api.encoding import MAX_LENGTH
 from app.api.errors import STATUS
+from app.compression import SIZES
 from app.dialects import MAX_LIMIT
-from app.replies import GZIP_SIZES
 from app.settings import Settings
 from tests.reference import REFERENCE, REFERENCE_ENTRY
 
@@ -59,7 +59,7 @@ def test_the_bounds_are_those_of_the_code():
     assert f"Bodies up to {MAX_BODY // 1024} KiB" in CONTRACT
     assert f"{MAX_LOOKUP // 1024} KiB at most" in section("Ollama")
     assert f"more than {MAX_LENGTH} characters accepts" in CONTRACT
-    assert f"{GZIP_SIZES.start:,} bytes to {GZIP_SIZES[-1] // 1024**2} MiB" in CONTRACT
+    assert f"{SIZES.start:,} bytes to {SIZES[-1] // 1024**2} MiB" in CONTRACT
     assert f"`limit` (1 to {MAX_LIMIT:,}, else 400)" in CONTRACT
 
 

@@ -1,8 +1,8 @@
-"""Which part of an ordered list is asked for, and that part.
+"""Pages: which part of a list is asked for, and that part.
 
-A list comes as one or several that are in order of id each: what a viewer sees is several such
-lists, and nobody merges all of them to answer with a few entries. Or it is those entries of a
-list that have one of some rules.
+What a viewer sees is several lists, each in order of id. To merge all of them for a page of a
+few entries would take too long: a page takes what it needs of each. Or it is one list, of which
+the page takes the entries that have one of some rules.
 """
 
 from bisect import bisect_left, bisect_right
@@ -17,12 +17,15 @@ from app.catalog.ordered import OrderedModels
 
 _ID = attrgetter("id")
 
+#: The largest page that a caller may ask for, in entries.
+MAX_LIMIT = 1000
+
 
 class Window(NamedTuple):
     """Which part of a list is asked for.
 
-    At most `limit` entries behind the id `after`, or just before the id `before`, of those that
-    `owned_by` owns and whose id or name contains `q` in any case; None asks for everything.
+    At most `limit` entries after the id `after`, or just before the id `before`; of those that
+    `owned_by` owns, and whose id or name contains `q` in any case. None does not restrict.
     """
 
     limit: int | None = None
@@ -33,50 +36,42 @@ class Window(NamedTuple):
 
     @property
     def is_filtered(self) -> bool:
-        """Tell whether entries are chosen by what they are, and not by their place alone."""
+        """Tell whether a filter, and not only the order of ids, selects the entries."""
         return self.owned_by is not None or self.q is not None
-
-    @property
-    def has_cursor(self) -> bool:
-        """Tell whether the page begins or ends at an id."""
-        return self.after is not None or self.before is not None
-
-    @property
-    def is_page(self) -> bool:
-        """Tell whether a part is asked for, so that the caller wants to know if there is more."""
-        return self != EVERYTHING
 
 
 #: The whole list.
 EVERYTHING = Window()
+#: The first page, of the largest size.
+FIRST_PAGE = Window(limit=MAX_LIMIT)
 
 
-#: The index of the first entry of a page, the index behind its last one, and whether there is
-#: more; 0 and 0 for an empty page. A cache names a page by its place and not by its cursor: a
-#: caller can make up any number of cursors, and most of them lead to the same place.
-Place = tuple[int, int, bool]
+#: A page as a range of indexes, from `start` to before `stop`, and whether there is more; 0 and 0
+#: for an empty page. Caches identify a page by its span and not by its cursor: a caller can make
+#: up any number of cursors, and most of them lead to the same page.
+Span = tuple[int, int, bool]
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A part of a list, in order, and whether there is more in the direction of the walk."""
+    """A part of a list, in order, and whether there is more in the direction of paging."""
 
     models: Sequence[Model]
     has_more: bool
 
     @property
     def first_id(self) -> str | None:
-        """Return the id of the first entry, None when there is none."""
+        """Return the id of the first entry, None for an empty page."""
         return self.models[0].id if self.models else None
 
     @property
     def last_id(self) -> str | None:
-        """Return the id of the last entry, None when there is none."""
+        """Return the id of the last entry, None for an empty page."""
         return self.models[-1].id if self.models else None
 
 
-def locate(start: int, stop: int, window: Window) -> Place:
-    """Return the place of a page of `window`, which does not filter, within its `bounds`."""
+def find_span(start: int, stop: int, window: Window) -> Span:
+    """Return the span of the page of `window`, which does not filter, within its `bounds`."""
     limit = window.limit
     if start == stop:
         return 0, 0, False
@@ -94,10 +89,10 @@ def bounds(lists: Sequence[OrderedModels], window: Window) -> tuple[int, int]:
 
 
 def cut(lists: Sequence[OrderedModels], window: Window, rules: Set[Rule] | None = None) -> Page:
-    """Return the part of `lists` that `window` asks for, of entries that have one of `rules`.
+    """Return the page of `lists` that `window` asks for, of entries that have one of `rules`.
 
-    A cursor that names no entry goes on from its place: an entry removed between two pages
-    costs nobody a neighbour.
+    A cursor need not be the id of an entry. So nobody misses an entry because another one was
+    removed between two pages.
     """
     parts = [_part(models, window, rules) for models in lists]
     models = parts[0] if len(parts) == 1 else sorted(chain.from_iterable(parts), key=_ID)
@@ -109,7 +104,7 @@ def cut(lists: Sequence[OrderedModels], window: Window, rules: Set[Rule] | None 
 
 
 def _part(models: OrderedModels, window: Window, rules: Set[Rule] | None) -> Sequence[Model]:
-    """Return the entries of one list that may be on the page, one more than its limit at most."""
+    """Return the entries of one list that may be on the page, at most its limit and one more."""
     start, stop = _bounds(models, window)
     most = None if window.limit is None else window.limit + 1
     if window.is_filtered or rules is not None:
@@ -127,7 +122,7 @@ def _part(models: OrderedModels, window: Window, rules: Set[Rule] | None) -> Seq
 
 
 def _bounds(models: OrderedModels, window: Window) -> tuple[int, int]:
-    """Return the indexes of one list between which the cursors let entries be on the page."""
+    """Return the indexes of one list between which the cursors of `window` lie."""
     start, stop = 0, len(models)
     if window.after is not None:
         start = bisect_right(models, window.after, key=_ID)

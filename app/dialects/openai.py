@@ -34,7 +34,7 @@ class OpenAI(Dialect):
             owned_by=query.get("owned_by"),
             q=query.get("q"),
         )
-        if window.is_page and window.limit is None:
+        if window != EVERYTHING and window.limit is None:
             return window._replace(limit=MAX_LIMIT)
         return window
 
@@ -45,7 +45,7 @@ class OpenAI(Dialect):
     def listing(self, items: Sequence[bytes], page: Page, window: Window) -> bytes:
         """Return the list; with the paging fields if a part was asked for."""
         tail = b'],"success":true}'
-        if window.is_page:
+        if window != EVERYTHING:
             ends = {
                 "has_more": page.has_more,
                 "first_id": page.first_id,

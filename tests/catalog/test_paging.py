@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.catalog.ordered import OrderedModels
-from app.catalog.paging import EVERYTHING, Page, Window, bounds, cut, locate
+from app.catalog.paging import EVERYTHING, Page, Window, bounds, cut, find_span
 from tests.catalog.samples import catalogs, entries, entry, ids, model_ids, snapshot
 
 
@@ -63,20 +63,6 @@ def test_before_is_the_part_just_before(models, limit, after, before):
 
     assert within[-limit if limit else 0 :] == ids(page.models)
     assert (len(within) > len(page.models)) == page.has_more
-
-
-def test_every_part_is_a_page():
-    """Whatever narrows a list makes a page of it, which says whether there is more."""
-    windows = [
-        Window(),
-        Window(owned_by="x"),
-        Window(q="x"),
-        Window(limit=1),
-        Window(after="x"),
-        Window(before="x"),
-    ]
-
-    assert [False, *[True] * 5] == [window.is_page for window in windows]
 
 
 def test_an_owner_is_exact():
@@ -191,33 +177,33 @@ def test_several_lists_are_as_good_as_one(models, parts, window):
 
 
 @given(catalogs, st.lists(st.integers(0, 3), min_size=12, max_size=12), windows)
-def test_a_place_names_a_page(models, parts, window):
-    """The place of a page is found without the page, and one place is one page."""
+def test_a_span_identifies_a_page(models, parts, window):
+    """The span of a page is found without the page, and one span is one page."""
     window = window._replace(owned_by=None, q=None)
     whole = snapshot(models).models
     split = split_up(whole, parts)
-    start, stop, has_more = place(split, window)
+    start, stop, has_more = span(split, window)
     page = cut(split, window)
 
     assert whole[start:stop] == page.models
     assert has_more == page.has_more
 
 
-def place(lists, window):
-    return locate(*bounds(lists, window), window)
+def span(lists, window):
+    return find_span(*bounds(lists, window), window)
 
 
-def test_cursors_that_lead_to_one_page_have_one_place():
-    """Made-up cursors, of which there is no end, lead to places that are few."""
+def test_cursors_that_lead_to_one_page_have_one_span():
+    """However many cursors are made up, there are few spans."""
     lists = [entries("a", "m"), entries("b")]
     cursors = ["!1", "!2", "0"], ["a0", "a1"], ["z1", "z2", "m"]
-    places = [{place(lists, Window(limit=1, after=cursor)) for cursor in same} for same in cursors]
+    spans = [{span(lists, Window(limit=1, after=cursor)) for cursor in same} for same in cursors]
 
     assert [
         {(0, 1, True)},
         {(1, 2, True)},
         {(0, 0, False)},
-    ] == places
+    ] == spans
 
 
 @pytest.mark.parametrize("q", ["\n", "a\nb", "\0"])

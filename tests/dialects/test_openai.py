@@ -3,8 +3,11 @@
 https://platform.openai.com/docs/api-reference/models and .../guides/error-codes
 """
 
+import json
+
 import pytest
 
+from app.catalog.paging import Page
 from app.dialects.openai import OpenAI
 from tests.dialects.promises import Promises
 
@@ -73,6 +76,17 @@ def test_the_empty_list(client, admin, compact):
 def test_one_model(client, seer, compact):
     """Retrieval answers the bare item."""
     assert compact(SEER) == client.get("/v1/models/acme/seer:8b").data
+
+
+@pytest.mark.parametrize(
+    "query", [{"owned_by": "x"}, {"q": "x"}, {"limit": "1"}, {"after": "x"}, {"nothing": "x"}]
+)
+def test_every_part_is_a_page(query):
+    """Every parameter that selects a part gives a page, which says whether there is more."""
+    dialect = OpenAI(reference_only=False)
+    listed = json.loads(dialect.listing([], Page([], has_more=False), dialect.window(query)))
+
+    assert ("nothing" not in query) == ("has_more" in listed)
 
 
 @pytest.mark.parametrize(
