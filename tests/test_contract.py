@@ -5,9 +5,10 @@ import re
 from pathlib import Path
 
 from app.api.body import MAX_BODY, MAX_LOOKUP
-from app.api.context import EXPOSED, MAX_PARAMETERS
-from app.api.encoding import MAX_LENGTH
+from app.api.context import MAX_PARAMETERS
+from app.api.cors import EXPOSED
 from app.api.errors import STATUS
+from app.api.http import MAX_LENGTH
 from app.compression import SIZES
 from app.dialects import MAX_LIMIT
 from app.settings import Settings

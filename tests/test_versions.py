@@ -254,7 +254,7 @@ USES = [
         "request_ctx._get_current_object()", class_of_context),
     Use(f"{CONTEXT}.__init__", "app", EXCHANGE, "context.app", assigned("app")),
     Use(f"{CONTEXT}.__init__", "request", EXCHANGE, "context.request", assigned("request")),
-    Use(f"{CONTEXT}.__init__", "url_adapter", EXCHANGE, "request_ctx.url_adapter",
+    Use(f"{CONTEXT}.__init__", "url_adapter", "app/api/cors.py", "request_ctx.url_adapter",
         assigned("url_adapter")),
     Use("flask.cli.run_command", ["host", "port", "reload"], "app/cli/server.py",
         "context.params[", options_of_run),
@@ -267,7 +267,7 @@ USES = [
         "def __call__("),
     Use("werkzeug.routing.MapAdapter.match", MATCH, READY, "def match("),
     Use("werkzeug.routing.Rule.arguments", {"x"}, READY, "found[0].arguments", arguments_of_rule),
-    Use("werkzeug.http.parse_accept_header", 0.5, "app/api/encoding.py",
+    Use("werkzeug.http.parse_accept_header", 0.5, "app/api/http.py",
         "parse_accept_header(accept_encoding", quality_of_gzip),
     # Of its workers and loggers, gunicorn documents only the settings that name another class.
     Use("gunicorn.workers.gthread.ThreadWorker.accept", "(self, listener)", CONF, "def accept("),

@@ -7,9 +7,8 @@ from flask import Blueprint, Response, request
 from marshmallow import Schema
 
 from app.api.body import check_parameters, read_object
-from app.api.conditional import is_known, read_precondition
 from app.api.context import request_context
-from app.api.replies import empty_reply, json_reply
+from app.api.http import empty_reply, is_known, json_reply, read_precondition
 from app.catalog.errors import InvalidValue, ModelNotFound
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model

@@ -4,8 +4,15 @@ import re
 
 from flask import request
 
-from app.api.client import is_local
-from app.api.context import MAX_PARAMETERS, TOO_MANY, Area, RequestContext, begin, request_context
+from app.api.context import (
+    MAX_PARAMETERS,
+    TOO_MANY,
+    Area,
+    RequestContext,
+    begin,
+    is_local,
+    request_context,
+)
 from app.catalog.errors import (
     InsufficientScope,
     InvalidKey,

@@ -10,6 +10,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from random import getrandbits
 from typing import Any
 
@@ -17,9 +19,8 @@ from flask import Request, Response, current_app, request
 from flask.globals import request_ctx
 from werkzeug.exceptions import MethodNotAllowed
 
+from app.api import cors
 from app.api.application import OWN_HEADERS, SharedResponse
-from app.api.client import client_address
-from app.api.replies import empty_reply
 from app.catalog.errors import InvalidKey, MissingKey
 from app.catalog.keys import KEY_BEGINNING, ApiKey
 from app.catalog.ports import Actor
@@ -31,11 +32,16 @@ from app.services import Services, services_of
 
 #: Headers that may change the answer of a public route, beside those that select a dialect.
 _VARY = ("Accept-Encoding", "Authorization", "X-Api-Key", "Api-Key", "X-Goog-Api-Key")
-#: What a web page may read of an answer, beyond its body.
-EXPOSED = "x-request-id, request-id, retry-after, etag"
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
-_HEADER_NAMES = re.compile(r"[A-Za-z0-9_, -]{1,4096}", re.ASCII)
+
+_FORWARDED = "HTTP_X_FORWARDED_FOR"
+#: The address of a peer at a Unix socket; gunicorn gives the name of one that has bound a name.
+_UNIX_SOCKET = ""
+#: That of a peer of which the server tells nothing.
+_UNKNOWN = "unknown"
+#: How much of the header may be an address: with spaces around it, one of IPv6 has 45 characters.
+_LONGEST = 64
 
 #: Where the WSGI environment holds the exchange.
 _CONTEXT = "roster.context"
@@ -170,9 +176,9 @@ def finish(response: Response) -> Response:
     own = [("x-request-id", current.request_id), ("request-id", current.request_id)]
     if current.stale is not None:
         own.append(("x-roster-stale", str(current.stale)))
-    if current.area is Area.PUBLIC and (origin := _allowed_origin(current)) is not None:
-        own.append(("Access-Control-Allow-Origin", origin))
-        own.append(("Access-Control-Expose-Headers", EXPOSED))
+    origins = current.services.settings.cors_origins
+    if origins and current.area is Area.PUBLIC:
+        own += cors.headers(origins, current.environ)
     if isinstance(response, SharedResponse):
         length = response.length
         current.environ[OWN_HEADERS] = own
@@ -207,39 +213,6 @@ def finish(response: Response) -> Response:
     return response
 
 
-def is_allowed_preflight() -> bool:
-    """Tell whether this is a preflight, and of a page whose origin is allowed.
-
-    At a wrong URL it must succeed as well, or the page's browser hides the 404 that follows.
-    """
-    current = request_context()
-    return (
-        current.environ["REQUEST_METHOD"] == "OPTIONS"
-        and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in current.environ
-        and current.area is Area.PUBLIC
-        and _allowed_origin(current) is not None
-    )
-
-
-def preflight_response() -> Response:
-    """Answer OPTIONS on a public route: what it allows, and to a web page, that it may ask."""
-    response = empty_reply(204)
-    adapter = request_ctx.url_adapter
-    assert adapter is not None, "a request always has one"  # noqa: S101
-    allowed = ", ".join(sorted(adapter.allowed_methods()))
-    if allowed:
-        response.headers["Allow"] = allowed
-    current = request_context()
-    if _allowed_origin(current) is not None:
-        # At a URL that nothing is at, every method gets the same 404.
-        response.headers["Access-Control-Allow-Methods"] = allowed or "*"
-        response.headers["Access-Control-Max-Age"] = "600"  # 10 minutes
-        names = current.environ.get("HTTP_ACCESS_CONTROL_REQUEST_HEADERS", "")
-        if _HEADER_NAMES.fullmatch(names):  # SDKs send a dozen of their own
-            response.headers["Access-Control-Allow-Headers"] = names
-    return response
-
-
 def _area(request: Request) -> Area:
     """Return the area of a URL that matched no rule, or none with this method."""
     error = request.routing_exception
@@ -263,11 +236,43 @@ def _request_id(environ: Mapping[str, Any]) -> str:
     return f"req_{getrandbits(96):024x}"
 
 
-def _allowed_origin(current: RequestContext) -> str | None:
-    origins = current.services.settings.cors_origins
-    if not origins:
+def client_address(environ: Mapping[str, Any], proxies: tuple[str, ...]) -> str | None:
+    """Return the address of the client, None if it has none or a proxy named none.
+
+    It has digits, letters, dots and colons alone.
+    """
+    forwarded = environ.get(_FORWARDED)
+    if forwarded is not None:
+        forwarded = forwarded[-_LONGEST:]
+    return _client(environ.get("REMOTE_ADDR", _UNKNOWN), forwarded, proxies)
+
+
+def is_local(environ: Mapping[str, Any]) -> bool:
+    """Tell whether the client is on this host, and asks without a proxy."""
+    if _FORWARDED in environ:
+        return False
+    peer = environ.get("REMOTE_ADDR", _UNKNOWN)
+    address = _parse(peer)
+    return peer == _UNIX_SOCKET or (address is not None and address.is_loopback)
+
+
+@lru_cache(maxsize=4096)  # to parse two addresses and two networks costs 10 µs
+def _client(peer: str, forwarded: str | None, proxies: tuple[str, ...]) -> str | None:
+    address = _parse(peer)
+    if forwarded is not None and (
+        peer == _UNIX_SOCKET
+        or "*" in proxies
+        or (address is not None and any(address in ip_network(proxy) for proxy in proxies))
+    ):
+        address = _parse(forwarded.rpartition(",")[2].strip(" \t"))
+    return None if address is None else str(address)
+
+
+def _parse(text: str) -> IPv4Address | IPv6Address | None:
+    """Return the address in `text`, None if it is none."""
+    try:
+        address = ip_address(text.partition("%")[0])  # behind it is the zone: any characters
+    except ValueError:
         return None
-    if "*" in origins:
-        return "*"
-    origin = current.environ.get("HTTP_ORIGIN")
-    return origin if origin in origins else None
+    # A socket for both versions has IPv4 addresses in IPv6's form.
+    return getattr(address, "ipv4_mapped", None) or address

@@ -9,7 +9,8 @@ from functools import partial
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from app.api.context import is_allowed_preflight, preflight_response, request_context
+from app.api import cors
+from app.api.context import Area, request_context
 from app.catalog.errors import (
     ChangeUncertain,
     InvalidKey,
@@ -142,8 +143,11 @@ def _answer_roster_error(outage_log: _OutageLog, error: RosterError) -> Response
 
 def _answer_http_exception(error: HTTPException) -> Response:
     status = error.code or 500
-    if status == 404 and is_allowed_preflight():  # noqa: PLR2004 - Not Found
-        return preflight_response()
+    current = request_context()
+    if status == 404 and current.area is Area.PUBLIC:  # noqa: PLR2004 - Not Found
+        cross_origin = current.services.settings.cors_origins, current.environ
+        if cors.is_allowed_preflight(*cross_origin):
+            return cors.preflight_response(*cross_origin)
     if status >= 500 and status not in _CODES:  # noqa: PLR2004
         return _answer_unexpected(getattr(error, "original_exception", None) or error)
     messages = {

@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 from flask import Blueprint, Flask, Response
 
+from app.api import cors
 from app.api.application import SharedResponse
 from app.api.body import MAX_LOOKUP, read_body
-from app.api.conditional import is_known
-from app.api.context import RequestContext, preflight_response, request_context
-from app.api.encoding import accepts_gzip
+from app.api.context import RequestContext, request_context
+from app.api.http import accepts_gzip, is_known
 from app.catalog.errors import InvalidValue
 from app.dialects import Routes
 from app.replies import Reply
@@ -93,7 +93,8 @@ def show_constant() -> Response:
 @blueprint.route("/v1/models/<path:model_id>", methods=["OPTIONS"])
 def preflight(model_id: str | None = None) -> Response:  # noqa: ARG001 - any id will do
     """Answer what these routes allow."""
-    return preflight_response()
+    current = request_context()
+    return cors.preflight_response(current.services.settings.cors_origins, current.environ)
 
 
 def _entry(current: RequestContext, model_id: str) -> Reply:

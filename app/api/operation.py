@@ -7,7 +7,7 @@ from flask import Blueprint, Response, request
 from app.api.auth import may_see_counts
 from app.api.context import request_context
 from app.api.errors import MetricsMissing
-from app.api.replies import json_reply
+from app.api.http import json_reply
 from app.catalog.errors import StoreUnavailable
 from app.services import VERSION, services
 from app.settings import short_path

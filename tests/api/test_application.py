@@ -9,7 +9,7 @@ from flask import Response, session, url_for
 
 from app.api.application import SharedResponse
 from app.api.context import request_context
-from app.api.encoding import accepts_gzip
+from app.api.http import accepts_gzip
 
 
 def test_requests_share_a_response_and_nothing_else(client, admin):

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from app import create_app
-from app.api.client import client_address
+from app.api.context import client_address
 from app.settings import Settings
 from tests.conftest import ROOT
 
