@@ -1,8 +1,8 @@
-"""The promises over real HTTP: directly and through nginx, on SQLite and on PostgreSQL.
+"""The promises over real HTTP, directly and through nginx: what must not depend on the way.
 
-What is kept in all four must not depend on the way or on the database. So here is what either
-could change: addresses, headers, encodings, errors, order, conditions; what a promise needs the
-inside of the application for, or its clock, is shown once, in ``tests/dialects``.
+That is addresses, headers, encodings, errors, order, conditions; what a promise needs the inside
+of the application for, or its clock, is shown once, in ``tests/dialects``. What the database could
+change, ids, conditions and order, is shown on SQLite and on PostgreSQL.
 """
 
 import gzip
@@ -17,19 +17,19 @@ from tests.dialects import test_anthropic, test_gemini, test_ollama, test_openai
 PATIENCE = 30.0  # seconds
 
 pytestmark = pytest.mark.needs("nginx", "nginx")
-
-
-@pytest.fixture(
+BOTH = pytest.mark.parametrize(
+    "host",
+    ["sqlite", pytest.param("postgresql", marks=pytest.mark.needs("initdb", "postgresql"))],
+    indirect=True,
     scope="module",
-    params=[
-        "sqlite",
-        pytest.param("postgresql", marks=pytest.mark.needs("initdb", "postgresql")),
-    ],
 )
+
+
+@pytest.fixture(scope="module")
 def host(request, run_gunicorn):
-    """The folder of a gunicorn on each database."""
+    """The folder of a gunicorn, on SQLite unless a test is marked with `BOTH`."""
     database = None
-    if request.param == "postgresql":
+    if getattr(request, "param", "sqlite") == "postgresql":
         cluster, template = map(request.getfixturevalue, ("cluster", "template"))
         database = cluster.url(cluster.create(template))
     with run_gunicorn(database) as folder:
@@ -134,6 +134,7 @@ class TestOllama(OverHttp, test_ollama.TestPromises):
     pass
 
 
+@BOTH
 @pytest.mark.parametrize("spelt", ["acme%2Fcoder%3A8b%20(x)", "acme/coder:8b%20(x)"])
 def test_an_id_is_taken_in_both_spellings(site, spelt):
     """A slash, a colon and a space, raw or escaped, are one id to readers and administrators."""
@@ -149,6 +150,7 @@ def test_an_id_is_taken_in_both_spellings(site, spelt):
     assert 404 == site("GET", f"/v1/models/{spelt}").status
 
 
+@BOTH
 def test_a_write_keeps_its_conditions(site):
     """A tag is good for one change; what is stale changes nothing, and what is there stays."""
     path = "/admin/models/x"
@@ -172,6 +174,7 @@ def test_a_write_keeps_its_conditions(site):
     assert 404 == site.admin("PATCH", path, {"name": "4"}, If_Match=last).status
 
 
+@BOTH
 def test_pages_of_the_administration_are_in_order_of_code_points(site):
     """Capitals before small letters, signs between, on each page as on the whole list."""
     ids = ["-a", "A", "Z", "_", "a", "a/B", "a/b", "b", "~"]
