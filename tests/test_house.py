@@ -64,6 +64,7 @@ def test_the_import_contract_can_fail(copy, name, text, contract):
     assert any(contract in line for line in broken), done.stdout
 
 
+@pytest.mark.slow  # pip takes what builds it from a package index
 def test_the_wheel_has_every_module(tmp_path):
     """A wheel holds each module of the application, migrations too, and no test."""
     files = run("git", "ls-files", "-co", "--exclude-standard").stdout.splitlines()

@@ -20,6 +20,8 @@ ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "deploy" / "container" / "Containerfile").read_text()
 PATIENCE = 30.0  # seconds
 
+pytestmark = pytest.mark.slow  # it installs the application from a package index
+
 
 def instructions():
     """Return the instructions of the file in their order: name and arguments."""
@@ -97,7 +99,6 @@ def image(tmp_path_factory):
     return Image(tmp_path_factory.mktemp("root"))
 
 
-@pytest.mark.slow
 def test_it_serves_and_tells_its_health(image, site_at):
     """The command listens, the health check follows it up and down, the root stays as it is."""
     with socket.socket() as probe:

@@ -13,9 +13,6 @@ from app.settings import Settings
 from app.store.store import Store
 from tests.server.writing import Writers, check_log
 
-#: In each round so many workers, and then the master.
-WORKERS_KILLED = 9
-
 
 def wait_until(condition):
     deadline = time.monotonic() + 30
@@ -24,8 +21,10 @@ def wait_until(condition):
         time.sleep(0.002)
 
 
-@pytest.mark.parametrize("rounds", [1, pytest.param(20, marks=pytest.mark.slow)])
-def test_kills_lose_nothing(serve, clock, rounds):
+@pytest.mark.parametrize(
+    ("rounds", "workers_killed"), [(1, 1), pytest.param(20, 9, marks=pytest.mark.slow)]
+)
+def test_kills_lose_nothing(serve, clock, rounds, workers_killed):
     """Workers and masters killed in the middle of writes: each answered write is there."""
     chance = random.Random(1)
     first = serve("same")
@@ -48,7 +47,7 @@ def test_kills_lose_nothing(serve, clock, rounds):
     for number in range(rounds):
         server = serve("same", WEB_CONCURRENCY="4")
         with writers.writing_to(server):
-            for _ in range(WORKERS_KILLED):
+            for _ in range(workers_killed):
                 kill(partial(living, server))
             orphans += server.workers()
             # With all its workers, or alone: then the next master meets them at the database.
@@ -63,5 +62,5 @@ def test_kills_lose_nothing(serve, clock, rounds):
 
     for model_id, step in writers.answered:
         assert step in {model.context_length for model in logged[model_id]}
-    assert rounds * (WORKERS_KILLED + 1) == len(killed)
+    assert rounds * (workers_killed + 1) == len(killed)
     assert 200 == serve("same")("GET", "/v1/models").status
