@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -83,10 +84,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.stash[LEFT_OUT] = len(slow)
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    """Say how many tests were left out, and how to run them."""
+) -> Iterator[None]:
+    """Say below everything else how many tests were left out, and how to run them."""
+    yield
     if number := config.stash.get(LEFT_OUT, 0):
         terminalreporter.write_line(
             f"{number} tests are slow or need a program such as nginx, and did not run: "
@@ -95,14 +98,18 @@ def pytest_terminal_summary(
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip a test whose program or package is missing, or fail it on CI, with what to install.
+    """Skip a test that lacks something, or fail it on CI; the sentence says what to install.
 
-    It is a hook, so that no fixture of a module starts the program before this check.
+    It is a hook, so that no fixture of a module uses it before this check.
     """
     for marker in item.iter_markers("needs"):
         program, package = marker.args
         if which(program) is None:
             lacking(f"{program} is not installed: apt-get install {package}")
+    for marker in item.iter_markers("imports"):
+        [package] = marker.args
+        if not any(distributions(name=package)):
+            lacking(f"{package} is not installed: pip install -e '.[test-all]'")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,20 +1,11 @@
-"""What a test needs and a machine may lack: a program, a package."""
+"""What becomes of a test that lacks something."""
 
 import os
-from importlib.metadata import PackageNotFoundError, version
 from typing import NoReturn
 
 import pytest
 
 
 def lacking(sentence: str) -> NoReturn:
-    """Skip the test with a sentence that says what to install; on CI, where CI is set, fail it."""
+    """Skip the test with a sentence that says what to install; fail it where CI is set."""
     (pytest.fail if os.environ.get("CI") else pytest.skip)(sentence)
-
-
-def need_package(name: str) -> None:
-    """Skip or fail the test unless a package of the extra ``test-all`` is installed."""
-    try:
-        version(name)
-    except PackageNotFoundError:
-        lacking(f"{name} is not installed: pip install -e '.[test-all]'")

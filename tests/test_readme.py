@@ -15,6 +15,7 @@ from app.api.errors import STATUS
 from app.services import VERSION
 from app.settings import Settings, short_path
 from bench.report import short
+from tests.sdk.environments import PACKAGES
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -81,9 +82,16 @@ def test_every_command_answers_what_is_shown(run, server):
     assert len(run_steps) >= 10
 
 
-@pytest.mark.parametrize("client", ["OpenAI", "Anthropic", "Gemini", "Ollama"])
 @pytest.mark.parametrize(
-    "language", ["python", pytest.param("js", marks=pytest.mark.needs("npm", "npm"))]
+    ("client", "language"),
+    [
+        pytest.param(client, language, marks=mark)
+        for client in ("OpenAI", "Anthropic", "Gemini", "Ollama")
+        for language, mark in (
+            ("python", pytest.mark.imports(PACKAGES[client.lower()])),
+            ("js", pytest.mark.needs("npm", "npm")),
+        )
+    ],
 )
 def test_the_lines_for_a_client_run(server, environments, client, language):
     """With the variables of its row, the lines of a client's section print what its key sees."""
@@ -97,11 +105,10 @@ def test_the_lines_for_a_client_run(server, environments, client, language):
     def here(text):
         return text.replace("127.0.0.1:8000", f"127.0.0.1:{server.port}").replace("KEY", key)
 
+    folder, command = ROOT, [sys.executable, "-c"]
     if language == "js":
         node, folder = environments.node()
         command = [node, "--input-type=module", "--eval"]
-    else:
-        folder, command = ROOT, [environments.python(client.lower()), "-c"]
     variables = dict(re.findall(r"`([A-Z_]+)=(.*?)`", row))
     done = subprocess.run(
         [*command, here(lines)],

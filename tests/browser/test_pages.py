@@ -4,7 +4,11 @@ from itertools import permutations, product
 
 import pytest
 
-pytestmark = [pytest.mark.needs("chromium", "chromium"), pytest.mark.needs("npm", "npm")]
+pytestmark = [
+    pytest.mark.needs("chromium", "chromium"),
+    pytest.mark.needs("npm", "npm"),
+    pytest.mark.imports("playwright"),
+]
 
 #: What each client tells of the two models of the server, in order.
 TOLD = {

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.needs import lacking, need_package
+from tests.needs import lacking
 
 HERE = Path(__file__).parent
 #: The package of each vendor's Python client.
@@ -33,16 +33,11 @@ class Environments:
             # A script finds the packages that lie beside it.
             shutil.copytree(HERE / "drivers", folder / "drivers", dirs_exist_ok=True)
             return [node, folder / f"drivers/{vendor}_sdk.mjs"]
-        python = self.older_python() if edition == "older" else self.python(vendor)
+        python = self.older_python() if edition == "older" else Path(sys.executable)
         return [python, HERE / f"drivers/{vendor}_sdk.py"]
 
-    def python(self, vendor: str) -> Path:
-        """Return the interpreter that has the newest client of a vendor: that of the tests."""
-        need_package(PACKAGES[vendor])
-        return Path(sys.executable)
-
     def older_python(self) -> Path:
-        """Return the interpreter that has the older clients."""
+        """Return the interpreter that has the older clients; the tests' own has the newest."""
         listing = HERE / "older.txt"
         folder = self._folder("older", listing)
         python = folder / "bin/python"

