@@ -9,8 +9,8 @@ from app.api.context import MAX_PARAMETERS
 from app.api.cors import EXPOSED
 from app.api.errors import STATUS
 from app.api.http import MAX_LENGTH
+from app.catalog.paging import MAX_LIMIT
 from app.compression import SIZES
-from app.dialects import MAX_LIMIT
 from app.settings import Settings
 from tests.reference import REFERENCE, REFERENCE_ENTRY
 

@@ -12,8 +12,7 @@ from app.api.http import empty_reply, is_known, json_reply, read_precondition
 from app.catalog.errors import InvalidValue, ModelNotFound
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model
-from app.catalog.paging import Window, cut
-from app.dialects import MAX_LIMIT
+from app.catalog.paging import MAX_LIMIT, Window, cut
 from app.schemas import AdminModelSchema, KeySchema
 from app.services import services
 

@@ -1,29 +1,22 @@
-"""The wire shapes: one catalogue, several ways of saying it.
+"""The wire formats: one `Dialect` for each kind of client, in one file each.
 
-Every dialect has the same face, `Dialect`, and is one file: what it declares as data decides
-which requests are its own, what it defines makes bytes of models and errors. None knows another,
-and none knows Flask. ``CONTRIBUTING.md`` has the recipe for one more.
+The attributes of a dialect decide which requests are in it; its methods read parameters, and
+encode models and errors. Dialects import neither each other nor Flask: what several need is in
+``parameters`` and ``encoding``. ``CONTRIBUTING.md`` has the recipe for one more.
 """
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from app.catalog.errors import InvalidValue, quote
-from app.catalog.ids import problem_with_id
 from app.catalog.model import Model
 from app.catalog.paging import Page, Window
-
-#: The largest page that may be asked for, in entries.
-MAX_LIMIT = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """An error on its way out, before a dialect words it."""
+    """What a dialect needs to know of an error to encode it."""
 
     status: int
     code: str | None
@@ -31,14 +24,14 @@ class Problem:
     param: str | None = None
     #: Sentences by dotted field name.
     errors: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    #: Of a model that was not found: its id, and the one to use instead.
+    #: Of a model that was not found: its id, and the id of its replacement.
     model_id: str | None = None
     replacement: str | None = None
     request_id: str
 
     @property
     def advice(self) -> str:
-        """Return what to append to the message about a model that has a replacement."""
+        """Return what to append to the message: the replacement of a retired model."""
         if self.replacement is None:
             return ""
         return f": it was retired, use '{self.replacement}' instead"
@@ -46,55 +39,55 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Routes:
-    """Where the clients of a vendor ask, if not at ``/v1/models`` alone."""
+    """The routes of a dialect beside ``/v1/models``."""
 
-    #: Every path under it is the dialect's, known or not; all the others here are.
+    #: All paths that begin with it are in the dialect, unknown ones too; so do the other paths.
     prefix: str
-    #: GET answers the list.
+    #: GET returns the list.
     listing: str
-    #: GET answers the model whose id follows.
+    #: GET returns the model whose id follows.
     entry: str | None = None
-    #: POST answers the model whose id is in the JSON body, in the first of `lookup_fields`
+    #: POST returns the model whose id is in the JSON body, in the first of `lookup_fields`
     #: that has a value.
     lookup: str | None = None
     lookup_fields: Sequence[str] = ()
-    #: GET answers what is always the same, and needs no key.
+    #: By path, what GET always returns; no key is needed.
     constants: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class Dialect(ABC):
-    """What a dialect is: which requests are its own, and how it says things."""
+    """The wire format of one kind of client."""
 
-    #: Its name in logs.
+    #: The name in logs.
     name: ClassVar[str]
-    #: Its own routes; ``/v1/models`` it shares with the others.
+    #: Its own routes; all dialects share ``/v1/models``.
     routes: ClassVar[Routes | None] = None
-    #: Headers that say that a request is written in it, whatever their value.
+    #: Request headers that select the dialect, whatever their value.
     headers: ClassVar[Sequence[str]] = ()
-    #: The query parameter that may hold the key, if the vendor's clients send it there. It says
-    #: so too, where there is no Authorization.
+    #: The query parameter that may hold the key, if the vendor's clients send it there. It selects
+    #: the dialect too, unless there is an Authorization header.
     key_parameter: ClassVar[str | None] = None
-    #: Whether its replies have what `app.catalog.visibility.shown` hides from some viewers. Where
-    #: not, all who see the same entries share their replies.
+    #: Whether replies contain what `app.catalog.visibility.shown` hides from some viewers. If not,
+    #: all viewers of the same entries share their replies.
     shows_permission: ClassVar[bool] = True
-    #: Takes the place of ``ROSTER_AUTH`` for its requests, unless that is ``off``.
+    #: Replaces ``ROSTER_AUTH`` for requests in the dialect, unless that is ``off``.
     auth: str | None = None
 
     @abstractmethod
     def window(self, query: Mapping[str, str]) -> Window:
-        """Return which part of the list is asked for; `InvalidValue` names a bad parameter."""
+        """Return the part of the list that `query` asks for; raise `InvalidValue` if it is bad."""
 
     @abstractmethod
     def entry(self, model: Model) -> bytes:
-        """Return one model as JSON, the reply to a retrieval."""
+        """Return a model as JSON: the reply to its retrieval."""
 
     def item(self, model: Model) -> bytes:
-        """Return one model as JSON, a piece of every list: the same, unless the vendor differs."""
+        """Return a model as JSON: an item of lists, which is `entry` unless the vendor differs."""
         return self.entry(model)
 
     @abstractmethod
     def listing(self, items: Sequence[bytes], page: Page, window: Window) -> bytes:
-        """Return a list as JSON, of the `items` that belong to `page`."""
+        """Return a list as JSON; `items` are the encoded models of `page`."""
 
     @abstractmethod
     def error(self, problem: Problem) -> bytes:
@@ -102,10 +95,10 @@ class Dialect(ABC):
 
 
 class Dialects:
-    """The dialects of an application, and which of them a request is written in.
+    """The dialects of an application, from which each request selects one.
 
-    Its path says it, else its headers: these are asked for in the order given. The last dialect
-    is that of everyone else, and of administration and operation.
+    The path selects it, or else the headers do, of the first dialect given first. The last dialect
+    is the default, and that of administration and operation.
     """
 
     def __init__(self, *dialects: Dialect) -> None:
@@ -114,17 +107,17 @@ class Dialects:
         #: Every header that selects a dialect.
         self.headers = [name for dialect in reversed(dialects) for name in dialect.headers]
         self._prefixes = [(d.routes.prefix, d) for d in dialects if d.routes is not None]
-        self._signs = [(d, [*map(_cgi_name, d.headers)], d.key_parameter) for d in dialects]
+        self._selectors = [(d, [*map(_cgi_name, d.headers)], d.key_parameter) for d in dialects]
 
     def __iter__(self) -> Iterator[Dialect]:
         return iter(self._all)
 
     def choose(self, path: str, environ: Mapping[str, Any], query: Mapping[str, str]) -> Dialect:
-        """Return the dialect of a request; `environ` has its headers under their CGI names."""
+        """Return the dialect of a request; `environ` has its headers by CGI name."""
         for prefix, dialect in self._prefixes:
             if path.startswith(prefix):
                 return dialect
-        for dialect, names, parameter in self._signs:
+        for dialect, names, parameter in self._selectors:
             for name in names:
                 if name in environ:
                     return dialect
@@ -135,34 +128,3 @@ class Dialects:
 
 def _cgi_name(header: str) -> str:
     return "HTTP_" + header.upper().replace("-", "_")
-
-
-def rfc3339(seconds: int) -> str:
-    """Return a moment in Unix seconds as vendors write it, such as 2021-07-20T10:40:00Z."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def enclose(head: bytes, items: Sequence[bytes], tail: bytes) -> bytes:
-    """Return `items` with commas between `head` and `tail`, copied once: they may be long."""
-    if not items:
-        return head + tail
-    pieces = list(items)
-    pieces[0] = head + pieces[0]
-    pieces[-1] += tail
-    return b",".join(pieces)
-
-
-def whole_parameter(name: str, text: str, most: int = MAX_LIMIT) -> int:
-    """Return the value of a parameter that is a whole number of 1 to `most`."""
-    if not re.fullmatch(r"[0-9]{1,9}", text, re.ASCII) or not 1 <= int(text) <= most:
-        raise InvalidValue(
-            name, f"'{name}' must be a whole number from 1 to {most}, not '{quote(text)}'."
-        )
-    return int(text)
-
-
-def id_parameter(name: str, text: str | None) -> str | None:
-    """Return the value of a parameter that is the id of a model, there or not, or None."""
-    if text is not None and problem_with_id(text):
-        raise InvalidValue(name, f"'{name}' must be the id of a model.")
-    return text

@@ -1,7 +1,7 @@
 """Anthropic: https://platform.claude.com/docs/en/api/models/list.
 
-What is unknown is null: typed clients want every field. A page has 1,000 entries where the
-vendor's has 20, for several clients read page 1 only.
+An unknown field is null: typed clients want every field. The default page has 1,000 entries, and
+not the vendor's 20, because several clients read only page 1.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,19 +10,11 @@ from marshmallow import Schema, fields
 
 from app.catalog.errors import InvalidValue, quote
 from app.catalog.model import Model
-from app.catalog.paging import Page, Window
-from app.dialects import (
-    MAX_LIMIT,
-    Dialect,
-    Problem,
-    enclose,
-    id_parameter,
-    rfc3339,
-    whole_parameter,
-)
+from app.catalog.paging import FIRST_PAGE, MAX_LIMIT, Page, Window
+from app.dialects import Dialect, Problem
+from app.dialects.encoding import join_items, page_end, rfc3339
+from app.dialects.parameters import read_id, read_limit
 from app.strict_json import dump
-
-_FIRST_PAGE = Window(limit=MAX_LIMIT)
 
 # https://platform.claude.com/docs/en/api/errors
 _TYPES = {
@@ -55,7 +47,7 @@ _MODEL_INFO = ModelInfoSchema()
 
 
 class Anthropic(Dialect):
-    """The dialect of requests that name a version of Anthropic's API."""
+    """The dialect of requests with the version header of Anthropic's API."""
 
     name = "anthropic"
     shows_permission = False
@@ -64,29 +56,23 @@ class Anthropic(Dialect):
     def window(self, query: Mapping[str, str]) -> Window:
         """Return what ``limit`` and one of ``after_id`` and ``before_id`` ask for."""
         if not query:
-            return _FIRST_PAGE
-        after = id_parameter("after_id", query.get("after_id"))
-        before = id_parameter("before_id", query.get("before_id"))
+            return FIRST_PAGE
+        after, before = read_id("after_id", query), read_id("before_id", query)
         if after is not None and before is not None:
             raise InvalidValue("before_id", "'after_id' and 'before_id' exclude each other.")
-        limit = query.get("limit")
-        return Window(
-            limit=MAX_LIMIT if limit is None else whole_parameter("limit", limit),
-            after=after,
-            before=before,
-        )
+        limit = read_limit("limit", query) or MAX_LIMIT
+        return Window(limit=limit, after=after, before=before)
 
     def entry(self, model: Model) -> bytes:
         """Return the bare ``ModelInfo``."""
         return dump(_MODEL_INFO.dump(model)).encode()
 
     def listing(self, items: Sequence[bytes], page: Page, window: Window) -> bytes:  # noqa: ARG002
-        """Return the page; without ``has_more`` the vendor's clients ask for ever, or no more."""
-        ends = {"has_more": page.has_more, "first_id": page.first_id, "last_id": page.last_id}
-        return enclose(b'{"data":[', items, b"]," + dump(ends)[1:].encode())
+        """Return the page; without ``has_more`` some clients loop for ever, and others stop."""
+        return join_items(b'{"data":[', items, b"]," + page_end(page))
 
     def error(self, problem: Problem) -> bytes:
-        """Return the vendor's error object; for what its clients know, in its own words."""
+        """Return the vendor's error object, with the vendor's messages where it has some."""
         message = problem.message
         if problem.code == "invalid_api_key":
             message = "invalid x-api-key"

@@ -1,7 +1,7 @@
 """Gemini: https://ai.google.dev/api/models.
 
-A field that is unknown is left out, and so is the token of a last page: an empty one makes the
-vendor's JavaScript client ask for ever. A page has 1,000 entries where the vendor's has 50.
+An unknown field is left out, and so is the token of a last page: an empty one makes the vendor's
+JavaScript client loop for ever. The default page has 1,000 entries, and not the vendor's 50.
 """
 
 import re
@@ -15,11 +15,10 @@ from marshmallow import Schema, fields, post_dump
 from app.catalog.errors import InvalidValue, quote
 from app.catalog.ids import problem_with_id
 from app.catalog.model import Model
-from app.catalog.paging import Page, Window
-from app.dialects import MAX_LIMIT, Dialect, Problem, Routes, enclose
+from app.catalog.paging import FIRST_PAGE, MAX_LIMIT, Page, Window
+from app.dialects import Dialect, Problem, Routes
+from app.dialects.encoding import join_items
 from app.strict_json import dump
-
-_FIRST_PAGE = Window(limit=MAX_LIMIT)
 
 # https://ai.google.dev/gemini-api/docs/troubleshooting has the vendor's table.
 _STATUSES = {
@@ -30,7 +29,7 @@ _STATUSES = {
     503: "UNAVAILABLE",
 }
 
-# Goes into the checksum of a token, so that those of others and of other forms are told apart.
+# Part of the checksum of a token, so that tokens of others and of other formats are refused.
 _TOKEN_KIND = crc32(b"gemini page token 1")
 
 
@@ -60,7 +59,7 @@ _MODEL = GeminiModelSchema()
 
 
 class Gemini(Dialect):
-    """The dialect of Google's clients; the newest of them ask at ``/v1/models``."""
+    """The dialect of Google's clients; the newest of them use ``/v1/models``."""
 
     name = "gemini"
     shows_permission = False
@@ -71,7 +70,7 @@ class Gemini(Dialect):
     def window(self, query: Mapping[str, str]) -> Window:
         """Return what ``pageSize`` and ``pageToken`` ask for."""
         if not query:
-            return _FIRST_PAGE
+            return FIRST_PAGE
         token = query.get("pageToken")
         return Window(
             limit=_page_size(query.get("pageSize", "0")),
@@ -83,14 +82,14 @@ class Gemini(Dialect):
         return dump(_MODEL.dump(model)).encode()
 
     def listing(self, items: Sequence[bytes], page: Page, window: Window) -> bytes:  # noqa: ARG002
-        """Return the page, with a token if there is another one."""
+        """Return the page, with a token if there is a next one."""
         tail = b"]}"
         if page.has_more and page.last_id is not None:
             tail = b'],"nextPageToken":"' + _token(page.last_id) + b'"}'
-        return enclose(b'{"models":[', items, tail)
+        return join_items(b'{"models":[', items, tail)
 
     def error(self, problem: Problem) -> bytes:
-        """Return the vendor's error object, always an object."""
+        """Return the vendor's error object."""
         message = problem.message
         if problem.model_id is not None:
             message = f"models/{quote(problem.model_id)} is not found for API version v1beta"
@@ -104,7 +103,7 @@ class Gemini(Dialect):
 
 
 def _page_size(text: str) -> int:
-    """Return how many entries a page has: 0 is the default, and too many are cut."""
+    """Return the number of entries of a page: 0 is the default, and a larger number is cut."""
     if not re.fullmatch(r"[0-9]{1,4000}", text, re.ASCII):
         raise InvalidValue(
             "pageSize", f"'pageSize' must be a whole number from 0 on, not '{quote(text)}'."
@@ -113,13 +112,13 @@ def _page_size(text: str) -> int:
 
 
 def _token(model_id: str) -> bytes:
-    """Return the token of the page behind an id: the id and its checksum, not to be read."""
+    """Return the token of the page after an id: the id and its checksum, for us alone to read."""
     cursor = model_id.encode("ascii")
     return urlsafe_b64encode(crc32(cursor, _TOKEN_KIND).to_bytes(4) + cursor).rstrip(b"=")
 
 
 def _read_token(token: str) -> str:
-    """Return the id in a token; `InvalidValue` for one that is broken or not of our making."""
+    """Return the id in a token; raise `InvalidValue` for a broken or foreign one."""
     try:
         cursor = urlsafe_b64decode(token + "=" * (-len(token) % 4))[4:].decode("ascii")
         if _token(cursor) == token.encode("ascii") and not problem_with_id(cursor):

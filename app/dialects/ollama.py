@@ -1,7 +1,7 @@
 """Ollama: https://github.com/ollama/ollama/blob/main/docs/api.md.
 
-Its clients expect files on a disk: what an entry does not know of them is empty, and only the
-context length is left out. There are no pages.
+Its clients expect files on a disk. A field that an entry has no value for is empty; the context
+length alone is left out. There are no pages.
 """
 
 import hashlib
@@ -13,7 +13,8 @@ from marshmallow import Schema, fields
 from app.catalog.errors import quote
 from app.catalog.model import Model
 from app.catalog.paging import EVERYTHING, Page, Window
-from app.dialects import Dialect, Problem, Routes, enclose, rfc3339
+from app.dialects import Dialect, Problem, Routes
+from app.dialects.encoding import join_items, rfc3339
 from app.strict_json import dump
 
 #: Clients ask which version of Ollama this is; since this one they all find what they need.
@@ -42,7 +43,7 @@ def _model_info(model: Model) -> dict[str, Any]:
 
 
 def _capabilities(model: Model) -> list[str]:
-    """Return what the entry can do, in the vendor's words."""
+    """Return the vendor's names for what the model can do."""
     architecture = model.architecture or {}
     if "embeddings" in architecture.get("output_modalities", ()):
         return ["embedding"]
@@ -97,27 +98,27 @@ class Ollama(Dialect):
     )
 
     def __init__(self, *, auth: str | None) -> None:
-        """Ask for keys as `auth` says: most of these clients have no field for one."""
+        """Require keys by `auth`: most of these clients have no field for a key."""
         self.auth = auth
 
     def window(self, query: Mapping[str, str]) -> Window:  # noqa: ARG002
-        """Return everything: no parameter means anything here."""
+        """Return everything: the vendor has no parameters."""
         return EVERYTHING
 
     def entry(self, model: Model) -> bytes:
-        """Return the answer of ``show``."""
+        """Return the reply to ``show``."""
         return dump(_SHOWN_MODEL.dump(model)).encode()
 
     def item(self, model: Model) -> bytes:
-        """Return one of the tags."""
+        """Return an item of the tags."""
         return dump(_TAG.dump(model)).encode()
 
     def listing(self, items: Sequence[bytes], page: Page, window: Window) -> bytes:  # noqa: ARG002
         """Return all tags."""
-        return enclose(b'{"models":[', items, b"]}")
+        return join_items(b'{"models":[', items, b"]}")
 
     def error(self, problem: Problem) -> bytes:
-        """Return the sentence alone, a plain string."""
+        """Return the message as a plain string."""
         message = problem.message
         if problem.model_id is not None:
             message = f"model '{quote(problem.model_id)}' not found"

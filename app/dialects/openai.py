@@ -1,36 +1,37 @@
 """OpenAI: https://platform.openai.com/docs/api-reference/models, as in ``docs/list-models.md``.
 
-The list is the reference's ``data`` and ``success``, and OpenAI's own ``object``, without which
-strict clients fail. OpenAI's clients never ask for a second page: all of it comes in one reply,
-unless a part is asked for; that is a page, of 1,000 entries where no limit is given.
+The list has the reference's ``data`` and ``success``, and OpenAI's own ``object``, without which
+strict clients fail. OpenAI's clients never ask for a second page: without parameters the reply is
+the whole list. With parameters it is a page, of 1,000 entries by default.
 """
 
 from collections.abc import Mapping, Sequence
 
 from app.catalog.model import Model
-from app.catalog.paging import EVERYTHING, Page, Window
-from app.dialects import MAX_LIMIT, Dialect, Problem, enclose, id_parameter, whole_parameter
+from app.catalog.paging import EVERYTHING, MAX_LIMIT, Page, Window
+from app.dialects import Dialect, Problem
+from app.dialects.encoding import join_items, page_end
+from app.dialects.parameters import read_id, read_limit
 from app.schemas import REFERENCE_FIELDS, ModelSchema
 from app.strict_json import dump
 
 
 class OpenAI(Dialect):
-    """The dialect of every request that is not written in another one."""
+    """The default dialect."""
 
     name = "openai"
 
     def __init__(self, *, reference_only: bool) -> None:
-        """Show the reference's seven fields of an entry, or all that is known of it."""
+        """Show the reference's seven fields of an entry, or all known fields."""
         self._schema = ModelSchema(only=REFERENCE_FIELDS) if reference_only else ModelSchema()
 
     def window(self, query: Mapping[str, str]) -> Window:
         """Return what ``limit``, ``after``, ``owned_by`` and ``q`` ask for, or everything."""
         if not query:
             return EVERYTHING
-        limit = query.get("limit")
         window = Window(
-            limit=None if limit is None else whole_parameter("limit", limit),
-            after=id_parameter("after", query.get("after")),
+            limit=read_limit("limit", query),
+            after=read_id("after", query),
             owned_by=query.get("owned_by"),
             q=query.get("q"),
         )
@@ -43,19 +44,12 @@ class OpenAI(Dialect):
         return dump(self._schema.dump(model)).encode()
 
     def listing(self, items: Sequence[bytes], page: Page, window: Window) -> bytes:
-        """Return the list; with the paging fields if a part was asked for."""
-        tail = b'],"success":true}'
-        if window != EVERYTHING:
-            ends = {
-                "has_more": page.has_more,
-                "first_id": page.first_id,
-                "last_id": page.last_id,
-            }
-            tail = tail[:-1] + b"," + dump(ends)[1:].encode()
-        return enclose(b'{"object":"list","data":[', items, tail)
+        """Return the list, with the paging fields if it is a page."""
+        end = b"}" if window == EVERYTHING else b"," + page_end(page)
+        return join_items(b'{"object":"list","data":[', items, b'],"success":true' + end)
 
     def error(self, problem: Problem) -> bytes:
-        """Return OpenAI's error object; ``errors`` is in it when several fields are wrong."""
+        """Return OpenAI's error object, with ``errors`` if fields are wrong."""
         error: dict[str, object] = {
             "message": problem.message + problem.advice,
             "type": _type(problem.status),

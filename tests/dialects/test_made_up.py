@@ -11,7 +11,9 @@ import pytest
 import app as factory
 from app.api import context
 from app.catalog.paging import Window
-from app.dialects import Dialect, Dialects, Routes, enclose, id_parameter, whole_parameter
+from app.dialects import Dialect, Dialects, Routes
+from app.dialects.encoding import join_items
+from app.dialects.parameters import read_id, read_limit
 from tests.dialects.promises import Promises
 
 
@@ -31,14 +33,15 @@ class MadeUp(Dialect):
     key_parameter = "made_up_key"
 
     def window(self, query):
-        after = id_parameter("from", query.get("from"))
-        return Window(limit=whole_parameter("size", query.get("size", "1000")), after=after)
+        return Window(limit=read_limit("size", query) or 1000, after=read_id("from", query))
 
     def entry(self, model):
         return json.dumps({"name": model.id, "at": model.created}).encode()
 
     def listing(self, items, page, window):
-        return enclose(b'{"more":%s,"names":[' % str(page.has_more).lower().encode(), items, b"]}")
+        return join_items(
+            b'{"more":%s,"names":[' % str(page.has_more).lower().encode(), items, b"]}"
+        )
 
     def error(self, problem):
         return json.dumps({"wrong": problem.message + problem.advice}).encode()
