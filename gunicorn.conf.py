@@ -368,7 +368,7 @@ def child_exit(server, worker):
     if worker.roster_generation != worker.roster_generations.newest and server.num_workers > 1:
         server.num_workers -= 1
     if worker.roster_page is not None:
-        _shared_pages["SharedPages"](server.roster_memory).leave(worker.roster_page)
+        _shared_pages["SharedPages"](server.roster_memory).release(worker.roster_page)
 
 
 def post_worker_init(worker):

@@ -1,4 +1,4 @@
-"""What Prometheus is told: counted beside the requests, gathered over all workers.
+"""The metrics for Prometheus: counted in each worker, and gathered from all of them.
 
-Nothing here is at work where the extra ``metrics`` is not installed.
+Without the extra ``metrics`` nothing here runs.
 """

@@ -1,6 +1,6 @@
-"""What was gathered, in the format that Prometheus reads.
+"""Gathered metrics in the text format of Prometheus.
 
-The only module that imports ``prometheus_client``, and so imported only when it is needed.
+This module alone imports ``prometheus_client``, and so is imported only when it is needed.
 """
 
 from collections import defaultdict
@@ -21,15 +21,18 @@ from app.metrics.tally import BOUND_LABELS
 #: Counters by name, without ``_total``: help, and labels.
 _COUNTERS: dict[str, tuple[str, Sequence[str]]] = {
     "roster_key_refusals": ("Requests refused for their key.", ("reason",)),
-    "roster_reply_cache_hits": ("Replies that stood ready.", ()),
-    "roster_reply_cache_misses": ("Replies that were made when they were asked for.", ()),
-    "roster_image_rebuilds": ("Times that an image was loaded or brought up to date.", ()),
-    "roster_image_rebuild_seconds": ("Time spent on loading and updating images.", ()),
-    "roster_access_lines_lost": ("Access lines that nobody took from standard output.", ()),
-    "roster_error_lines_lost": ("Other log lines that nobody took from standard error.", ()),
+    "roster_reply_cache_hits": ("Replies that were in the cache.", ()),
+    "roster_reply_cache_misses": ("Replies that were not in the cache.", ()),
+    "roster_image_rebuilds": ("Times that a snapshot was loaded or updated.", ()),
+    "roster_image_rebuild_seconds": ("Time spent on loading and updating snapshots.", ()),
+    "roster_access_lines_lost": ("Access lines that standard output did not take.", ()),
+    "roster_error_lines_lost": (
+        "Other log lines that standard error did not take.",
+        (),
+    ),
 }
 
-#: Gauges by name: help, and what they say of all workers; the worst one counts, where one can.
+#: Gauges by name: help, and the value for all workers, of the worst one where there is a worst.
 _GAUGES: dict[str, tuple[str, Callable[[Sequence[Gauges]], float]]] = {
     "roster_workers": ("Workers that serve.", len),
     "roster_revision": (
@@ -37,11 +40,11 @@ _GAUGES: dict[str, tuple[str, Callable[[Sequence[Gauges]], float]]] = {
         lambda workers: min(worker.revision for worker in workers),
     ),
     "roster_entries": (
-        "Entries in the image of the worker that has fewest.",
+        "Entries of the worker that has the fewest.",
         lambda workers: min(worker.entries for worker in workers),
     ),
     "roster_image_age_seconds": (
-        "Time since the store confirmed the oldest image.",
+        "Time since the store confirmed the oldest snapshot.",
         lambda workers: max(worker.image_age_now for worker in workers),
     ),
     "roster_outage": (
@@ -49,24 +52,24 @@ _GAUGES: dict[str, tuple[str, Callable[[Sequence[Gauges]], float]]] = {
         lambda workers: max(worker.outage for worker in workers),
     ),
     "roster_writes_failing": (
-        "Whether the last write failed for the store.",
+        "Whether the store failed to do the last write.",
         lambda workers: max(workers, key=lambda worker: worker.wrote_at).failing,
     ),
     "roster_reply_cache_bytes": (
-        "Size of the ready replies of all workers.",
+        "Size of the reply caches of all workers.",
         lambda workers: sum(worker.cached for worker in workers),
     ),
 }
 
 
 def expose(gathered: Gathered, accept: str) -> tuple[bytes, str]:
-    """Return a body and its Content-Type, in the best format that the header `accept` takes."""
+    """Return a body and its Content-Type, in the best format that `accept`, the header, allows."""
     encode, content_type = choose_encoder(accept)
     return encode(_Collector(gathered)), content_type
 
 
 class _Collector(Collector):
-    """Gathered metrics as prometheus_client asks for them."""
+    """Gathered metrics in the form that prometheus_client encodes."""
 
     def __init__(self, gathered: Gathered) -> None:
         self._gathered = gathered

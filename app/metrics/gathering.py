@@ -1,9 +1,8 @@
 """The metrics of a process and, under gunicorn, of all workers together.
 
-Each worker publishes its numbers on a page of its own, once a second and whenever it is asked
-for those of all. prometheus_client has a way of its own to do this, with files: it must be chosen
-before anything is imported, writes to a file at each observation, and keeps the files of
-every worker that ever was.
+Each worker writes its numbers to its own page of shared memory, once a second and at each request
+for metrics. prometheus_client's own way to do this is to write a file at each observation. It must
+be chosen before the first import, and no file is removed when its worker ends.
 """
 
 import atexit
@@ -14,7 +13,7 @@ import threading
 import time
 from collections import defaultdict
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from importlib.util import find_spec
 
 from app.catalog.catalog import Catalog
@@ -28,41 +27,41 @@ from app.store.store import Store
 
 _log = logging.getLogger(__name__)
 
-#: How often a worker publishes, and looks whether the store can be read, in seconds. A worker
-#: that is killed takes with it what it counted since.
+#: How often a worker reads the store and publishes its numbers, in seconds. What a worker counts
+#: between that and being killed is lost.
 TICK = 1.0
 
-#: Of records. It changes with their form: during a HUP, workers of two versions share a board.
+#: The version of a record's format: during a HUP, workers of two versions share the memory.
 _FORMAT = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
-    """How a worker stands at one moment."""
+    """The gauges of a worker at one moment, in the order of a record."""
 
     revision: int
     entries: int
-    #: Seconds since the store confirmed the image.
+    #: Seconds since the store confirmed the snapshot.
     image_age: float
     #: Whether the store cannot be read.
     outage: bool
-    #: Whether the last write failed for the store, and when that was, on the clock of `at`.
+    #: Whether the store failed to do the last write, and the moment of that, on the clock of `at`.
     failing: bool
     wrote_at: float
-    #: Bytes of ready replies.
+    #: Bytes of the reply cache.
     cached: int
-    #: The moment, on the monotonic clock that all processes of a host share.
+    #: The moment of the gauges, on the monotonic clock, which all processes of a host share.
     at: float = field(default_factory=time.monotonic)
 
     @property
     def image_age_now(self) -> float:
-        """Return the age that the image has by now, whether or not the worker is still awake."""
+        """Return the age of the snapshot by now, even if the worker no longer publishes."""
         return self.image_age + time.monotonic() - self.at
 
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """What all workers have counted, those that have ended too, and how each that lives stands."""
+    """The totals of all workers, ended ones too, and the gauges of each one that runs."""
 
     totals: Totals
     workers: list[Gauges]
@@ -71,7 +70,7 @@ class Gathered:
 
 
 class Metrics:
-    """What this process tells of itself, and of the others that share a board with it."""
+    """The metrics of this process, and of those with which it shares memory."""
 
     def __init__(self, catalog: Catalog, replies: ReplyCache, store: Store) -> None:
         self.tally = Tally()
@@ -81,31 +80,31 @@ class Metrics:
         self._shared_pages: SharedPages | None = None
         self._page = 0
         self._inherited: Totals = {}
-        # Held while numbers are read and published: older ones never replace newer ones.
+        # Held while numbers are read and published, so that older ones never replace newer ones.
         self._publishing = threading.Lock()
 
     def share(self, memory: mmap.mmap, page: int) -> None:
-        """Publish on a page of `memory` from now on, and count on from what stands there."""
+        """Publish on a page of `memory` from now on, and add the totals that are on it."""
         self._shared_pages, self._page = SharedPages(memory), page
         self._inherited, _ = _decode(self._shared_pages.read(page))
-        self._publish(self._look())
+        self._publish(self._gauges())
         atexit.register(self._publish, None)
         threading.Thread(target=self._tick, name="metrics").start()
 
     def gather(self) -> Gathered:
         """Return the metrics of all workers, this one's and the store's size as they are now."""
-        gauges = self._look()
+        gauges = self._gauges()
         if self._shared_pages is None:
             return Gathered(self._totals(), [gauges], self._measure())
-        self._publish(gauges)  # nobody is told a number that a later answer might fall behind
+        self._publish(gauges)  # so that no later answer has smaller totals
         totals: defaultdict[tuple[str, ...], float] = defaultdict(float)
         workers = []
         for record, is_live in self._shared_pages.read_all():
-            counted, stands = _decode(record)
+            counted, published = _decode(record)
             for key, number in counted.items():
                 totals[key] += number
-            if is_live and stands is not None:
-                workers.append(stands)
+            if is_live and published is not None:
+                workers.append(published)
         return Gathered(totals, workers, self._measure())
 
     def _tick(self) -> None:
@@ -113,14 +112,14 @@ class Metrics:
         while True:
             main.join(TICK)
             if not main.is_alive():
-                return  # the exit publishes; the store can close the connection of this thread
+                return  # the exit publishes, and the store closes the connection of this thread
             try:
-                self._publish(self._look())
-            except Exception:  # noqa: BLE001 - else gauges would stand still and be believed
+                self._publish(self._gauges())
+            except Exception:  # noqa: BLE001 - else the gauges would be stale, and nobody notice
                 _log.exception("The metrics of this worker could not be published.")
 
     def _publish(self, gauges: Gauges | None) -> None:
-        assert self._shared_pages is not None, "a page to publish on was given"  # noqa: S101
+        assert self._shared_pages is not None, "only `share` starts to publish"  # noqa: S101
         with self._publishing:
             self._shared_pages.write(self._page, _encode(self._totals(), gauges))
 
@@ -138,9 +137,9 @@ class Metrics:
             key: own.get(key, 0) + self._inherited.get(key, 0) for key in own | self._inherited
         }
 
-    def _look(self) -> Gauges:
-        """Return how this worker stands; without requests nobody else would ask the store."""
-        with suppress(StoreUnavailable):  # which is what `outage` says
+    def _gauges(self) -> Gauges:
+        """Read the store, which without requests nothing else does, and return the gauges."""
+        with suppress(StoreUnavailable):  # then there is an `outage`
             self._catalog.current()
         snapshot = self._catalog.last
         return Gauges(
@@ -167,23 +166,13 @@ def is_wanted() -> bool:
 
 
 def _encode(totals: Totals, gauges: Gauges | None) -> bytes:
-    stands = gauges and [
-        gauges.revision,
-        gauges.entries,
-        gauges.image_age,
-        gauges.outage,
-        gauges.failing,
-        gauges.wrote_at,
-        gauges.cached,
-        gauges.at,
-    ]
     counted = [[*key, number] for key, number in totals.items()]
-    return json.dumps([_FORMAT, stands, counted]).encode()
+    return json.dumps([_FORMAT, gauges and astuple(gauges), counted]).encode()
 
 
 def _decode(record: bytes) -> tuple[Totals, Gauges | None]:
-    form, *parts = json.loads(record or "[null]")
-    if form != _FORMAT:  # nothing yet, or something of another version
+    version, *parts = json.loads(record or "[null]")
+    if version != _FORMAT:  # no record yet, or one of another program version
         return {}, None
-    stands, counted = parts
-    return {tuple(key): number for *key, number in counted}, stands and Gauges(*stands)
+    gauges, counted = parts
+    return {tuple(key): number for *key, number in counted}, gauges and Gauges(*gauges)

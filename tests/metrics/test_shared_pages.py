@@ -1,18 +1,18 @@
-"""Each worker's last record stays readable, whoever dies, and is never half a record."""
+"""The last record of each worker stays readable, whoever is killed, and is always whole."""
 
 from app.metrics.shared_pages import PAGE, PAGES, SharedPages, new_memory
 
 
-def test_nothing_stands_on_a_new_page():
-    """A page that nobody used is empty, and is not read at all."""
+def test_a_new_page_is_empty():
+    """A page that was never used is empty, and not among those that are read."""
     shared = SharedPages(new_memory())
 
     assert b"" == shared.read(0)
     assert [] == list(shared.read_all())
 
 
-def test_the_last_record_stands():
-    """What was published last is read, long or short, and whether its worker lives."""
+def test_the_last_record_is_read():
+    """The record that was published last is read, long or short, and whether its worker runs."""
     shared = SharedPages(new_memory())
     pages = [shared.take(), shared.take()]
     for record in (b"first, and long", b"second", b"", b"last"):
@@ -23,29 +23,29 @@ def test_the_last_record_stands():
     assert [(b"", False), (b"last", True)] == list(shared.read_all())
 
 
-def test_a_page_is_handed_on_with_its_record():
-    """The next to take a page finds what stood there, and does not yet count as alive."""
+def test_a_page_keeps_its_record_for_the_next_worker():
+    """The next worker to take a page finds its record, and does not yet count as running."""
     shared = SharedPages(new_memory())
     page = shared.take()
-    shared.write(page, b"kept")
-    shared.leave(page)
+    shared.write(page, b"last")
+    shared.release(page)
 
-    assert [(b"kept", False)] == list(shared.read_all())
+    assert [(b"last", False)] == list(shared.read_all())
     assert page == shared.take()
-    assert [(b"kept", False)] == list(shared.read_all())
+    assert [(b"last", False)] == list(shared.read_all())
 
 
 def test_there_is_an_end_of_pages():
-    """When all pages are taken there is none, until one is left."""
+    """When all pages are taken there is none, until one is released."""
     shared = SharedPages(new_memory())
 
     assert [*range(PAGES), None] == [shared.take() for _ in range(PAGES + 1)]
-    shared.leave(7)
+    shared.release(7)
     assert [7, None] == [shared.take(), shared.take()]
 
 
-def test_a_record_of_another_form_is_none():
-    """Memory that a version with another form of pages has filled is read as empty, and reused."""
+def test_a_record_of_another_format_is_none():
+    """Memory that another version has filled in its own format is read as empty, and reused."""
     memory = new_memory()
     memory[:] = b"\2" * len(memory)
     shared = SharedPages(memory)
@@ -55,8 +55,8 @@ def test_a_record_of_another_form_is_none():
     assert b"new" == shared.read(3)
 
 
-def test_a_writer_that_is_killed_leaves_the_record_before():
-    """However much of a record was written when its writer died, one is read whole."""
+def test_a_killed_writer_leaves_the_record_before():
+    """However much of a record was written when its writer was killed, one is read whole."""
     memory = new_memory()
     shared = SharedPages(memory)
     page = shared.take()
