@@ -1,4 +1,4 @@
-"""The domain: what a model entry, a key and a viewer are, and who sees what.
+"""The domain: entries, keys and viewers, and which viewers see which entries.
 
-Standard library only. Nothing here knows of HTTP, JSON shapes on the wire or SQL.
+Standard library only. Nothing here knows of HTTP, of JSON on the wire or of SQL.
 """

@@ -1,7 +1,7 @@
-"""Which viewers see which entries: entries are grouped by access, viewers by what they match.
+"""Audiences: viewers that see the same entries.
 
-A write changes the entries of one access, or of two. Everything else is shared by all audiences:
-an audience by itself holds some numbers, however many entries it sees.
+Entries are grouped by access. A write changes the entries of one access or of two, and all
+audiences share the others: an audience takes some hundred bytes, however many entries it sees.
 """
 
 import random
@@ -17,10 +17,11 @@ from app.catalog.model import Access, Model, Rule
 from app.catalog.ordered import OrderedModels
 from app.catalog.visibility import Viewer
 
-#: An audience that sees the entries of no more accesses has their lists at hand. For one of more,
-#: the rule of each entry is looked at: to merge so many lists takes longer.
+#: An audience of up to so many accesses has their lists of entries. For one of more, the list of
+#: all live entries is searched by rule: to merge so many lists takes longer.
 FEW_LISTS = 8
-#: Viewers whose audience is remembered, at most. Each takes some hundred bytes, and groups more.
+#: The audiences of at most so many viewers are cached; each takes some hundred bytes, and more
+#: with groups.
 MOST_VIEWERS = 10_000
 
 #: Organization and group of a permission.
@@ -35,12 +36,12 @@ class AccessEntries:
     #: The digest of the access, 128 bits.
     digest: int
     models: OrderedModels
-    #: A random number, 128 bits: another one whenever the entries change.
+    #: A random number, 128 bits, for each state of the entries.
     state: int = field(default_factory=lambda: random.getrandbits(128))
 
 
-class _Index:
-    """The entries of each access, and by scope the accesses that allow or forbid its viewers."""
+class AccessIndex:
+    """The entries of each access, and by scope the accesses that allow or block its viewers."""
 
     def __init__(
         self,
@@ -52,26 +53,27 @@ class _Index:
         self.allowing = allowing
         self.blocking = blocking
 
-    def changed(self, lists: Mapping[Access, OrderedModels]) -> "_Index":
-        """Return the index in which these accesses have these entries, others as before."""
+    def changed(self, lists: Mapping[Access, OrderedModels]) -> "AccessIndex":
+        """Return the index after the entries of some accesses changed to `lists`."""
         entries = dict(self.entries)
         for access, models in lists.items():
             if models:
                 entries[access] = AccessEntries(_digest(access), models)
             else:
                 entries.pop(access, None)
-        gone = [access for access in lists if access in self.entries and access not in entries]
-        came = [access for access in lists if access in entries and access not in self.entries]
-        return _Index(
+        old = [access for access in lists if access in self.entries and access not in entries]
+        new = [access for access in lists if access in entries and access not in self.entries]
+        return AccessIndex(
             entries,
-            changed_index(self.allowing, removed=_allowing(gone), added=_allowing(came)),
-            changed_index(self.blocking, removed=_blocking(gone), added=_blocking(came)),
+            changed_index(self.allowing, removed=_allowing(old), added=_allowing(new)),
+            changed_index(self.blocking, removed=_blocking(old), added=_blocking(new)),
         )
 
     def allowed(self, viewer: Viewer) -> set[Access]:
-        """Return the accesses of what `viewer` sees, as `app.catalog.visibility` has it.
+        """Return the accesses of the entries that `viewer` sees.
 
-        A permission matches if its organization and group are one of the viewer's scopes.
+        It is `app.catalog.visibility.is_permitted` for all rules at once: a permission matches if
+        its organization and group are one of the viewer's scopes.
         """
         scopes = _scopes(viewer)
         nothing: frozenset[Access] = frozenset()
@@ -82,67 +84,67 @@ class _Index:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Audience:
-    """The viewers that see the same entries, and the same of each, and these entries."""
+    """Viewers that see the same entries, and the same of each entry."""
 
-    #: The sum of the digests of the accesses that these viewers see entries of: it names the
-    #: audience for as long as these stay the same.
+    #: The sum of the digests of the accesses: the name of the audience while these are the same.
     name: int
-    #: The sum of the states of these entries: the same for the very same entries, and no others.
+    #: The sum of the states of the entries of these accesses, equal for equal entries alone.
     state: int
-    #: How many entries there are.
+    #: The number of entries.
     size: int
-    #: The entries, a list for each access; or all live entries, where these are more than few.
+    #: A list of entries for each access; if there are too many, the list of all live entries.
     lists: Sequence[OrderedModels] = field(repr=False)
     has_few_lists: bool
-    #: Whether some entry may not be shown whole to these viewers.
+    #: Whether some entry may be shown to these viewers in part only.
     has_excerpts: bool
-    #: What decides which permissions they are shown of entries with several: their scopes, of
-    #: those that such entries have. Which names are hidden from them, `name` decides.
+    #: The scopes of the viewers that entries with several permissions have. They decide which of
+    #: these permissions are shown; `name` decides which names of other entries are.
     scopes: frozenset[_Scope] = field(repr=False)
-    #: Some viewer of them.
-    _index: _Index = field(repr=False)
+    #: One of the viewers.
+    _index: AccessIndex = field(repr=False)
     _viewer: Viewer = field(repr=False)
 
     def find_rules(self) -> frozenset[Rule]:
-        """Return the rules of the entries; with the same `name` they are the same."""
+        """Return the rules of the entries, which are equal for equal names."""
         return frozenset(access.rule for access in self._index.allowed(self._viewer))
 
 
 class Audiences:
-    """The audiences of one state of the catalogue; each is found when a viewer first asks."""
+    """The audiences of one state of the catalogue, each computed for its first viewer."""
 
-    def __init__(self, index: _Index, live: OrderedModels) -> None:
-        self._index = index
-        self._live = live
+    def __init__(self, index: AccessIndex, live: OrderedModels) -> None:
+        self.index = index
+        #: All live entries.
+        self.live = live
         self._by_viewer: dict[Viewer, Audience] = {}
         self._by_state: dict[tuple[int, frozenset[_Scope]], Audience] = {}
 
     @classmethod
     def of(cls, models: Iterable[Model]) -> Self:
-        """Return the audiences of the live `models`, which are in order of id."""
+        """Return the audiences of `models`, which are live and in order of id."""
         live = OrderedModels(models)
         lists: defaultdict[Access, OrderedModels] = defaultdict(OrderedModels)
         for model in live:
             lists[model.access].append(model)
-        return cls(_Index({}, {}, {}).changed(lists), live)
+        return cls(AccessIndex({}, {}, {}).changed(lists), live)
 
     def changed(self, changes: Mapping[Access, Mapping[str, Model | None]]) -> Self:
-        """Return the audiences after `changes`: by access and id the live entry, None if gone."""
+        """Return the audiences after `changes`: by access and id a live entry, None if removed."""
         lists = {}
         latest: dict[str, Model | None] = {}
         for access, entries in changes.items():
-            before = self._index.entries.get(access)
+            before = self.index.entries.get(access)
             lists[access] = (OrderedModels() if before is None else before.models).changed(entries)
-            # Of an entry that has another access than before, one says that it is gone.
+            # An entry whose access changed is None at the old one.
             latest |= {i: model for i, model in entries.items() if model or i not in latest}
-        return type(self)(self._index.changed(lists), self._live.changed(latest))
+        return type(self)(self.index.changed(lists), self.live.changed(latest))
 
     def of_viewer(self, viewer: Viewer) -> Audience:
         """Return the audience that `viewer` belongs to."""
         audience = self._by_viewer.get(viewer)
         if audience is None:
-            allowed = self._index.allowed(viewer)
-            seen = [self._index.entries[access] for access in allowed]
+            allowed = self.index.allowed(viewer)
+            seen = [self.index.entries[access] for access in allowed]
             state = sum([entries.state for entries in seen])
             mixed = {grant[:2] for a in allowed if len(a.rule) > 1 for grant in a.rule}
             scopes = frozenset(mixed.intersection(_scopes(viewer)))
@@ -152,14 +154,14 @@ class Audiences:
                     name=sum([entries.digest for entries in seen]),
                     state=state,
                     size=sum([len(entries.models) for entries in seen]),
-                    lists=[e.models for e in seen] if len(seen) <= FEW_LISTS else [self._live],
+                    lists=[e.models for e in seen] if len(seen) <= FEW_LISTS else [self.live],
                     has_few_lists=len(seen) <= FEW_LISTS,
                     has_excerpts=any(len(a.rule) > 1 or a.references for a in allowed),
                     scopes=scopes,
-                    _index=self._index,
+                    _index=self.index,
                     _viewer=viewer,
                 )
-                # Two threads may come here at once: both take what the first one found.
+                # Of two threads that compute it at once, both take the result of the first.
                 audience = self._by_state.setdefault((state, scopes), audience)
             if len(self._by_viewer) >= MOST_VIEWERS:
                 self._by_viewer.clear()

@@ -1,7 +1,6 @@
-"""The errors of the domain, each with the code a caller can act on.
+"""The errors of the domain, each with a code for programs.
 
-What status a code becomes is decided in one table, ``app.api.errors``; how the sentence is
-wrapped, by the dialect.
+A table in ``app.api.errors`` has the HTTP status of each code; the dialect encodes the error.
 
 ::
 
@@ -28,7 +27,7 @@ from typing import ClassVar
 
 from app.catalog.keys import KEY_BEGINNING
 
-#: Why a request is refused for its key: all that operators are told, and callers are not.
+#: The reasons to refuse a key. They are in logs and metrics, and in no reply.
 REFUSALS = ("missing", "malformed", "ambiguous", "unknown", "expired", "revoked")
 
 #: The most characters of a caller's input that a message repeats.
@@ -36,10 +35,10 @@ QUOTED_LENGTH = 60
 
 
 def quote(value: object, length: int = QUOTED_LENGTH) -> str:
-    """Return `value` as one short printable line, fit for a message.
+    """Return `value` as one short printable line for a message.
 
-    Input comes back cut to `length` characters and with everything unprintable
-    replaced, so that a message can neither be flooded nor forge a line of a log.
+    It is cut to `length` characters, and unprintable ones are replaced: input can neither flood a
+    message nor forge a line of a log.
     """
     text = value if isinstance(value, str) else json.dumps(value, default=repr)
     printable = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:200])
@@ -47,16 +46,16 @@ def quote(value: object, length: int = QUOTED_LENGTH) -> str:
 
 
 class RosterError(Exception):
-    """A request that cannot be granted; `str()` of it is the sentence for the caller."""
+    """A request that cannot be granted; `str()` of it is the message for the caller."""
 
-    #: What programs read, beside the sentence for people.
+    #: For programs, as the message is for people.
     code: ClassVar[str]
     #: The parameter or field at fault, where there is one.
     param: str | None = None
 
 
 class MissingKey(RosterError):
-    """No key was given where one is needed."""
+    """The request has no key, and needs one."""
 
     code = "missing_api_key"
     reason = "missing"
@@ -67,7 +66,7 @@ class MissingKey(RosterError):
 
 
 class InvalidKey(RosterError):
-    """The key given is unknown, malformed, revoked or expired; which, is not told."""
+    """The key is unknown, malformed, revoked or expired; the message does not say which."""
 
     code = "invalid_api_key"
 
@@ -75,12 +74,12 @@ class InvalidKey(RosterError):
         super().__init__(f"Incorrect API key provided: {shown}.")
         #: For the operator: one of `REFUSALS`.
         self.reason = reason
-        #: Also for the operator: the id of one well-formed key.
+        #: For the operator: the id of the key, if it is well-formed.
         self.kid = kid
 
 
 class InsufficientScope(RosterError):
-    """The key is good, but not for this."""
+    """The key is valid, and lacks the scope that the route needs."""
 
     code = "insufficient_permissions"
 
@@ -91,7 +90,7 @@ class InsufficientScope(RosterError):
 class ModelNotFound(RosterError):
     """No entry with this id is visible to the caller.
 
-    `replacement` names the entry to use instead of a retired one; dialects word the rest.
+    `replacement` is the id of the entry that replaces a retired one.
     """
 
     code = "model_not_found"
@@ -104,7 +103,7 @@ class ModelNotFound(RosterError):
 
 
 class KeyNotFound(RosterError):
-    """There is no key with this id that could be changed."""
+    """There is no key with this id, or its state allows no change."""
 
     code = "key_not_found"
     param = "key"
@@ -117,7 +116,7 @@ class KeyNotFound(RosterError):
 
 
 class ModelExists(RosterError):
-    """An entry with this id is there already."""
+    """There is an entry with this id already."""
 
     code = "model_exists"
     param = "id"
@@ -127,7 +126,7 @@ class ModelExists(RosterError):
 
 
 class RevisionMismatch(RosterError):
-    """The entry is not in the state that the precondition names."""
+    """The entry does not meet the precondition."""
 
     code = "revision_mismatch"
 
@@ -147,7 +146,7 @@ class InvalidValue(RosterError):
 
 
 class InvalidJson(RosterError):
-    """A text is not the one strict JSON object that is asked for."""
+    """A text is not one strict JSON object."""
 
     code = "invalid_json"
 
@@ -155,7 +154,7 @@ class InvalidJson(RosterError):
 class ValidationFailed(RosterError):
     """Some fields of an object are wrong.
 
-    `errors` has sentences by dotted field name, such as ``permission.0.group``.
+    `errors` has messages by dotted field name, such as ``permission.0.group``.
     """
 
     code = "validation_error"
@@ -167,9 +166,9 @@ class ValidationFailed(RosterError):
 
 
 class StoreUnavailable(RosterError):
-    """The store cannot be read or written just now; nothing of a write is kept.
+    """The store cannot be read or written now. No part of a write is stored.
 
-    `ChangeUncertain` alone does not promise the latter.
+    Only `ChangeUncertain` does not promise the latter.
     """
 
     code = "unavailable"
@@ -177,24 +176,24 @@ class StoreUnavailable(RosterError):
 
     def __init__(self, reason: str) -> None:
         super().__init__(self.sentence)
-        #: For the operator's log; ``/readyz`` shows it without the places that it names.
+        #: For the operator's log; ``/readyz`` shows it without the paths and hosts in it.
         self.reason = reason
 
 
 class StoreRefused(StoreUnavailable):
-    """The store is there, but this program must not use it until somebody acts."""
+    """The store must not be used until an operator acts."""
 
 
 class ChangeLost(StoreUnavailable):
-    """The database did not confirm a write, and then said that it had not taken place."""
+    """The database did not confirm a write, and later proved that it had not taken place."""
 
-    sentence = "The database lost the change: nothing was kept. Try again."
+    sentence = "The database lost the change: nothing was stored. Try again."
 
 
 class ChangeUncertain(StoreUnavailable):
-    """The database did not confirm a write, and does not say whether it took place."""
+    """The database did not confirm a write, which may have taken place."""
 
     sentence = (
         "The change may have happened: the database did not confirm it. "
-        "Look before you send it again."
+        "Check before you send it again."
     )

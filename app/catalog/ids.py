@@ -1,4 +1,4 @@
-"""Identifiers: what can name a model, and random ones for everything else."""
+"""Identifiers: which texts can be the id of a model, and random ids for the rest."""
 
 import re
 import secrets
@@ -12,12 +12,12 @@ _UNFETCHABLE = re.compile(r"[?#%\\]")
 
 
 def random_base62(length: int) -> str:
-    """Return `length` characters from the operating system's randomness."""
+    """Return `length` random characters, from the operating system's generator."""
     return "".join(secrets.choice(BASE62) for _ in range(length))
 
 
 def problem_with_id(model_id: str) -> str | None:
-    """Return the sentence that says why `model_id` cannot name a model, or None if it can."""
+    """Return the reason why `model_id` cannot be the id of a model, as a sentence, or None."""
     if not _PRINTABLE.fullmatch(model_id):
         return "Must be 1 to 256 printable ASCII characters, with no space at either end."
     if _UNFETCHABLE.search(model_id):

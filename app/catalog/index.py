@@ -1,4 +1,4 @@
-"""An index: by key the values that have it. Nobody changes one once it is made."""
+"""An index: a mapping of each key to its set of values, which never changes."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -19,20 +19,20 @@ def changed_index(
 ) -> Index[_Key, _Value]:
     """Return `index` without the pairs `removed` and with the pairs `added`.
 
-    A pair that is in both stays. Where nothing changes, it is the same object.
+    A pair that is in both stays. If nothing changes, `index` itself is returned.
     """
-    lost: defaultdict[_Key, set[_Value]] = defaultdict(set)
-    won: defaultdict[_Key, set[_Value]] = defaultdict(set)
+    old: defaultdict[_Key, set[_Value]] = defaultdict(set)
+    new: defaultdict[_Key, set[_Value]] = defaultdict(set)
     for key, value in removed:
-        lost[key].add(value)
+        old[key].add(value)
     for key, value in added:
-        won[key].add(value)
-    concerned = {key for key in lost.keys() | won.keys() if lost[key] != won[key]}
-    if not concerned:
+        new[key].add(value)
+    changed = {key for key in old.keys() | new.keys() if old[key] != new[key]}
+    if not changed:
         return index
     result = dict(index)
-    for key in concerned:
-        values = result.pop(key, frozenset()) - lost[key] | won[key]
+    for key in changed:
+        values = result.pop(key, frozenset()) - old[key] | new[key]
         if values:
             result[key] = values
     return result

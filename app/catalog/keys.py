@@ -1,9 +1,9 @@
-"""API keys: their form, their digest, and what a key row says of its holder.
+"""API keys: their format, their digest, and the row of a key.
 
 A key is ``ro_<kid>_<secret><crc>``: kid 8, secret 32 and crc 6 characters of base62. The kid
 is public: it names the key in logs, lists and the audit. The crc is the CRC-32 of everything
-before it, so that a mistyped key is refused without a look-up and scanners find leaked ones.
-Only the SHA-256 of the whole key is stored; from it nobody can make a key.
+before it, so that a mistyped key is refused without a lookup and scanners find leaked ones.
+Only the SHA-256 of the whole key is stored, from which the key cannot be computed.
 """
 
 import hashlib
@@ -21,14 +21,14 @@ READ = "read"
 ADMIN = "admin"
 SCOPES = (READ, ADMIN)
 
-#: The beginning of a key, with its id, in any case: what follows must not be repeated.
+#: The beginning of a key, with its id, in any case; no message repeats what follows.
 KEY_BEGINNING = re.compile(r"ro_([0-9A-Za-z]{8})_", re.ASCII | re.IGNORECASE)
 _KEY = re.compile(r"ro_([0-9A-Za-z]{8})_[0-9A-Za-z]{32}([0-9A-Za-z]{6})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
-    """One key as the store knows it: never the key itself. Times are Unix seconds."""
+    """The row of a key, without the key itself. Times are Unix seconds."""
 
     kid: str
     #: SHA-256 of the whole key, hexadecimal.
@@ -38,7 +38,7 @@ class ApiKey:
     organization: str | None = None
     groups: tuple[str, ...] = ()
     created: int
-    #: The first second at which the key is refused; None lives until revoked.
+    #: The first second at which the key is refused, None for no expiry.
     expires_at: int | None = None
     #: Of a rotated key: the end of its grace.
     retires_at: int | None = None
@@ -48,7 +48,7 @@ class ApiKey:
 
     @property
     def viewer(self) -> Viewer:
-        """Return whom the holder of this key is, for the public routes."""
+        """Return the viewer that a request with this key comes from."""
         return Viewer(self.organization, frozenset(self.groups))
 
     @property
@@ -67,18 +67,18 @@ class ApiKey:
 
 
 def end_after(seconds: int, now: float) -> int:
-    """Return the end of a key that is accepted for `seconds` at least, and not at all for 0."""
+    """Return the end of a key to be accepted for at least `seconds`, or no longer if 0."""
     return ceil(now) + seconds if seconds else int(now)
 
 
 def mint() -> str:
-    """Return a new key. It exists nowhere else: show it, or it is lost."""
+    """Return a new key. It is stored nowhere: the caller must show it."""
     body = f"ro_{random_base62(8)}_{random_base62(32)}"
     return body + _checksum(body)
 
 
 def parse_kid(key: str) -> str | None:
-    """Return the kid of a well-formed `key`, or None if the form or the checksum is wrong."""
+    """Return the kid of a well-formed `key`, None if its format or checksum is wrong."""
     match = _KEY.fullmatch(key)
     if match is None or _checksum(key[:-6]) != match[2]:
         return None
@@ -86,7 +86,7 @@ def parse_kid(key: str) -> str | None:
 
 
 def digest(key: str) -> str:
-    """Return what the store keeps of `key`: its SHA-256, 64 hexadecimal characters."""
+    """Return what the store has of `key`: its SHA-256, 64 hexadecimal characters."""
     return hashlib.sha256(key.encode("ascii")).hexdigest()
 
 
@@ -96,7 +96,7 @@ def describe(key: str, **facts: Any) -> ApiKey:
 
 
 def mask(presented: str) -> str:
-    """Return what a message may repeat of a presented key: at most four characters."""
+    """Return the part of a presented key that a message may repeat: at most four characters."""
     # A short string may be a password typed into the wrong field: nothing of it is shown.
     shown = presented[:4] if len(presented) >= 12 and presented[:4].isascii() else ""  # noqa: PLR2004
     return (shown if shown.isprintable() else "") + "***"

@@ -45,13 +45,13 @@ def with_deprecation(model: Model, now: float) -> Model:
 
 
 def is_retired(model: Model, now: float) -> bool:
-    """Tell whether the shutdown date of `model` is past."""
+    """Return whether the shutdown date of `model` is past."""
     shutdown = shutdown_time(model)
     return shutdown is not None and shutdown <= now
 
 
 def is_live(model: Model, now: float) -> bool:
-    """Tell whether `model` is available by `now` and not retired."""
+    """Return whether `model` is available by `now` and not retired."""
     return (model.available_from is None or model.available_from <= now) and not is_retired(
         model, now
     )

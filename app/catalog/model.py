@@ -1,7 +1,7 @@
-"""What an entry of the catalogue is: `Model` and its `Permission` list.
+"""The entries of the catalogue: `Model`, with its list of `Permission`.
 
-Field names are those of the reference reply, so that one name runs from the database to the
-wire. Which viewer sees an entry is in ``visibility``, when it is live in ``lifecycle``.
+Field names are those of the reference reply, from the database to the wire. ``visibility`` decides
+which viewers see an entry, and ``lifecycle`` when it is live.
 """
 
 import itertools
@@ -15,10 +15,10 @@ from app.catalog.ids import random_base62
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Permission:
-    """Who may see an entry, in the reference's terms; the defaults are the reference's.
+    """A permission to see an entry, with the fields and defaults of the reference.
 
-    Only `allow_view`, `organization`, `group` and `is_blocking` decide anything here; the
-    others are for the gateway that serves the model.
+    Only `allow_view`, `organization`, `group` and `is_blocking` have an effect here; the others
+    are for the gateway that serves the model.
     """
 
     id: str
@@ -30,7 +30,7 @@ class Permission:
     allow_search_indices: bool = False
     allow_view: bool = True
     allow_fine_tuning: bool = False
-    #: ``*`` is everybody.
+    #: ``*`` is every organization, and callers without one.
     organization: str = "*"
     #: None is every group of the organization.
     group: str | None = None
@@ -40,12 +40,12 @@ class Permission:
 
     @property
     def grant(self) -> "Grant":
-        """Return what of it decides who sees the entry."""
+        """Return the fields that decide who sees the entry."""
         return Grant(self.organization, self.group, self.allow_view, self.is_blocking)
 
 
 class Grant(NamedTuple):
-    """What of a permission decides who sees the entry."""
+    """The fields of a permission that decide who sees the entry."""
 
     organization: str
     group: str | None
@@ -53,25 +53,25 @@ class Grant(NamedTuple):
     is_blocking: bool
 
 
-#: All that decides who sees an entry while it is live; many entries have the same rule.
+#: The grants of an entry. They decide who sees it while it is live; many entries have equal ones.
 Rule = frozenset[Grant]
 
 
 class Access(NamedTuple):
-    """All that decides who sees an entry while it is live, and what of it is shown to them."""
+    """What decides who sees an entry while it is live, and which parts of it they are shown."""
 
     rule: Rule
-    #: By field, the rules of the entries that it refers to: see `Model.references`.
+    #: See `Model.references`.
     references: tuple[tuple[str, Rule], ...] = ()
 
 
-#: One object for all entries that have the same rule: these are compared in all searches.
+#: Equal rules are one object, because searches compare them.
 _rules: WeakValueDictionary[Rule, Rule] = WeakValueDictionary()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """One entry. None means unknown, save in `parent`; times are Unix seconds."""
+    """An entry. None means unknown, except in `parent`; times are Unix seconds."""
 
     id: str
     created: int
@@ -91,9 +91,9 @@ class Model:
     supported_parameters: Sequence[str] | None = None
     #: USD for each token, as decimal strings: a float would change 0.0000025.
     pricing: Mapping[str, str] | None = None
-    #: ``YYYY-MM-DD``; the entry is gone from 00:00 UTC of this day on.
+    #: ``YYYY-MM-DD``; the entry is retired from 00:00 UTC of this day on.
     shutdown_date: str | None = None
-    #: RFC 3339; when the entry became, or becomes, deprecated. It stays listed.
+    #: RFC 3339; the moment from which the entry is deprecated. It stays listed.
     deprecation: str | None = None
     deprecation_replacement_model: str | None = None
     metadata: Mapping[str, str] | None = None
@@ -107,25 +107,25 @@ class Model:
     web_work_status: float | None = None
     create_time: float | None = None
 
-    #: Unix seconds; the entry is hidden before.
+    #: Unix seconds; the entry is hidden before that.
     available_from: int | None = None
-    #: Revision of the catalogue at which the entry last changed; the store sets it. Two
-    #: states of an entry are equal whatever their revision.
+    #: The revision of the catalogue at which the entry last changed; the store sets it. It makes
+    #: no difference to equality.
     revision: int = field(default=0, compare=False)
-    #: What a newer program has stored with the entry. It stays with it, and nobody is shown it.
+    #: Stored members that only a newer program knows. A write preserves them; no reply has them.
     unknown_members: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
-    #: Whether the moment of `deprecation` has come; the snapshot sets it.
+    #: Whether the moment of `deprecation` is past; the snapshot sets it.
     is_deprecated: bool = field(default=False, compare=False)
-    #: The fields that name another entry, each with the rule of that entry, or with the empty
-    #: rule while it is not live. Left out are names of no entry, and entries that have the rule
-    #: of this one: whoever sees this one sees them. The snapshot sets it.
+    #: The fields that name another entry, each with the rule of that entry, which is empty while
+    #: that is not live. Names of no entry are left out, and so are entries with the rule of this
+    #: one, since the same viewers see them. The snapshot sets it.
     references: tuple[tuple[str, Rule], ...] = field(default=(), compare=False, repr=False)
 
-    #: What ``q`` is looked for in: the folded id and name, with a line break in between.
+    #: The text that ``q`` searches: id and name, casefolded, with a line break in between.
     search_text: str = field(init=False, compare=False, repr=False)
-    #: By what it is seen.
+    #: The grants of `permission`.
     rule: Rule = field(init=False, compare=False, repr=False)
-    #: A number unique in this process. Caches compare it and hold no entry.
+    #: A number unique in this process, for caches to compare without a reference to the entry.
     identity: int = field(
         init=False, compare=False, repr=False, default_factory=itertools.count().__next__
     )
@@ -138,24 +138,23 @@ class Model:
 
     @property
     def access(self) -> Access:
-        """Return who sees the entry, and what of it."""
+        """Return the rule and the references of the entry."""
         return Access(self.rule, self.references)
 
     @classmethod
     def compose(cls, fields: Mapping[str, Any], *, now: int, stored: "Self | None" = None) -> Self:
-        """Return the entry that `fields` describe, with every default filled in.
+        """Return the entry with these `fields`, and with defaults for the others.
 
-        `fields` are checked values by field name; only ``id`` is required. With the `stored`
-        entry that this one replaces, ``created`` stays, and a permission that left out its id
-        keeps the id of the stored one that is otherwise equal: so the same PUT twice changes
-        nothing.
+        `fields` are checked values by field name; only ``id`` is required. From `stored`, the
+        entry that it replaces, it takes ``created`` and the ids of permissions that are otherwise
+        equal and given without one: so the same PUT twice changes nothing.
         """
         created = fields.get("created", now if stored is None else stored.created)
         permission = _compose_permissions(
             fields.get("permission", [{}]), created, () if stored is None else stored.permission
         )
         defaults = {"owned_by": "custom", "root": fields["id"]}
-        # An object without members says nothing: it is unknown, and left out of replies.
+        # An object without members is unknown, and left out of replies.
         known = {name: value for name, value in fields.items() if value != {}}
         unknown = None if stored is None else stored.unknown_members
         return cls(
@@ -168,14 +167,14 @@ def _compose_permissions(
     given: Sequence[Mapping[str, Any]], created: int, stored: Sequence[Permission]
 ) -> tuple[Permission, ...]:
     given_ids = {fields.get("id") for fields in given}
-    kept = [permission for permission in stored if permission.id not in given_ids]
+    unused = [permission for permission in stored if permission.id not in given_ids]
     composed = []
     for fields in given:
         permission = Permission(**{"id": "", "created": created, **fields})
         if "id" not in fields:
-            same = next((p for p in kept if _without_id(p) == _without_id(permission)), None)
+            same = next((p for p in unused if _without_id(p) == _without_id(permission)), None)
             if same is not None:
-                kept.remove(same)
+                unused.remove(same)
             permission_id = f"modelperm-{random_base62(24)}" if same is None else same.id
             permission = replace(permission, id=permission_id)
         unknown = next((p.unknown_members for p in stored if p.id == permission.id), None)

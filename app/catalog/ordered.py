@@ -1,4 +1,4 @@
-"""Entries in order of id: found, changed and searched without a look at each of them."""
+"""Entries in order of id, which can be found, changed and searched without reading each."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Set
@@ -9,15 +9,15 @@ from app.catalog.model import Model, Rule
 
 _ID = attrgetter("id")
 
-#: How many entries are searched together before each of them is looked at.
-_CHUNK = 64
+#: A search reads so many entries only if they may contain a match.
+CHUNK = 64
 
 
 class OrderedModels(list[Model]):
-    """A list of entries in code point order of their ids; nobody changes it once it is made.
+    """A list of entries in code point order of their ids, which never changes.
 
-    For searches it is cut into chunks. What all entries of a chunk have of a field is prepared
-    when it is first asked for: so a search passes over most chunks with one look at each.
+    A search divides it into chunks. The first search of a field collects what the entries of each
+    chunk have in it; so it can skip most chunks after one comparison.
     """
 
     __slots__ = ("_owners", "_rules", "_texts")
@@ -29,25 +29,23 @@ class OrderedModels(list[Model]):
         self._rules: list[frozenset[Rule]] | None = None
 
     def get(self, model_id: str) -> Model | None:
-        """Return the entry with this id, None if it is not here."""
-        place = bisect_left(self, model_id, key=_ID)
-        if place < len(self) and self[place].id == model_id:
-            return self[place]
-        return None
+        """Return the entry with this id, None if there is none."""
+        index = bisect_left(self, model_id, key=_ID)
+        return self[index] if index < len(self) and self[index].id == model_id else None
 
     def changed(self, changes: Mapping[str, Model | None]) -> Self:
-        """Return the list with each of `changes` put in, replaced, or taken out where it is None.
+        """Return the list after `changes`: by id the new entry, None to remove it.
 
-        Where few of many change, the list is copied and their places are found by bisection.
+        For few changes of a long list, it is copied and changed by bisection.
         """
         if len(changes) > len(self) // 10:
-            left = [model for model in self if model.id not in changes]
-            return type(self)(sorted([*left, *filter(None, changes.values())], key=_ID))
-        result = type(self)(self[:])  # of a slice, Python copies all at once
+            others = [model for model in self if model.id not in changes]
+            return type(self)(sorted([*others, *filter(None, changes.values())], key=_ID))
+        result = type(self)(self[:])  # Python copies a slice at once
         for model_id, model in changes.items():
-            place = bisect_left(result, model_id, key=_ID)
-            there = place < len(result) and result[place].id == model_id
-            result[place : place + there] = [] if model is None else [model]
+            index = bisect_left(result, model_id, key=_ID)
+            is_found = index < len(result) and result[index].id == model_id
+            result[index : index + is_found] = [] if model is None else [model]
         return result
 
     def matching(
@@ -60,22 +58,22 @@ class OrderedModels(list[Model]):
         rules: Set[Rule] | None = None,
         backwards: bool = False,
     ) -> Iterator[Model]:
-        """Yield the entries from index `start` to before `stop` that have all that is given.
+        """Yield the entries from index `start` to before `stop` that match all that is given.
 
-        `q` is folded, and looked for in `Model.search_text`; the rule of an entry is one of
-        `rules`. None matches everything. `backwards` yields the last one first.
+        `q`, which is casefolded, must be in `Model.search_text`, and the rule of an entry in
+        `rules`. None matches everything. `backwards` yields the last entry first.
         """
-        if q is not None and "\n" in q:  # it separates id and name in the text, and is in neither
+        if q is not None and "\n" in q:  # it separates id and name, and is in neither
             return
         step = -1 if backwards else 1
-        for chunk in range(start // _CHUNK, -(-stop // _CHUNK))[::step]:
+        for chunk in range(start // CHUNK, -(-stop // CHUNK))[::step]:
             if owned_by is not None and owned_by not in self._owners_of(chunk):
                 continue
             if q is not None and q not in self._text_of(chunk):
                 continue
             if rules is not None and rules.isdisjoint(self._rules_of(chunk)):
                 continue
-            first, last = max(start, chunk * _CHUNK), min(stop, (chunk + 1) * _CHUNK)
+            first, last = max(start, chunk * CHUNK), min(stop, (chunk + 1) * CHUNK)
             for model in self[first:last][::step]:
                 if (
                     (owned_by is None or model.owned_by == owned_by)
@@ -100,4 +98,4 @@ class OrderedModels(list[Model]):
         return self._rules[chunk]
 
     def _chunks(self) -> Iterator[list[Model]]:
-        return (self[first : first + _CHUNK] for first in range(0, len(self), _CHUNK))
+        return (self[first : first + CHUNK] for first in range(0, len(self), CHUNK))

@@ -36,7 +36,7 @@ class Window(NamedTuple):
 
     @property
     def is_filtered(self) -> bool:
-        """Tell whether a filter, and not only the order of ids, selects the entries."""
+        """Return whether a filter, and not only the order of ids, selects the entries."""
         return self.owned_by is not None or self.q is not None
 
 

@@ -1,7 +1,7 @@
-"""What the catalogue needs of a store: the feed that workers follow, and one write.
+"""The interface of a store: the feed that workers read, and the transaction of a write.
 
-The contract is written here; ``app.store`` says only what is particular to SQL. Every method
-raises `StoreUnavailable` when the database cannot be read or written.
+The contract is here; ``app.store`` documents only what is particular to SQL. Every method raises
+`StoreUnavailable` if the database cannot be read or written.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,17 +14,17 @@ from app.catalog.model import Model
 
 
 class Position(NamedTuple):
-    """The last committed change of a store, and so the state that it is in."""
+    """The last committed change of a store, which identifies its state."""
 
-    #: Its number. After a failover or a restore that lost changes, others get the same numbers.
+    #: Its number. After a failover or restore that lost changes, others get the same numbers.
     revision: int
-    #: A random text that no other change has or had; a program of schema 2 leaves the last one.
+    #: A random text, unique to the change; a program of schema 2 does not set a new one.
     mark: str
 
 
 @dataclass(frozen=True, slots=True)
 class StoredCatalog:
-    """Everything the store has at one revision."""
+    """All entries and keys of the store at one revision."""
 
     revision: int
     models: Sequence[Model]
@@ -35,7 +35,7 @@ class StoredCatalog:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What is different at `revision`: by id the entry, None when it is gone; keys by kid."""
+    """The changes up to `revision`: by id the entry, None if it was removed; keys by kid."""
 
     revision: int
     models: Mapping[str, Model | None]
@@ -46,54 +46,54 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who makes a change, for the log."""
+    """The author of a change, for the log."""
 
     #: Such as ``key:7fGh2kLm``, ``cli:anna`` or ``start``.
     name: str
-    #: Of the HTTP request that asks for the change.
+    #: The id of the HTTP request.
     request_id: str | None = None
-    #: The id of its key; None for the command line, which needs none.
+    #: The id of the key; None for the command line, which needs no key.
     kid: str | None = None
 
 
 class Feed(Protocol):
-    """How a worker follows the store."""
+    """What a worker reads of the store."""
 
     def position(self) -> Position:
-        """Return how far the store has come: one tiny read."""
+        """Return the last change: one tiny read."""
         ...
 
     def load(self, *, standby: bool = False) -> StoredCatalog:
-        """Return all entries and keys, as one transaction saw them.
+        """Return all entries and keys, read in one transaction.
 
-        `standby` asks for those of a server that follows another one, which may be old.
+        With `standby`, those of a standby server, which may be old.
         """
         ...
 
     def changes_since(self, position: Position) -> Changes | None:
-        """Return what changed after `position`, as one transaction saw it.
+        """Return what changed after `position`, read in one transaction.
 
-        None when the log does not say: it lacks a revision, or `position` itself because that
-        change was lost, or put there by no change.
+        None if the log cannot answer: it lacks a revision, or `position` is not in it, because
+        that change was lost or was not logged.
         """
         ...
 
 
 class Transaction(Protocol):
-    """One write: all of it is durable when the block ends, or none of it ever was.
+    """One write: when the block ends, all of it is durable, or none of it is stored.
 
-    Where the database does not say which, the block ends with `ChangeUncertain`.
+    If the database does not confirm which, the block ends with `ChangeUncertain`.
 
-    Each change takes the next revision and leaves one line in the log. A block that changes
-    nothing takes no revision.
+    Each change takes the next revision and adds one line to the log. A block that changes nothing
+    takes no revision.
     """
 
     def model(self, model_id: str) -> Model | None:
-        """Return the entry as it is now, after every write before this one."""
+        """Return the entry, as all earlier writes left it."""
         ...
 
     def put_model(self, model: Model, before: Model | None) -> Model:
-        """Store `model` in place of `before` and return it with its revision."""
+        """Store `model` instead of `before` and return it with its revision."""
         ...
 
     def remove_model(self, before: Model) -> None:
@@ -101,17 +101,17 @@ class Transaction(Protocol):
         ...
 
     def key(self, kid: str) -> ApiKey | None:
-        """Return the key as it is now."""
+        """Return the key, as all earlier writes left it."""
         ...
 
     def put_key(self, key: ApiKey, before: ApiKey | None, action: str) -> None:
-        """Store `key` in place of `before`; `action` is what the log calls it."""
+        """Store `key` instead of `before`; `action` is the name of the change in the log."""
         ...
 
 
 class Writer(Protocol):
-    """How a change gets into the store."""
+    """What a change needs of the store."""
 
     def transaction(self, *, actor: Actor, now: int) -> AbstractContextManager[Transaction]:
-        """Open a transaction for `actor` at `now` (Unix seconds), after all others."""
+        """Open a transaction for `actor` at `now` (Unix seconds), after all earlier ones."""
         ...

@@ -1,4 +1,4 @@
-"""What a writer may require of an entry before changing it (RFC 9110, section 13)."""
+"""Preconditions of a write: the revision that the entry must have (RFC 9110, section 13)."""
 
 from dataclasses import dataclass
 
@@ -10,8 +10,8 @@ from app.catalog.model import Model
 class Precondition:
     """The headers If-Match and If-None-Match, as revisions in decimal digits.
 
-    ``…_any`` stands for the value ``*``. Without If-Match, `if_match` is None; one that names
-    no revision of ours is an empty set, which nothing matches.
+    ``…_any`` is the value ``*``. Without If-Match, `if_match` is None; without a revision of ours
+    in it, it is an empty set, which nothing matches.
     """
 
     if_match: frozenset[str] | None = None
@@ -20,7 +20,7 @@ class Precondition:
     if_none_match_any: bool = False
 
     def check(self, current: Model | None) -> None:
-        """Raise `RevisionMismatch` unless the entry, None when absent, is in the state asked."""
+        """Raise `RevisionMismatch` unless `current`, None if absent, meets the precondition."""
         if current is None:
             if self.if_match_any or self.if_match is not None:
                 raise RevisionMismatch(None)
@@ -34,5 +34,5 @@ class Precondition:
             raise RevisionMismatch(current.revision)
 
 
-#: Whatever the state.
+#: Any state meets it.
 UNCONDITIONAL = Precondition()

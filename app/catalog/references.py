@@ -1,7 +1,7 @@
-"""Which other entries an entry names, and what decides who sees them.
+"""The other entries that an entry names, with the rules that decide who sees them.
 
-A viewer is shown the name of another entry only if they see that entry, too. A name that is no
-entry of the catalogue is shown to everybody.
+A viewer is shown the name of another entry only if they see that entry. A name that is no entry
+of the catalogue is shown to everyone.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -10,9 +10,6 @@ from dataclasses import replace
 from app.catalog.lifecycle import is_live
 from app.catalog.model import Model, Rule
 
-#: The rule of an entry that nobody sees.
-NOBODY: Rule = frozenset()
-
 
 def named_by(models: Iterable[Model]) -> set[tuple[str, str]]:
     """Return each id that one of `models` names, with the id of the entry that names it."""
@@ -20,14 +17,17 @@ def named_by(models: Iterable[Model]) -> set[tuple[str, str]]:
 
 
 def effective_rule(model: Model | None, now: float) -> Rule | None:
-    """Return by which rule `model` is seen at `now` (Unix seconds), None if there is no entry."""
+    """Return the rule of `model` at `now` (Unix seconds): none of it matches if it is not live.
+
+    It is None if there is no entry.
+    """
     if model is None:
         return None
-    return model.rule if is_live(model, now) else NOBODY
+    return model.rule if is_live(model, now) else frozenset()
 
 
 def resolve(model: Model, find: Callable[[str], Model | None], now: float) -> Model:
-    """Return `model` with its `references` as they are at `now`; itself if they were so.
+    """Return `model` with the `references` of `now`: itself, unless these differ.
 
     `find` returns the entry with an id.
     """

@@ -136,13 +136,13 @@ class Snapshot:
         def find(model_id: str) -> Model | None:
             return latest[model_id] if model_id in latest else self.get(model_id)
 
-        concerned = set(latest)
-        for model_id, model in latest.items():
+        affected = set(latest)
+        for model_id in latest.keys() & referrers.keys():
             before = effective_rule(self.get(model_id), self.since)
-            if model_id in referrers and before != effective_rule(model, since):
-                concerned |= referrers[model_id]
+            if before != effective_rule(latest[model_id], since):
+                affected |= referrers[model_id]
         resolved = {}
-        for model_id in concerned:
+        for model_id in affected:
             model = find(model_id)
             if model is not None and (other := resolve(model, find, since)) is not model:
                 resolved[model_id] = other
@@ -155,11 +155,9 @@ class Snapshot:
         changes: defaultdict[Access, dict[str, Model | None]] = defaultdict(dict)
         for model_id, model in latest.items():
             before = self.get(model_id)
-            was_live = before is not None and is_live(before, self.since)
-            now_live = model is not None and is_live(model, since)
-            if before is not None and was_live:
+            if before is not None and is_live(before, self.since):
                 changes[before.access][model_id] = None
-            if model is not None and now_live:
+            if model is not None and is_live(model, since):
                 changes[model.access][model_id] = model
         return changes
 

@@ -1,7 +1,6 @@
-"""Who sees an entry, and what of it: functions of entry, viewer and now.
+"""Which viewers see an entry, and how much of it: functions of entry, viewer and now.
 
-List and retrieval, in every dialect, ask this module and nothing else; that is why they never
-disagree.
+Lists and retrievals of every dialect follow this module, and so never disagree.
 """
 
 from dataclasses import replace
@@ -12,7 +11,7 @@ from app.catalog.model import Access, Grant, Model, Rule
 
 
 class Viewer(NamedTuple):  # hashed at every request: a dataclass costs five times as much
-    """Whoever asks: an organization and groups, both from the key's row."""
+    """A caller: an organization and groups, both from the row of the key."""
 
     organization: str | None = None
     groups: frozenset[str] = frozenset()
@@ -23,33 +22,36 @@ ANONYMOUS = Viewer()
 
 
 class Excerpt(NamedTuple):
-    """What a viewer is shown of an entry, where that is not all of it."""
+    """The part of an entry that a viewer is shown, if that is not all of it."""
 
-    #: Shown are the permissions with one of these grants, those that match the viewer.
+    #: The grants that match the viewer: permissions without one of these are hidden.
     grants: Rule
-    #: The fields that name an entry which the viewer does not see.
+    #: The fields with the name of an entry that the viewer does not see.
     hidden: tuple[str, ...]
 
 
 def is_visible(model: Model, viewer: Viewer, now: float) -> bool:
-    """Tell whether `viewer` sees `model` at `now` (Unix seconds)."""
+    """Return whether `viewer` sees `model` at `now` (Unix seconds)."""
     return is_live(model, now) and is_permitted(model.rule, viewer)
 
 
 def is_permitted(rule: Rule, viewer: Viewer) -> bool:
-    """Tell whether the permissions of an entry let `viewer` see it, whatever the date.
+    """Return whether the permissions of an entry let `viewer` see it, whatever the date.
 
-    Some permission that allows viewing must match and none that matches may block, whether or
-    not the blocking one allows viewing. An empty list hides the entry from everyone.
+    A permission that allows viewing must match, and no matching one may block, whether or not it
+    allows viewing. An empty list hides the entry from everyone.
     """
     matching = _matching(rule, viewer)
     return any(g.allow_view for g in matching) and not any(g.is_blocking for g in matching)
 
 
 def excerpt_of(access: Access, viewer: Viewer) -> Excerpt | None:
-    """Return what `viewer`, who sees an entry with this `access`, is shown of it; None for all."""
+    """Return the part of an entry with this `access` that `viewer`, who sees it, is shown.
+
+    None is all of it.
+    """
     rule, references = access
-    if len(rule) == 1 and not references:  # most are so: the one permission matches
+    if len(rule) == 1 and not references:  # most entries: the one permission matches
         return None
     grants = frozenset(_matching(rule, viewer))
     hidden = tuple(name for name, other in references if not is_permitted(other, viewer))
@@ -57,7 +59,7 @@ def excerpt_of(access: Access, viewer: Viewer) -> Excerpt | None:
 
 
 def shown(model: Model, excerpt: Excerpt | None) -> Model:
-    """Return `model` with what `excerpt` has of it: for a hidden root, its own id."""
+    """Return `model` without what `excerpt` hides; a hidden root becomes its own id."""
     if excerpt is None:
         return model
     fields: dict[str, Any] = {n: model.id if n == "root" else None for n in excerpt.hidden}

@@ -161,7 +161,7 @@ class Metrics:
 
 
 def is_wanted() -> bool:
-    """Tell whether the extra ``metrics`` is installed; it is not imported before it is used."""
+    """Return whether the extra ``metrics`` is installed; it is not imported before it is used."""
     return find_spec("prometheus_client") is not None
 
 

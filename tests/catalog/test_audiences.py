@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.catalog.audiences import Audiences, _Index
+from app.catalog.audiences import AccessIndex, Audience, Audiences
 from app.catalog.model import Permission
 from app.catalog.paging import EVERYTHING, cut
 from app.catalog.ports import Changes
@@ -77,7 +77,7 @@ def test_each_viewer_sees_what_the_rule_says(models, now, history):
         expected = [m for m in current.models if is_visible(m, viewer, now)]
         audience = current.audiences.of_viewer(viewer)
 
-        by_rule = cut([current.audiences._live], EVERYTHING, audience.find_rules()).models
+        by_rule = cut([current.audiences.live], EVERYTHING, audience.find_rules()).models
         assert [*map(id, expected)] == [*map(id, listed(audience))] == [*map(id, by_rule)]
         assert len(expected) == audience.size
 
@@ -135,7 +135,7 @@ def test_entries_that_change_their_rule_together_are_all_live(order):
     moved = {"a": entry("a"), "b": entry("b", organization="acme")}
     changed = old.apply(Changes(2, {i: moved[i] for i in order}, {}), MIDNIGHT)
 
-    assert changed.models == changed.audiences._live
+    assert changed.models == changed.audiences.live
 
 
 def test_a_date_that_changes_nothing_changes_no_audience():
@@ -174,8 +174,8 @@ def test_a_viewer_costs_the_rules_that_it_sees(number, monkeypatch):
             asked.append(scope)
             return super().get(scope, default)
 
-    index = current.audiences._index
-    index = _Index(index.entries, Watched(index.allowing), Watched(index.blocking))
+    index = current.audiences.index
+    index = AccessIndex(index.entries, Watched(index.allowing), Watched(index.blocking))
     watched = Audiences(index, current.models)
     names = {watched.of_viewer(viewer).name for viewer in viewers}
 
@@ -219,14 +219,25 @@ def test_an_audience_is_small_whatever_it_sees():
 
 
 def test_viewers_without_end_are_forgotten(monkeypatch):
-    """However many viewers there are, so many are remembered, and each sees what it may."""
+    """However many viewers there are, so many are cached, and each sees what it may."""
+    computed = []
+    allowed = AccessIndex.allowed
+    monkeypatch.setattr(
+        AccessIndex, "allowed", lambda *given: computed.append(1) or allowed(*given)
+    )
     monkeypatch.setattr("app.catalog.audiences.MOST_VIEWERS", 10)
     current = many(100, 1)
-    for number in [*range(100), *range(100)]:
+    gc.collect()
+    before = [id(o) for o in gc.get_objects() if isinstance(o, Audience)]
+    for number in [*range(100), *reversed(range(100))]:
         audience = current.audiences.of_viewer(Viewer(f"org-{number}"))
         assert ["all-0", f"own-{number}"] == [model.id for model in listed(audience)]
-        assert len(current.audiences._by_viewer) <= 10
-        assert len(current.audiences._by_state) <= 10
+    others = [current.audiences.of_viewer(Viewer(f"other-{number}")) for number in range(100)]
+    audiences = [o for o in gc.get_objects() if isinstance(o, Audience) and id(o) not in before]
+
+    assert 190 + 100 == len(computed)
+    assert all(listed(others[0]) == listed(other) for other in others)
+    assert len({*map(id, audiences)} - {*map(id, others)}) <= 10
 
 
 def test_an_old_state_is_let_go():
@@ -249,7 +260,7 @@ def test_an_old_state_is_let_go():
 def test_rules_that_come_and_go_leave_nothing():
     """Organizations whose last entry is removed are forgotten, and so are those it blocked."""
     current = many(1, 1)
-    before = current.audiences._index
+    before = current.audiences.index
     for number in range(100):
         blocking = Permission(
             id="p", created=0, organization=f"blocked-{number}", is_blocking=True
@@ -258,7 +269,7 @@ def test_rules_that_come_and_go_leave_nothing():
         owned = entry("x", permission=(*owned.permission, blocking))
         current = current.apply(Changes(number, {"x": owned}, {}), MIDNIGHT)
     current = current.apply(Changes(100, {"x": None}, {}), MIDNIGHT)
-    after = current.audiences._index
+    after = current.audiences.index
 
     assert before.entries == after.entries
     assert (before.allowing, before.blocking) == (after.allowing, after.blocking)

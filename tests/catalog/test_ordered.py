@@ -16,7 +16,7 @@ RULES = [entry("a", organization=organization).rule for organization in ("*", "a
 def short_chunks():
     """Let a dozen entries be several chunks."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ordered, "_CHUNK", 3)
+        patch.setattr(ordered, "CHUNK", 3)
         yield
 
 

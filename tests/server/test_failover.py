@@ -385,14 +385,14 @@ def test_a_commit_whose_answer_is_lost_is_a_success(lasting_hosts, refusals):
 
 
 def test_a_commit_that_did_not_arrive_is_a_refusal(lasting_hosts):
-    """The answer says that nothing was kept, and nothing was; the same change is then made."""
+    """The answer says that nothing was stored, and nothing was; the same change is then made."""
     hosts = lasting_hosts
     for host, worker in enumerate(hosts.workers[::2]):
         body = {"id": f"not-arrived-{host}"}
         with hosts.address.cutting_commit(delivered=False):
             answer = hosts.ask(worker, "/admin/models", hosts.key, "POST", body)
         assert 503 == answer.status
-        assert "nothing was kept" in answer.json["error"]["message"]
+        assert "nothing was stored" in answer.json["error"]["message"]
         assert not any(body["id"] in hosts.listed(each)[0] for each in hosts.workers)
 
         assert 201 == hosts.write("POST", "/admin/models", body, worker).status
