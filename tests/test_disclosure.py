@@ -103,17 +103,17 @@ def parsed(encoded):
     }
 
 
-def replies(snapshot, bodies, dialect, viewer):
+def replies(snapshot, cache, dialect, viewer):
     """Yield every reply of a dialect to a viewer, by what is asked for."""
     whole = dialect.window({})
-    yield "list", bodies.listing(snapshot, dialect, viewer, whole, gzipped=False)
+    yield "list", cache.listing(snapshot, dialect, viewer, whole, gzipped=False)
     windows = []
     if dialect.name != "ollama":
         windows += [Window(limit=2), Window(limit=1, after="id1x"), Window(limit=9, before="id3x")]
     if dialect.name == "openai":
         windows += [Window(q="ID"), Window(limit=3, owned_by="custom")]
     for window in windows:
-        yield window, bodies.listing(snapshot, dialect, viewer, window, gzipped=False)
+        yield window, cache.listing(snapshot, dialect, viewer, window, gzipped=False)
     for model_id in IDS:
         try:
             model = snapshot.find(model_id, viewer)
@@ -128,7 +128,7 @@ def replies(snapshot, bodies, dialect, viewer):
             )
             yield model_id, dialect.error(problem).replace(model_id.encode(), b"")
         else:
-            yield model_id, bodies.entry(dialect, model, viewer, gzipped=False)
+            yield model_id, cache.entry(dialect, model, viewer, gzipped=False)
 
 
 def compose(model_id, state):
@@ -142,7 +142,7 @@ def test_a_reply_discloses_what_its_viewer_may_see(limit, fields, catalog, histo
     """No reply has a hidden id, organization or group; equal replies alone have equal tags."""
     entries = {model_id: compose(model_id, state) for model_id, state in catalog.items()}
     snapshot = Snapshot.of(StoredCatalog(1, [*entries.values()], []), now)
-    bodies = ReplyCache(limit)
+    cache = ReplyCache(limit)
     dialects = [*dialects_of(Settings(reply_fields=fields))]
     for revision, (written, moment) in enumerate([({}, now), *history], 2):
         catalog = {i: s for i, s in {**catalog, **written}.items() if s is not None}
@@ -159,7 +159,7 @@ def test_a_reply_discloses_what_its_viewer_may_see(limit, fields, catalog, histo
             if fields == "reference":
                 items = {i: {**shown, "replacement": None} for i, shown in items.items()}
             whole = [items[i] for i in sorted(items)]
-            for asked, reply in replies(snapshot, bodies, dialect, viewer):
+            for asked, reply in replies(snapshot, cache, dialect, viewer):
                 content = getattr(reply, "content", reply).decode()
                 assert [] == [name for name in hidden if name in content]
                 if isinstance(reply, bytes):

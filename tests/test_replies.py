@@ -1,4 +1,4 @@
-"""Ready replies: what is made how often, what is kept, and how much of it."""
+"""The cache of replies: what is made how often, what is cached, and how much of it."""
 
 import gc
 import gzip
@@ -83,7 +83,7 @@ def ask(replies, dialect):
 
 
 def test_a_list_is_made_once(ask, dialect):
-    """The same list, asked for again, is the same body."""
+    """The same list, asked for again, is the same reply."""
     taken = snapshot(model("a"), model("b"))
 
     assert ask(taken) is ask(taken)
@@ -95,27 +95,27 @@ def test_a_change_encodes_what_changed_and_no_more(ask, dialect):
     taken = snapshot(*map(model, "abc"))
     ask(taken)
     changed = taken.apply(Changes(2, {"b": model("b", name="B"), "c": None}, {}), NOW)
-    body = ask(changed)
+    reply = ask(changed)
 
     assert ["a", "b", "c", "b"] == dialect.entries
-    assert b'"name":"B"' in body.content
-    assert b'"id":"c"' not in body.content
+    assert b'"name":"B"' in reply.content
+    assert b'"id":"c"' not in reply.content
 
 
 def test_a_change_that_is_not_seen_remakes_nothing(ask, dialect):
-    """A new key, and an entry that is hidden, leave the body of everyone else as it is."""
+    """A new key, and an entry that is hidden, leave the reply of everyone else as it is."""
     taken = snapshot(model("a"))
-    body = ask(taken)
+    reply = ask(taken)
     key = ApiKey(kid="k", digest="d", name="n", created=NOW)
     changed = taken.apply(Changes(2, {}, {"k": key}), NOW)
     changed = changed.apply(Changes(3, {"b": model("b", permission=[])}, {}), NOW)
 
-    assert body is ask(changed)
+    assert reply is ask(changed)
     assert 1 == dialect.lists
 
 
-def test_audiences_that_see_the_same_share_a_body(ask):
-    """Two organizations without entries of their own get one body."""
+def test_audiences_that_see_the_same_share_a_reply(ask):
+    """Two organizations without entries of their own get one reply."""
     taken = snapshot(model("a"), model("ours", permission=[{"organization": "acme"}]))
 
     assert ask(taken, Viewer("x")) is ask(taken, Viewer("y"))
@@ -153,7 +153,7 @@ def test_a_dialect_without_permissions_has_one_reply(replies):
 
 
 def test_audiences_that_part_do_not_push_each_other_out(ask, dialect):
-    """Of two that shared a body each has its own, once they see different entries."""
+    """Of two that shared a reply each has its own, once they see different entries."""
     taken = snapshot(model("a"))
     assert ask(taken) is ask(taken, ACME)
     blocking = [{}, {"organization": "acme", "is_blocking": True}]
@@ -174,8 +174,8 @@ def test_an_entry_that_only_compares_equal_is_another(ask, dialect):
     assert b'"create_time":1.0' in ask(changed).content
 
 
-def test_pages_are_kept_and_filtered_lists_are_not(ask):
-    """A page stands ready like a list; what is searched for does not fill the cache."""
+def test_pages_are_cached_and_filtered_lists_are_not(ask):
+    """A page is cached like a list; the results of a search do not fill the cache."""
     taken = snapshot(*map(model, "abc"))
 
     assert ask(taken, window=Window(limit=1)) is ask(taken, window=Window(limit=1))
@@ -225,7 +225,7 @@ def test_a_dialect_that_takes_long_holds_up_no_other(replies, ask):
 
 
 def test_the_cache_is_bounded_by_bytes(clock, dialect):
-    """What was not asked for longest goes first, and the newest body always stays."""
+    """The least recently used reply is removed first, and the newest one always stays."""
     one = len(dialect.entry(model("a")))
     replies = ReplyCache(3 * (one + OVERHEAD), clock)
     models = {letter: model(letter) for letter in "abcd"}
@@ -241,18 +241,18 @@ def test_the_cache_is_bounded_by_bytes(clock, dialect):
     assert first["b"] is not ask("b")
     tiny = ReplyCache(1, clock)
     taken = snapshot(models["a"])
-    body = tiny.listing(taken, dialect, ANONYMOUS, EVERYTHING, gzipped=False)
-    assert body is tiny.listing(taken, dialect, ANONYMOUS, EVERYTHING, gzipped=False)
+    reply = tiny.listing(taken, dialect, ANONYMOUS, EVERYTHING, gzipped=False)
+    assert reply is tiny.listing(taken, dialect, ANONYMOUS, EVERYTHING, gzipped=False)
 
 
 @pytest.mark.parametrize("dialect_of", [OpenAI, Anthropic, Gemini])
 def test_cursors_without_end_lead_to_one_reply(dialect_of):
-    """Made-up cursors that lead to the same place get the same body, and fill no cache."""
+    """Made-up cursors that lead to the same page get the same reply, and fill no cache."""
     dialect = dialect_of(reference_only=False) if dialect_of is OpenAI else dialect_of()
     replies = ReplyCache(1024 * 1024)
     taken = snapshot(model("a"), model("b"))
-    for place in ("a0", "zz"):
-        windows = [Window(limit=1, after=f"{place}{number}") for number in range(500)]
+    for cursor in ("a0", "zz"):
+        windows = [Window(limit=1, after=f"{cursor}{number}") for number in range(500)]
         got = {
             replies.listing(taken, dialect, ANONYMOUS, window, gzipped=False) for window in windows
         }
@@ -315,11 +315,11 @@ def test_fragments_count_for_what_they_take(replies, ask):
     taken = snapshot(*(model(f"m{number:04}") for number in range(1000)))
     gc.collect()
     tracemalloc.start()
-    body = ask(taken)
+    reply = ask(taken)
     measured, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
-    assert body.size > 300_000
+    assert reply.size > 300_000
     assert abs(replies.size - OVERHEAD - measured) < 0.1 * measured
 
 
@@ -398,7 +398,7 @@ def of_many_rules(number):
 
 
 def test_pages_of_many_rules_are_right(clock, dialect):
-    """In both directions, filtered or not; cursors that lead to one place get one body."""
+    """In both directions, filtered or not; cursors that lead to one page get one reply."""
     taken = snapshot(*of_many_rules(200), model("public"), model("hidden", permission=[]))
     replies = ReplyCache(16 * 1024 * 1024, clock)
     for changed in (taken, taken.apply(Changes(2, {"m007": None}, {}), NOW)):
@@ -412,8 +412,8 @@ def test_pages_of_many_rules_are_right(clock, dialect):
                 (Window(limit=2, after=cursor, q="9"), [i for i in after if "9" in i][:2]),
                 (Window(limit=2, before=cursor, q="9"), [i for i in before if "9" in i][-2:]),
             ):
-                body = replies.listing(changed, dialect, ACME, window, gzipped=False)
-                listed = json.loads(body.content)
+                reply = replies.listing(changed, dialect, ACME, window, gzipped=False)
+                listed = json.loads(reply.content)
                 assert expected == [item["id"] for item in listed["data"]]
         same = [Window(limit=3, after=f"m006{c}") for c in "abc"]
         made = {replies.listing(changed, dialect, ACME, w, gzipped=False) for w in same}
@@ -424,7 +424,7 @@ def test_pages_of_many_rules_are_right(clock, dialect):
 
 
 def test_an_audience_of_many_rules_keeps_no_entries(replies, dialect, monkeypatch):
-    """The rules are found once while they are the same; entries that are gone are kept nowhere."""
+    """The rules are found once while they are the same; removed entries leave the memory."""
     taken = snapshot(*of_many_rules(200))
     page = Window(limit=1, after="m")
     found = []
@@ -523,10 +523,10 @@ def test_one_model_waits_for_no_list(replies):
     with ThreadPoolExecutor(1) as pool:
         pool.submit(replies.listing, taken, dialect, ANONYMOUS, EVERYTHING, gzipped=False)
         begun.wait(10)
-        body = replies.entry(dialect, taken.models[0], ANONYMOUS, gzipped=False)
+        reply = replies.entry(dialect, taken.models[0], ANONYMOUS, gzipped=False)
         made.set()
 
-    assert b'"id":"a"' in body.content
+    assert b'"id":"a"' in reply.content
     assert [True] == waited
 
 
@@ -542,12 +542,12 @@ def test_one_list_is_made_at_a_time(windows):
             making.append(1)
             most.append(len(making))
             time.sleep(0)  # whoever may, comes in between
-            body = super().listing(items, page, window)
+            reply = super().listing(items, page, window)
             making.pop()
-            return body
+            return reply
 
     dialect, taken = Watched(), snapshot(*(model(f"m{number}") for number in range(50)))
-    replies = ReplyCache(1)  # there is room for one list, and none of the others is kept
+    replies = ReplyCache(1)  # there is room for one list, and for no other
 
     def many(_):
         together.wait()
@@ -570,7 +570,7 @@ def long(model_id, **fields):
 
 
 def test_filtered_lists_are_encoded_as_well(ask):
-    """What is not kept is compressed for the one who asks."""
+    """A reply that is not cached is compressed for its one caller."""
     taken = snapshot(long("a"), model("b"))
     window = Window(owned_by="custom")
     plain, packed = (ask(taken, window=window, gzipped=gzipped) for gzipped in (False, True))
@@ -592,19 +592,19 @@ def test_gzip_is_made_once_with_its_own_tag(ask):
 
 
 @pytest.mark.parametrize(("length", "encoded"), [(1023, False), (1024, True)])
-def test_short_bodies_are_not_encoded(replies, clock, length, encoded):
+def test_short_replies_are_not_encoded(replies, clock, length, encoded):
     """Below 1 KiB gzip is not worth it."""
 
     class Fixed(Counting):
         def entry(self, model):
             return b"x" * length
 
-    body = replies.entry(Fixed(), model("a"), ANONYMOUS, gzipped=True)
+    reply = replies.entry(Fixed(), model("a"), ANONYMOUS, gzipped=True)
 
-    assert ("gzip" if encoded else None) == body.encoding
+    assert ("gzip" if encoded else None) == reply.encoding
 
 
-def test_very_long_bodies_are_not_encoded(replies):
+def test_very_long_replies_are_not_encoded(replies):
     """Above 8 MiB the time is better spent sending; up to there it is done at level 1."""
 
     class Fixed(Counting):

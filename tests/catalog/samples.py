@@ -54,7 +54,7 @@ def listed(audience):
 
 
 def states(models):
-    """Return what does not make two entries differ, and yet is told apart."""
+    """Return the parts of entries that equality ignores."""
     return [(model.id, model.revision, model.is_deprecated) for model in models]
 
 

@@ -141,7 +141,7 @@ def seen(catalog):
 
 class TestFollowing:
     def test_the_first_snapshot_is_loaded_once(self, catalog, feed):
-        """Everything is loaded for the first request, and kept."""
+        """Everything is loaded at the first request, and only then."""
         first = catalog.current()
         second = catalog.current()
 
@@ -155,7 +155,7 @@ class TestFollowing:
         assert [] == feed.reads
 
     def test_a_change_is_seen_at_once(self, catalog, feed):
-        """Each write is there at the next look, by its change alone."""
+        """The next request has each write, for which it reads the change alone."""
         catalog.current()
         states = []
         feed.put(entry("b"))
@@ -194,7 +194,7 @@ class TestFollowing:
         assert ["load", read] == feed.reads
 
     def test_keys_are_followed_too(self, catalog, feed):
-        """A new key is known at the next look."""
+        """The next request knows a new key."""
         catalog.current()
         feed.put_key("k")
 
@@ -250,7 +250,7 @@ class TestFollowing:
         assert ["load", *reads] == feed.reads
 
     def test_what_another_thread_has_followed_may_be_lost(self, catalog, feed):
-        """A thread that learned of a change in place of a lost one does not take the lost one."""
+        """A thread that read a change which replaced a lost one does not take the lost one."""
         catalog.current()
         position = feed.position
 
@@ -271,7 +271,7 @@ class TestFollowing:
         st.lists(
             st.tuples(
                 st.sampled_from(
-                    ["put", "remove", "key", "look", "lose", "fail", "heal", "failover"]
+                    ["put", "remove", "key", "read", "lose", "fail", "heal", "failover"]
                 ),
                 st.sampled_from("abc"),
             ),
@@ -339,7 +339,7 @@ class TestOutage:
 
         assert ["locked", "locked", "disk gone"] == reasons
 
-    def test_the_age_is_told_since_the_last_confirmation(self, catalog, feed, clock, monotonic):
+    def test_the_age_counts_from_the_last_confirmation(self, catalog, feed, clock, monotonic):
         """The age of the snapshot counts from the store's last word, whatever the clock says."""
         ages = []
         catalog.current()
@@ -370,15 +370,15 @@ class TestOutage:
         """The snapshot comes with whether the store could be read."""
         first = catalog.current_or_stale()
         feed.down = "gone"
-        told = [catalog.current_or_stale() for _ in range(2)]
+        answers = [catalog.current_or_stale() for _ in range(2)]
         feed.down = None
         monotonic.now += PAUSE
-        told.append(catalog.current_or_stale())
+        answers.append(catalog.current_or_stale())
 
         snapshot = catalog.current()
         assert [(snapshot, False), (snapshot, True), (snapshot, True), (snapshot, False)] == [
             first,
-            *told,
+            *answers,
         ]
 
     def test_the_store_recovers(self, catalog, feed, monotonic):
@@ -596,7 +596,7 @@ class TestDates:
 
 
 class TogetherFeed(MemoryFeed):
-    """A feed whose revision is told to two threads at once, each knowing what it had before."""
+    """A feed that returns the revision to two threads at once."""
 
     together = None
 
@@ -608,7 +608,7 @@ class TogetherFeed(MemoryFeed):
 
 
 class TogetherClock:
-    """A clock that tells the time to two threads at once."""
+    """A clock that returns the time to two threads at once."""
 
     def __init__(self, now):
         self.now = now
@@ -677,10 +677,10 @@ class TestThreads:
         catalog.current()
         feed.put(entry("b"))
         read, go_on = threading.Event(), threading.Event()
-        told = feed.position
+        position_now = feed.position
 
         def slow_position():
-            number = told()
+            number = position_now()
             read.set()
             assert go_on.wait(PATIENCE)
             return number
@@ -689,7 +689,7 @@ class TestThreads:
             feed.position = slow_position
             late = pool.submit(catalog.current)
             assert read.wait(PATIENCE)
-            feed.position = told
+            feed.position = position_now
             feed.put(entry("c"))
             newer = catalog.current()
             go_on.set()
@@ -701,10 +701,10 @@ class TestThreads:
         """An outage that begins while another thread reads is not over by what that one got."""
         catalog.current()
         read, go_on = threading.Event(), threading.Event()
-        told = feed.position
+        position_now = feed.position
 
         def slow_position():
-            number = told()
+            number = position_now()
             read.set()
             assert go_on.wait(PATIENCE)
             return number
@@ -713,7 +713,7 @@ class TestThreads:
             feed.position = slow_position
             late = pool.submit(catalog.current)
             assert read.wait(PATIENCE)
-            feed.position = told
+            feed.position = position_now
             feed.down = "gone"
             catalog.current()
             go_on.set()
@@ -729,7 +729,7 @@ class TestThreads:
         feed.logs_lost = call == "load"
         reads = len(feed.reads)
         begun, waiting = threading.Event(), threading.Barrier(3)
-        failing, told = getattr(feed, call), feed.position
+        failing, position_now = getattr(feed, call), feed.position
 
         def fail(*given):
             begun.set()
@@ -738,7 +738,7 @@ class TestThreads:
             return failing(*given)
 
         def position():
-            number = told()
+            number = position_now()
             if begun.is_set():
                 waiting.wait(PATIENCE)
             return number
@@ -787,13 +787,13 @@ class TestThreads:
         assert 1 == len(tries)
 
     def test_a_failure_is_noted_before_another_thread_may_repeat_it(self, catalog, feed):
-        """A thread that waits for the snapshot learns that it failed, however late it is told."""
+        """A thread that waits for the snapshot learns that it failed, however late it goes on."""
         catalog.current()
         feed.put(entry("b"))
         feed.logs_lost = True
         begun, repeated = threading.Event(), threading.Event()
         moved = threading.Barrier(2)
-        told = feed.position
+        position_now = feed.position
 
         class SlowlyNoted(StoreUnavailable):
             @property
@@ -814,7 +814,7 @@ class TestThreads:
             raise SlowlyNoted("gone")
 
         def position():
-            number = told()
+            number = position_now()
             if begun.is_set():
                 moved.wait(PATIENCE)
             return number
@@ -834,11 +834,11 @@ class TestThreads:
         catalog.current()
         read = [threading.Event(), threading.Event()]
         go_on = [threading.Event(), threading.Event()]
-        told, calls = feed.position, itertools.count()
+        position_now, calls = feed.position, itertools.count()
 
         def slow_position():
             number = next(calls)
-            position = told()
+            position = position_now()
             read[number].set()
             assert go_on[number].wait(PATIENCE)
             if number == 0:
@@ -849,7 +849,7 @@ class TestThreads:
             feed.position = slow_position
             early = pool.submit(catalog.current)  # it asked before there was an outage
             assert read[0].wait(PATIENCE)
-            feed.position = told
+            feed.position = position_now
             feed.down = "locked"
             catalog.current()
             feed.down = None

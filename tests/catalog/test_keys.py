@@ -20,7 +20,7 @@ def checksum(text: str) -> str:
         for _ in range(8):
             crc = crc >> 1 ^ (0xEDB88320 if crc & 1 else 0)
     crc ^= 0xFFFFFFFF
-    return "".join(ALPHABET[crc // 62**place % 62] for place in range(5, -1, -1))
+    return "".join(ALPHABET[crc // 62**index % 62] for index in range(5, -1, -1))
 
 
 BODY = "ro_7fGh2kLm_" + "0123456789ABCDEFGHIJKLMNOPQRSTUV"
@@ -63,12 +63,12 @@ def int_of(text: str) -> int:
     return number
 
 
-@pytest.mark.parametrize("place", range(len(KEY)))
-def test_mistyped(place: int) -> None:
+@pytest.mark.parametrize("index", range(len(KEY)))
+def test_mistyped(index: int) -> None:
     """A key with any one character changed is refused."""
-    others = (set(ALPHABET) | set("_- é\n")) - {KEY[place]}
+    others = (set(ALPHABET) | set("_- é\n")) - {KEY[index]}
 
-    assert {None} == {parse_kid(KEY[:place] + c + KEY[place + 1 :]) for c in others}
+    assert {None} == {parse_kid(KEY[:index] + c + KEY[index + 1 :]) for c in others}
 
 
 @pytest.mark.parametrize(

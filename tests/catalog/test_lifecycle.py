@@ -24,7 +24,7 @@ def entry(**fields):
 
 
 def test_without_dates_an_entry_is_always_live():
-    """An entry without dates is live at any time and never turns."""
+    """An entry without dates is live at any time, without boundaries."""
     forever = entry()
 
     assert [True, True, True] == [is_live(forever, now) for now in (0, MIDNIGHT, 2**40)]
@@ -106,31 +106,31 @@ def test_the_rule_is_that_of_the_calendar(now, available_from, shutdown_day):
 
 
 @given(st.none() | moments, st.none() | st.dates(), moments, moments)
-def test_an_entry_turns_at_its_boundaries_only(available_from, shutdown_day, one, other):
+def test_an_entry_changes_at_its_boundaries_only(available_from, shutdown_day, one, other):
     """Between two moments with no boundary in between, an entry does not come or go."""
     day = None if shutdown_day is None else shutdown_day.isoformat()
     dated = entry(available_from=available_from, shutdown_date=day)
     early, late = sorted((one, other))
-    turns = [moment for moment in boundaries_of(dated) if early < moment <= late]
+    passed = [moment for moment in boundaries_of(dated) if early < moment <= late]
     same = is_live(dated, early) is is_live(dated, late)
 
-    assert same or turns
+    assert same or passed
 
 
 @pytest.mark.parametrize(
     "moment", ["2027-01-15T00:00:00Z", "2027-01-15t01:30:00.0+01:30", "2027-01-14T23:00:00-01:00"]
 )
 def test_an_entry_is_deprecated_from_its_moment_on(moment):
-    """An entry turns deprecated at its deprecation, and is otherwise the same."""
+    """An entry becomes deprecated at its deprecation, and is otherwise the same."""
     old = entry(deprecation=moment)
-    turned = with_deprecation(old, MIDNIGHT)
+    deprecated = with_deprecation(old, MIDNIGHT)
 
     assert [MIDNIGHT] == list(boundaries_of(old))
     assert with_deprecation(old, MIDNIGHT - 0.001) is old
-    assert (True, False) == (turned.is_deprecated, old.is_deprecated)
-    assert turned == old
-    assert with_deprecation(turned, MIDNIGHT + 1) is turned
-    assert not with_deprecation(turned, MIDNIGHT - 1).is_deprecated
+    assert (True, False) == (deprecated.is_deprecated, old.is_deprecated)
+    assert deprecated == old
+    assert with_deprecation(deprecated, MIDNIGHT + 1) is deprecated
+    assert not with_deprecation(deprecated, MIDNIGHT - 1).is_deprecated
 
 
 def test_any_moment_that_is_taken_can_be_compared():

@@ -113,7 +113,7 @@ def test_unique_ids() -> None:
 
 
 def test_other_order() -> None:
-    """A permission keeps its id wherever it stands, and a changed one gets a fresh id."""
+    """A permission keeps its id wherever it is in the list, and a changed one gets a fresh id."""
     red, blue, green = {"group": "red"}, {"group": "blue"}, {"group": "green"}
     stored = Model.compose({"id": "x", "permission": [red, blue]}, now=5)
 

@@ -27,8 +27,8 @@ def short_chunks():
     st.none() | st.text("aAbB-ß9", max_size=2),
     st.none() | st.sets(st.sampled_from(RULES)),
 )
-def test_a_search_finds_what_a_look_at_each_would_find(models, part, owned_by, q, rules):
-    """Between any two places, each entry with this owner and text is found, in order."""
+def test_a_search_finds_all_that_match(models, part, owned_by, q, rules):
+    """Between any two indexes, each entry with this owner and text is found, in order."""
     listed = snapshot(models).models
     start, stop, backwards = part
     folded = None if q is None else q.casefold()
@@ -73,15 +73,15 @@ def test_a_changed_list_is_searched_as_it_is(models, changes):
     )
 
 
-def test_a_search_looks_at_few_entries(monkeypatch):
-    """Chunks in which nothing matches are passed over, and a full page ends the search."""
-    looked_at = []
+def test_a_search_compares_few_entries(monkeypatch):
+    """Chunks in which nothing matches are skipped, and a full page ends the search."""
+    compared = []
 
     class Watched(str):
         __slots__ = ()
 
         def __contains__(self, text):
-            looked_at.append(str(self))
+            compared.append(str(self))
             return str.__contains__(self, text)
 
     listed = entries(*(f"m{number:02}" for number in range(30)))
@@ -91,21 +91,21 @@ def test_a_search_looks_at_few_entries(monkeypatch):
         object.__setattr__(model, "search_text", Watched(model.search_text))
 
     assert [] == list(listed.matching(0, 30, owned_by=None, q="zz"))
-    assert [] == looked_at
+    assert [] == compared
     assert ["m07"] == ids(listed.matching(0, 30, owned_by=None, q="m07"))
-    assert ["m06", "m07", "m08"] == looked_at
-    looked_at.clear()
+    assert ["m06", "m07", "m08"] == compared
+    compared.clear()
     assert "m00" == next(listed.matching(0, 30, owned_by=None, q="m")).id
-    assert ["m00"] == looked_at
+    assert ["m00"] == compared
 
 
-def test_a_search_by_rule_looks_at_few_entries():
-    """Chunks without an entry of any of the rules are passed over."""
-    looked_at = []
+def test_a_search_by_rule_compares_few_entries():
+    """Chunks without an entry of any of the rules are skipped."""
+    compared = []
 
     class Watched(frozenset):
         def __contains__(self, rule):
-            looked_at.append(rule)
+            compared.append(rule)
             return frozenset.__contains__(self, rule)
 
     listed = entries(*(f"m{number:02}" for number in range(30)))
@@ -113,7 +113,7 @@ def test_a_search_by_rule_looks_at_few_entries():
     [public, own] = [listed[0].rule, listed[7].rule]
 
     assert ["m07"] == ids(listed.matching(0, 30, rules=Watched({own})))
-    assert [public, own, public] == looked_at
+    assert [public, own, public] == compared
 
 
 def test_a_list_without_entries():

@@ -30,7 +30,7 @@ def test_an_empty_page_has_no_ends():
 @pytest.mark.parametrize(
     ("limit", "expected"), [(1, (["a"], True)), (3, (["a", "b", "c"], False)), (4, None)]
 )
-def test_a_limit_is_kept(limit, expected):
+def test_a_page_has_at_most_its_limit(limit, expected):
     """A page has at most limit entries and says whether there are more."""
     page = cut([entries("a", "b", "c")], Window(limit=limit))
 
@@ -47,8 +47,8 @@ def test_a_cursor_alone_gives_the_rest():
 @pytest.mark.parametrize(
     ("after", "expected"), [("", "abd"), ("a", "bd"), ("c", "d"), ("b~", "d"), ("e", "")]
 )
-def test_a_cursor_that_names_no_entry_goes_on_from_its_place(after, expected):
-    """A removed entry's id still marks a place in the list."""
+def test_a_cursor_need_not_be_the_id_of_an_entry(after, expected):
+    """After the id of a removed entry come the entries of greater id."""
     page = cut([entries("a", "b", "d")], Window(limit=9, after=after))
 
     assert list(expected) == ids(page.models)
@@ -143,7 +143,7 @@ def test_a_walk_survives_removals(models, limit, data):
 
 
 @given(catalogs, model_ids)
-def test_a_cursor_splits_the_list_at_its_place(models, after):
+def test_after_a_cursor_are_the_greater_ids(models, after):
     """Behind any cursor, an entry's id or not, are exactly the entries of greater id."""
     listed = snapshot(models).models
 
@@ -208,7 +208,7 @@ def test_cursors_that_lead_to_one_page_have_one_span():
 
 @pytest.mark.parametrize("q", ["\n", "a\nb", "\0"])
 def test_a_control_character_is_found_nowhere(q):
-    """No id and no name has one; what stands between the two in the text is not found either."""
+    """No id and no name has one; the line break between the two is not found either."""
     assert [] == cut([OrderedModels([entry("a", name="b")])], Window(q=q)).models
 
 

@@ -286,7 +286,7 @@ class TestFind:
         assert unknown == self.refused([entry("x", **hidden), entry("new")], "x")
 
     def test_a_retired_entry_names_its_replacement(self):
-        """A viewer who may see both is told what replaces a retired entry."""
+        """A viewer who may see both learns what replaces a retired entry."""
         retired = entry(
             "old",
             organization="acme",
@@ -386,18 +386,18 @@ class TestReferences:
 
         assert [{"parent": frozenset()}, {}, {"parent": frozenset()}, {}] == seen
 
-    def test_a_write_that_hides_nothing_looks_at_no_other_entry(self, monkeypatch):
+    def test_a_write_that_hides_nothing_resolves_no_other_entry(self, monkeypatch):
         """However many entries name one, to change its description costs nothing for them."""
         named = [entry(f"e-{number}", parent="x") for number in range(1000)]
         taken = snapshot([*named, entry("x")])
-        looked_at = []
+        resolved = []
         monkeypatch.setattr(
             "app.catalog.snapshot.resolve",
-            lambda model, *rest: looked_at.append(model.id) or references.resolve(model, *rest),
+            lambda model, *rest: resolved.append(model.id) or references.resolve(model, *rest),
         )
         taken = taken.apply(Changes(2, {"x": entry("x", description="new")}, {}), MIDNIGHT)
 
-        assert ["x"] == looked_at
+        assert ["x"] == resolved
         hidden = taken.apply(Changes(3, {"x": entry("x", organization="acme")}, {}), MIDNIGHT)
-        assert 1002 == len(looked_at)
+        assert 1002 == len(resolved)
         assert all(hidden.get(model.id).references for model in named)

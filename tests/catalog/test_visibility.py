@@ -128,7 +128,7 @@ def test_one_of_several_permissions_is_enough():
 @pytest.mark.parametrize("allow_view", [True, False])
 @pytest.mark.parametrize("first", [True, False])
 def test_a_matching_block_hides(allow_view, first):
-    """A matching permission that blocks hides the entry, whatever its allow_view and place."""
+    """A matching permission that blocks hides the entry, whatever its allow_view and its index."""
     block = permission(organization="acme", is_blocking=True, allow_view=allow_view)
     order = (block, permission()) if first else (permission(), block)
     shown = [is_permitted(entry(*order).rule, viewer) for viewer in (ACME, GLOBEX_RED, ANONYMOUS)]

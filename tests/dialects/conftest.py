@@ -45,7 +45,7 @@ def problem():
     """What makes a problem, as ``app.api.errors`` does."""
 
     def make(status, **facts):
-        told = {"code": None, "message": "Our sentence.", "request_id": "req_1", **facts}
-        return Problem(status=status, **told)
+        given = {"code": None, "message": "Our sentence.", "request_id": "req_1", **facts}
+        return Problem(status=status, **given)
 
     return make

@@ -52,7 +52,7 @@ class Walks:
         """Return the parameters of the page after the one that `query` got, None at the end."""
         raise NotImplementedError
 
-    # The subclasses run it in turn: an example that one dialect failed is tried with the others.
+    # All subclasses run it: an example that failed for one dialect is tried with the others.
     @settings(suppress_health_check=[HealthCheck.differing_executors])
     @given(st.sets(model_ids, max_size=12), st.integers(1, 5), st.lists(changes, max_size=6))
     def test_a_walk_neither_skips_nor_repeats(self, ids, size, happening):
@@ -63,8 +63,8 @@ class Walks:
         query = self.first(size)
         while query is not None:
             window = self.dialect.window(query)
-            body = replies.listing(snapshot, self.dialect, ANONYMOUS, window, gzipped=False)
-            listing = json.loads(body.content)
+            reply = replies.listing(snapshot, self.dialect, ANONYMOUS, window, gzipped=False)
+            listing = json.loads(reply.content)
             walked.append(self.ids(listing))
             assert len(walked) <= len(ever) + 1
             assert walked[-1] == sorted(walked[-1])
@@ -88,9 +88,9 @@ class Walks:
         query = self.first(2)
         while query is not None:
             window = self.dialect.window(query)
-            body = replies.listing(snapshot, self.dialect, ANONYMOUS, window, gzipped=False)
-            lengths.append(len(self.ids(json.loads(body.content))))
-            query = self.following(query, json.loads(body.content))
+            reply = replies.listing(snapshot, self.dialect, ANONYMOUS, window, gzipped=False)
+            lengths.append(len(self.ids(json.loads(reply.content))))
+            query = self.following(query, json.loads(reply.content))
 
         assert lengths in ([2, 2, 2], [6])
 
@@ -98,7 +98,7 @@ class Walks:
 class Promises(Walks):
     """All that a caller may rely on, whatever the dialect."""
 
-    #: What a client sends to be told apart.
+    #: The headers that select the dialect.
     headers = {}  # noqa: RUF012 - a subclass says it
     #: Where it asks for the list.
     path = "/v1/models"
@@ -133,7 +133,7 @@ class Promises(Walks):
         return ask
 
     def test_the_list_is_all_that_is_visible(self, ask, admin):
-        """Entries stand in code point order; what is hidden is in no list and no retrieval."""
+        """Entries are in code point order; what is hidden is in no list and no retrieval."""
         for model_id in ("b", "a/b:c", "a (1)", "B"):
             admin.add(model_id)
         admin.add("hidden", permission=[])
@@ -266,12 +266,12 @@ class Promises(Walks):
         app.view_functions["models.list_models"] = view
         answer = ask(self.path)
 
-        said = "Internal error." if status == 500 else error.description
-        assert (status, said) == (answer.status_code, self.message(answer.json))
+        message = "Internal error." if status == 500 else error.description
+        assert (status, message) == (answer.status_code, self.message(answer.json))
         assert answer.headers.get("Retry-After") == ("7" if status in {429, 503} else None)
 
     def test_a_retired_model_names_its_replacement(self, ask, admin):
-        """Who asks for a retired model is told which to use."""
+        """The error for a retired model names its replacement."""
         admin.add("new")
         admin.add("old", shutdown_date="2020-01-01", deprecation_replacement_model="new")
 

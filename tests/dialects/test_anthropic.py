@@ -31,7 +31,7 @@ def get(client):
 
 
 def test_the_list(get, catalogue, compact):
-    """Everything that is known is said under the vendor's names, and the rest is null."""
+    """Everything that is known is listed under the vendor's names, and the rest is null."""
     expected = {
         "data": [SEER, EMBED, X],
         "has_more": False,
@@ -58,17 +58,17 @@ def test_one_model(get, catalogue, compact, path, expected):
 
 
 def test_a_model_becomes_deprecated_at_its_moment(get, catalogue, clock):
-    """In list and retrieval the lifecycle turns when the date comes, though nobody writes."""
+    """In list and retrieval the lifecycle changes at the date, without a write."""
 
-    def told():
+    def lifecycles():
         listed, one = get("/v1/models"), get("/v1/models/acme/seer:8b")
         assert listed.json["data"][0] == one.json
         return one.json["lifecycle"], listed.headers["ETag"], one.headers["ETag"]
 
     clock.now = 1811808000 - 1  # 2027-06-01T00:00:00Z, less a second
-    before = told()
+    before = lifecycles()
     clock.now += 1
-    after = told()
+    after = lifecycles()
 
     assert ("active", "deprecated") == (before[0], after[0])
     assert {*before}.isdisjoint(after)

@@ -70,8 +70,8 @@ def test_one_model(client, catalogue, compact, path, expected):
         ({"Authorization": ""}, "?key=KEY"),
     ],
 )
-def test_the_newest_clients_are_told_by_their_headers(client, admin, compact, headers, query):
-    """At /v1/models Google's clients are told apart by headers and key alone."""
+def test_the_newest_clients_are_known_by_their_headers(client, admin, compact, headers, query):
+    """At /v1/models, headers and key alone select the dialect of Google's clients."""
     admin.add("x")
     headers = {name: value.replace("KEY", admin.key) for name, value in headers.items()}
     answer = client.get("/v1/models" + query.replace("KEY", admin.key), headers=headers)
@@ -154,7 +154,7 @@ def test_a_page_size_that_is_none_is_a_400(client, admin, size):
     ],
 )
 def test_a_token_of_others_is_a_400(client, admin, token):
-    """A broken token, an id and a token of somebody else are refused, and not taken as a place."""
+    """A broken token, an id and the token of another server are refused."""
     answer = client.get("/v1beta/models", query_string={"pageToken": token})
 
     assert (400, "INVALID_ARGUMENT") == (answer.status_code, answer.json["error"]["status"])

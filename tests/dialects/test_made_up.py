@@ -103,8 +103,8 @@ def test_its_body_may_name_the_model(client, admin, body, status):
     assert ["name", "at"] == list(answer.json) if status == 200 else ["wrong"] == list(answer.json)
 
 
-def test_its_constants_stand_ready(client, admin):
-    """What it always says has a tag and a 304."""
+def test_its_constants_have_a_tag(client, admin):
+    """A constant has a tag and a 304."""
     answer = client.get("/made-up/version")
     again = client.get("/made-up/version", headers={"If-None-Match": answer.headers["ETag"]})
 
@@ -112,7 +112,7 @@ def test_its_constants_stand_ready(client, admin):
 
 
 def test_its_key_may_be_in_the_query(client, admin):
-    """A dialect whose clients send the key as a parameter is told by it, and gets it read."""
+    """The parameter that may hold the key selects the dialect, and its key is read."""
     admin.add("a")
 
     assert ["wrong"] == list(client.get("/v1/models?made_up_key=wrong").json)
@@ -139,7 +139,7 @@ def test_options_say_what_its_routes_allow(client, admin, path, methods):
 
 @pytest.mark.parametrize("path", ["/admin/models", "/admin/nowhere", "/healthz"])
 def test_administration_and_operation_stay_as_they_are(client, path):
-    """Beyond the public routes everything is said in OpenAI's dialect."""
+    """Beyond the public routes everything is in OpenAI's dialect."""
     headers = {"X-Made-Up": "", "anthropic-version": "x", "x-goog-api-client": "x"}
 
     assert "code" in client.post(path, headers=headers).json["error"]

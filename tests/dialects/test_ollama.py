@@ -75,7 +75,7 @@ def test_the_empty_list(client, admin, compact):
     ],
 )
 def test_one_model(client, catalogue, compact, body, expected):
-    """show takes model or name, whatever the body is said to be."""
+    """show takes model or name, whatever the Content-Type."""
     for content_type in (None, "application/json", "text/plain", "nonsense"):
         answer = client.post("/api/show", data=json.dumps(body), content_type=content_type)
 
@@ -95,7 +95,7 @@ def test_show_has_no_tag(client, catalogue):
 
 
 def test_the_version(client, admin, compact):
-    """The version is that of an Ollama that has these routes; it stands ready like a list."""
+    """The version is that of an Ollama that has these routes; it is cached like a list."""
     answer = client.get("/api/version")
     again = client.get("/api/version", headers={"If-None-Match": answer.headers["ETag"]})
 

@@ -46,8 +46,8 @@ def test_threads_lose_no_request():
     statuses = (200, 304, 401, 404)
 
     def count():
-        for turn in range(20_000):
-            tally.count_request("/v1/models", "openai", statuses[turn % 4], turn)
+        for number in range(20_000):
+            tally.count_request("/v1/models", "openai", statuses[number % 4], number)
             tally.count_refusal("unknown")
 
     threads = [threading.Thread(target=count) for _ in range(4)]
