@@ -1,4 +1,4 @@
-"""What is printed and kept: Markdown for people, JSON for programs, a chart for the README."""
+"""What is printed and kept: Markdown for people, JSON for programs, a chart."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -66,7 +66,7 @@ def document(findings: Sequence[Findings], plan: Plan, facts: Mapping[str, str])
 
 
 def short(kept: Mapping[str, Any]) -> str:
-    """Return what the README shows of what was kept as JSON."""
+    """Return what `docs/measurements.md` shows of what was kept as JSON."""
     figures: Mapping[str, Mapping[str, float]] = kept["figures"]
     table = Table(
         "",

@@ -1,0 +1,172 @@
+"""`docs/fields.md` is what the schemas take, and what each dialect shows."""
+
+import json
+from urllib.parse import quote
+
+import marshmallow as ma
+import pytest
+
+from app.fields import (
+    MAX_TIME,
+    MAX_TOKENS,
+    Pairs,
+    StrictBoolean,
+    StrictConstant,
+    StrictInteger,
+    StrictNumber,
+    Text,
+    Texts,
+    check_date,
+    check_id,
+    check_moment,
+)
+from app.schemas import AdminModelSchema, KeySchema, PermissionSchema, RotationSchema
+from tests.pages import code, tables
+
+PAGE = "docs/fields.md"
+#: The unit of an integer, by its greatest value.
+UNITS = {MAX_TIME: "Unix seconds", MAX_TOKENS: "tokens", 90 * 24 * 60 * 60: "seconds"}
+#: By the function that checks it, unit and format of a text.
+FORMS = {
+    check_date: ("day (UTC)", "`YYYY-MM-DD`"),
+    check_moment: ("moment", "RFC 3339"),
+    check_id: ("characters", "1 to 256, see [ids](#ids)"),
+}
+
+
+def text(field):
+    form = next((FORMS[check] for check in field.validators if check in FORMS), None)
+    return "string", *(form or ("characters", f"{field.least} to {field.most:,}"))
+
+
+def integer(field):
+    return "integer", UNITS[field.most], f"{field.least:,} to {field.most:,}"
+
+
+def texts(field):
+    [length], inner = field.validators, field.inner
+    form = f"up to {length.max}, each of {inner.least} to {inner.most} characters"
+    return "list of strings", "strings", form
+
+
+def pairs(field):
+    [length], value = field.validators, field.value_field
+    if value.validators:
+        return "object of strings", "USD for each token", f"up to {length.max} decimal strings"
+    form = f"up to {length.max}, each of {value.least} to {value.most} characters"
+    return "object of strings", "pairs", form
+
+
+def choices(field):
+    [length], [choice] = field.validators, field.inner.validators
+    form = f"{length.min} to {length.max} of {', '.join(f'`{x}`' for x in choice.choices)}"
+    return "list of strings", "scopes", form
+
+
+def members(field):
+    return "object", "lists of strings", ", ".join(f"`{name}`" for name in field.schema.fields)
+
+
+def permissions(field):
+    return "list of objects", "permissions", f"up to {field.validators[0].max}"
+
+
+def described(field, schema):
+    """Return type, unit and format of a field, as the page writes them."""
+    shown = field
+    if field.dump_only and field.attribute in schema.fields:  # the same value, by another name
+        shown = schema.fields[field.attribute]
+    match shown:
+        case StrictConstant():
+            found = "string", "-", f'always `"{shown.constant}"`'
+        case StrictBoolean():
+            found = "boolean", "-", "true or false"
+        case StrictNumber():
+            found = "number", "-", f"-{MAX_TOKENS:,} to {MAX_TOKENS:,}"
+        case ma.fields.Integer():
+            found = "integer", "-", ""
+        case ma.fields.List(inner=ma.fields.Nested()):
+            found = permissions(shown)
+        case _:
+            describe = {Text: text, StrictInteger: integer, Texts: texts, Pairs: pairs}
+            describe |= {ma.fields.List: choices, ma.fields.Nested: members}
+            found = describe[type(shown)](shown)
+    kind, unit, form = found
+    if field.dump_only:
+        return [kind, unit, "read only"]
+    return [kind + (" or null" if field.allow_none else ""), unit, form]
+
+
+def examples(title):
+    """Return the example of each field of a table, by name."""
+    rows = tables(PAGE, title)
+    return {code(name)[0]: json.loads(*code(example)) for name, _, _, _, example, _ in rows}
+
+
+@pytest.mark.parametrize(
+    ("title", "schema"),
+    [
+        ("Entry", AdminModelSchema()),
+        ("Permission", PermissionSchema()),
+        ("Key", KeySchema()),
+        ("Rotation", RotationSchema()),
+    ],
+)
+def test_the_fields_are_those_of_the_schema(title, schema):
+    """Each field has its row: type, unit, format, and an example that the schema takes."""
+    rows = tables(PAGE, title)
+    required = {name for name, field in schema.fields.items() if field.required}
+
+    assert [[f"`{n}`", *described(f, schema)] for n, f in schema.fields.items()] == [
+        row[:4] for row in rows
+    ]
+    for name, example in examples(title).items():
+        schema.fields[name].deserialize(example)  # raises what is wrong with it
+    assert required | ({"id"} if title == "Entry" else set()) == {
+        code(row[0])[0] for row in rows if row[5].startswith("required;")
+    }
+
+
+def test_an_entry_of_all_examples_can_be_stored(admin):
+    """The examples of all fields make one entry, which administrators read as it was given."""
+    given = {**examples("Entry"), "permission": [examples("Permission")]}
+    stored = admin("PUT", f"/admin/models/{given['id']}", given).json
+
+    assert {**given, "revision": stored["revision"]} == stored
+
+
+def test_each_dialect_shows_what_the_page_says(client, admin):
+    """A change of one field changes what its row names in each dialect, and nothing else."""
+    key = admin.new_key(organization="acme", groups=["billing"])
+    base = {"id": "x", "root": "x", "created": 1, "permission": [{"id": "modelperm-1"}]}
+
+    def read(entry):
+        """Return the entry as each dialect shows it, in the order of the columns."""
+        path = f"/admin/models/{quote(entry['id'], safe='')}"
+        admin("PUT", path, entry)
+        headers = {"x-api-key": key}
+        [tag] = client.get("/api/tags", headers=headers).json["models"]
+        shown = client.post("/api/show", headers=headers, json={"model": entry["id"]}).json
+        model = f"/models/{entry['id']}"
+        found = [
+            client.get(f"/v1{model}", headers={**headers, "Anthropic-Version": "1"}).json,
+            client.get(f"/v1beta{model}", headers=headers).json,
+            {**tag, **shown},
+        ]
+        admin("DELETE", path)
+        return found
+
+    before, changed = read(base), {}
+    for name, example in examples("Entry").items():
+        after = read({**base, name: example})
+        names = [
+            {n for n in {**old, **new} if old.get(n) != new.get(n)}
+            for old, new in zip(before, after, strict=True)
+        ]
+        if any(names):
+            changed[name] = names
+
+    assert changed == {
+        code(row[0])[0]: [{*code(cell)} for cell in row[1:]]
+        for row in tables(PAGE, "What clients read")
+    }
