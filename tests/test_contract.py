@@ -11,6 +11,7 @@ from app.api.errors import STATUS
 from app.api.http import MAX_LENGTH
 from app.catalog.paging import MAX_LIMIT
 from app.compression import SIZES
+from app.schemas import AdminModelSchema
 from app.settings import Settings
 from tests.reference import REFERENCE, REFERENCE_ENTRY
 
@@ -48,6 +49,11 @@ def test_every_code_is_named():
     assert [] == [code for code in STATUS if f"`{code}`" not in CONTRACT and code not in CONTRACT]
 
 
+def test_every_field_is_named():
+    """Each field of an entry is in the page."""
+    assert [] == [name for name in AdminModelSchema().fields if f"`{name}" not in CONTRACT]
+
+
 def test_the_headers_are_those_of_the_code(client):
     """`Vary` and what a page may read are written as they are sent."""
     assert f"`Vary: {client.get('/v1/models').headers['Vary']}`" in CONTRACT
@@ -56,12 +62,14 @@ def test_the_headers_are_those_of_the_code(client):
 
 def test_the_bounds_are_those_of_the_code():
     """Limits are written as the code has them."""
-    assert f"More than {MAX_PARAMETERS} query parameters 400" in CONTRACT
-    assert f"Bodies up to {MAX_BODY // 1024} KiB" in CONTRACT
+    text = " ".join(CONTRACT.split())
+
+    assert f"More than {MAX_PARAMETERS} query parameters 400" in text
+    assert f"Bodies up to {MAX_BODY // 1024} KiB" in text
     assert f"{MAX_LOOKUP // 1024} KiB at most" in section("Ollama")
-    assert f"more than {MAX_LENGTH} characters accepts" in CONTRACT
-    assert f"{SIZES.start:,} bytes to {SIZES[-1] // 1024**2} MiB" in CONTRACT
-    assert f"`limit` (1 to {MAX_LIMIT:,}, else 400)" in CONTRACT
+    assert f"more than {MAX_LENGTH} characters accepts" in text
+    assert f"{SIZES.start:,} bytes to {SIZES[-1] // 1024**2} MiB" in text
+    assert f"`limit` (1 to {MAX_LIMIT:,}, else 400)" in text
 
 
 def test_every_setting_exists():
