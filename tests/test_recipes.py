@@ -1,0 +1,150 @@
+"""`CONTRIBUTING.md` is true: what a recipe adds to a copy of the program works there.
+
+`tests/dialects/test_made_up.py` is the test of the recipe for a dialect.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from tests.pages import ROOT, section
+
+#: Sends requests to the program in the current folder; those to /admin with the first admin key.
+ASK = """
+import json, sys
+from pathlib import Path
+import app
+from app.settings import Settings
+assert Path(app.__file__).parents[1] == Path.cwd()
+instance = Path(sys.argv[1])
+roster = app.create_app(Settings(instance_path=instance))
+key = (instance / "admin-key").read_text().strip()
+answers = []
+for method, path, body, headers in json.loads(sys.argv[2]):
+    if path.startswith("/admin"):
+        headers["Authorization"] = f"Bearer {key}"
+    answer = roster.test_client().open(path, method=method, json=body, headers=headers)
+    answers.append([answer.status_code, answer.json])
+print("\\nanswers", json.dumps(answers))
+"""
+#: Requests for an entry in each dialect, and as administrators see it.
+READS = [
+    ("GET", "/v1/models", None, {}),
+    ("GET", "/v1/models/x", None, {}),
+    ("GET", "/v1/models", None, {"Anthropic-Version": "1"}),
+    ("GET", "/v1beta/models", None, {}),
+    ("GET", "/api/tags", None, {}),
+    ("POST", "/api/show", {"model": "x"}, {}),
+    ("GET", "/admin/models", None, {}),
+]
+
+
+class Program:
+    """A copy of the program in a folder of its own."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        files = ["git", "ls-files", "-co", "--exclude-standard", "app", "wsgi.py"]
+        for name in subprocess.check_output(files, cwd=ROOT, text=True).split():
+            if (ROOT / name).exists():  # it may be deleted, and not committed yet
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).write_bytes((ROOT / name).read_bytes())
+
+    def insert(self, path, line, text):
+        """Insert a text before the one line that begins so."""
+        self._change(path, rf"^(?={re.escape(line)})", text)
+
+    def strike(self, path, line):
+        """Remove the one line that begins so."""
+        self._change(path, rf"^{re.escape(line)}.*\n", "")
+
+    def _change(self, path, pattern, new):
+        file = self.folder / path
+        text, number = re.subn(pattern, lambda _: new, file.read_text(), flags=re.MULTILINE)
+        assert 1 == number, f"{path}: {pattern}"
+        file.write_text(text)
+
+    def run(self, *command, **environ):
+        """Run Python in the folder with these words."""
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("ROSTER_")}
+        return subprocess.run(
+            [sys.executable, *command],
+            cwd=self.folder,
+            env={**inherited, **environ},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def ask(self, instance, *requests):
+        """Return status and body of the answer to each request, on a database."""
+        done = self.run("-c", ASK, instance, json.dumps(requests))
+        assert 0 == done.returncode, done.stderr
+        [line] = re.findall("^answers (.*)", done.stdout, re.MULTILINE)
+        return json.loads(line)
+
+
+@pytest.fixture
+def program(tmp_path):
+    """A copy of the program, to be changed."""
+    return Program(tmp_path / "program")
+
+
+def test_a_setting_is_added_in_one_place(program):
+    """The lines of the recipe add a setting: it is read, shown, and refused with its values."""
+    recipe = section("CONTRIBUTING.md", "One more setting")
+    [field] = re.findall(r"```python\n(.*?) *```", recipe, re.DOTALL)
+    field = textwrap.indent(textwrap.dedent(field), "    ")
+    program.insert("app/settings.py", "    bind: ", field)
+    good, bad = (
+        program.run("-m", "flask", "config", "--json", ROSTER_EXAMPLE=text) for text in ("5", "0")
+    )
+    shown = {row["variable"]: row for row in json.loads(good.stdout)}["ROSTER_EXAMPLE"]
+
+    assert (0, "") == (good.returncode, good.stderr)
+    assert ("5", "environment") == (shown["value"], shown["source"])
+    assert 0 != bad.returncode
+    assert "ROSTER_EXAMPLE='0': must be 1 to 60 seconds" in bad.stderr
+
+
+def test_a_field_is_added_in_two_lines(program, admin, settings):
+    """They are enough to store, check, show and remove it, on a database of today."""
+    program.insert("app/catalog/model.py", "    metadata: ", "    license: str | None = None\n")
+    program.insert("app/schemas.py", "    metadata = ", "    license = Text()\n")
+    stored = admin.add("x")
+    (_, changed), *read, (status, error), (_, removed) = program.ask(
+        settings.instance_path,
+        ("PATCH", "/admin/models/x", {"license": "MIT"}, {}),
+        *READS,
+        ("PATCH", "/admin/models/x", {"license": 5}, {}),
+        ("PATCH", "/admin/models/x", {"license": None}, {}),
+    )
+
+    assert {**stored, "license": "MIT", "revision": 3} == changed
+    assert [True, True, False, False, False, False, True] == [
+        "MIT" in str(body) for _, body in read
+    ]
+    assert (422, "license") == (status, error["error"]["param"])
+    assert {**stored, "revision": 4} == removed == admin("GET", "/admin/models/x").json
+
+
+@pytest.mark.parametrize("field", ["metadata", "allow_fine_tuning"])
+def test_a_program_without_a_field_keeps_it(program, admin, settings, field):
+    """It answers lists, shows the field to nobody, and keeps it when it changes another one."""
+    program.strike("app/catalog/model.py", f"    {field}: ")
+    program.strike("app/schemas.py", f"    {field} = ")
+    stored = admin.add("x", metadata={"a": "b"}, permission=[{"allow_fine_tuning": True}])
+    answers = program.ask(
+        settings.instance_path, *READS, ("PATCH", "/admin/models/x", {"name": "new"}, {})
+    )
+    read = admin("GET", "/admin/models/x").json
+
+    assert [200] * len(answers) == [status for status, _ in answers]
+    assert [] == [body for _, body in answers if field in str(body)]
+    assert {**stored, "name": "new", "revision": 3} == read
