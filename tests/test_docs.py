@@ -18,6 +18,7 @@ from app.settings import Settings, short_path
 from app.store.tables import changes
 from bench.report import number, short
 from tests.pages import PAGES, ROOT, anchors, blocks, code, same_everywhere, section, steps, tables
+from tests.sdk.environments import PACKAGES
 
 BIN = Path(sys.executable).parent
 
@@ -89,9 +90,16 @@ def test_every_page_can_be_found():
     ]
 
 
-@pytest.mark.parametrize("client", ["OpenAI", "Anthropic", "Gemini", "Ollama"])
 @pytest.mark.parametrize(
-    "language", ["python", pytest.param("js", marks=pytest.mark.needs("npm", "npm"))]
+    ("client", "language"),
+    [
+        pytest.param(client, language, marks=mark)
+        for client in ("OpenAI", "Anthropic", "Gemini", "Ollama")
+        for language, mark in (
+            ("python", pytest.mark.imports(PACKAGES[client.lower()])),
+            ("js", pytest.mark.needs("npm", "npm")),
+        )
+    ],
 )
 def test_the_lines_for_a_client_run(server, environments, client, language):
     """With the variables of its row, the lines of a client's section print what its key sees."""
@@ -105,11 +113,10 @@ def test_the_lines_for_a_client_run(server, environments, client, language):
     def here(text):
         return text.replace("127.0.0.1:8000", f"127.0.0.1:{server.port}").replace("KEY", key)
 
+    folder, command = ROOT, [sys.executable, "-c"]
     if language == "js":
         node, folder = environments.node()
         command = [node, "--input-type=module", "--eval"]
-    else:
-        folder, command = ROOT, [environments.python(client.lower()), "-c"]
     variables = dict(text.split("=", 1) for text in code(row[1]))
     done = subprocess.run(
         [*command, here(lines)],
@@ -162,6 +169,16 @@ def test_the_routes_are_those_of_the_application(app):
             routes[method, path] = title
 
     assert routes == shown
+
+
+def test_a_gateway_gets_each_public_route():
+    """The page has the routes of readers, all that a gateway sends to Roster."""
+    reading, gateway = (
+        [route for row in tables(page, title) for route in code(row[0])]
+        for page, title in (("docs/api.md", "Reading"), ("docs/gateway.md", "Behind a gateway"))
+    )
+
+    assert reading == gateway
 
 
 def test_the_dialects_are_those_of_the_factory(app):

@@ -21,7 +21,7 @@ from app.fields import (
     check_moment,
 )
 from app.schemas import AdminModelSchema, KeySchema, PermissionSchema, RotationSchema
-from tests.pages import code, tables
+from tests.pages import PAGES, code, tables
 
 PAGE = "docs/fields.md"
 #: The unit of an integer, by its greatest value.
@@ -135,8 +135,10 @@ def test_an_entry_of_all_examples_can_be_stored(admin):
     assert {**given, "revision": stored["revision"]} == stored
 
 
-def test_each_dialect_shows_what_the_page_says(client, admin):
+def test_each_dialect_shows_what_the_page_says(app, client, admin):
     """A change of one field changes what its row names in each dialect, and nothing else."""
+    [*others, _] = app.extensions["roster"].dialects
+    assert f"| field | {' | '.join(type(x).__name__ for x in others)} |" in PAGES[PAGE]
     key = admin.new_key(organization="acme", groups=["billing"])
     base = {"id": "x", "root": "x", "created": 1, "permission": [{"id": "modelperm-1"}]}
 
