@@ -96,11 +96,15 @@ def program(tmp_path):
     return Program(tmp_path / "program")
 
 
+def lines(recipe):
+    """Return the lines of Python that a recipe has."""
+    [found] = re.findall(r"```python\n(.*?) *```", section("CONTRIBUTING.md", recipe), re.DOTALL)
+    return textwrap.dedent(found)
+
+
 def test_a_setting_is_added_in_one_place(program):
     """The lines of the recipe add a setting: it is read, shown, and refused with its values."""
-    recipe = section("CONTRIBUTING.md", "One more setting")
-    [field] = re.findall(r"```python\n(.*?) *```", recipe, re.DOTALL)
-    field = textwrap.indent(textwrap.dedent(field), "    ")
+    field = textwrap.indent(lines("One more setting"), "    ")
     program.insert("app/settings.py", "    bind: ", field)
     good, bad = (
         program.run("-m", "flask", "config", "--json", ROSTER_EXAMPLE=text) for text in ("5", "0")
@@ -148,3 +152,28 @@ def test_a_program_without_a_field_keeps_it(program, admin, settings, field):
     assert [200] * len(answers) == [status for status, _ in answers]
     assert [] == [body for _, body in answers if field in str(body)]
     assert {**stored, "name": "new", "revision": 3} == read
+
+
+@pytest.mark.parametrize("path", ["/admin/example", "/v1/example", "/api/example", "/example"])
+def test_a_route_is_closed(app, sign_in, path):
+    """The lines of the recipe add a route, wherever it is, that answers administrators alone."""
+    added = {"__name__": "app.api.example"}
+    exec(lines("One more route").replace("/admin/example", path), added)  # noqa: S102
+    app.register_blueprint(added["blueprint"])
+    admin = sign_in(app)
+    admin.add("x", permission=[])
+    reader = {"Authorization": f"Bearer {admin.new_key()}"}
+    answer = admin("GET", path)
+
+    assert (200, {"entries": 1}) == (answer.status_code, answer.json)
+    assert "no-store" == answer.headers["Cache-Control"]
+    assert (401, "missing_api_key") == refusal(app.test_client().get(path))
+    assert (403, "insufficient_permissions") == refusal(
+        app.test_client().get(path, headers=reader)
+    )
+    assert (405, "method_not_allowed") == refusal(admin("PUT", path, {}))
+
+
+def refusal(answer):
+    """Return status and code of an error in OpenAI's dialect."""
+    return answer.status_code, answer.json["error"]["code"]
