@@ -22,9 +22,8 @@ from app.catalog.visibility import Excerpt, Viewer, excerpt_of, shown
 from app.compression import Compressor
 from app.dialects import Dialect
 
-#: What a reply takes beside its content, in bytes: objects, its slot, and the responses that HTTP
-#: makes of it, which are four at most: 200 and 304, with a key and without.
-OVERHEAD = 6300
+#: What a reply takes beside its content, in bytes: objects, and its slot.
+OVERHEAD = 1500
 #: What an encoded entry takes beside its bytes, likewise.
 FRAGMENT_OVERHEAD = 200
 #: What a rule takes in a set of them, with the rule itself, as a change may leave it to the set.
@@ -44,8 +43,6 @@ class Reply:
     etag: str = field(init=False)
     #: The same reply as gzip, after a client asked for that.
     gzipped: "Reply | None" = field(default=None, repr=False)
-    #: The responses that the HTTP layer made of it.
-    responses: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         self.etag = f'"{sha256(self.content).hexdigest()[:32]}"'

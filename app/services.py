@@ -22,7 +22,8 @@ from app.store.store import Store
 #: The version of this program.
 VERSION = version("roster")
 
-_EXTENSION = "roster"
+#: The name in `Flask.extensions` that `Services` has.
+EXTENSION = "roster"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Services:
 
     def init_app(self, app: Flask) -> None:
         """Make this what `services()` returns for `app`."""
-        app.extensions[_EXTENSION] = self
+        app.extensions[EXTENSION] = self
 
     def warm_up(self) -> None:
         """Load the first image, and make the list that everybody asks for.
@@ -84,7 +85,7 @@ def services() -> Services:
 
 def services_of(app: Flask) -> Services:
     """Return the services of `app`."""
-    return cast("Services", app.extensions[_EXTENSION])
+    return cast("Services", app.extensions[EXTENSION])
 
 
 def _digest_in_file(settings: Settings) -> str:

@@ -3,18 +3,17 @@
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 from marshmallow import Schema
 
 from app.api.body import check_parameters, read_object
-from app.api.context import request_context
+from app.api.context import request
 from app.api.http import empty_reply, is_known, json_reply, read_precondition
 from app.catalog.errors import InvalidValue, ModelNotFound
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model
 from app.catalog.paging import MAX_LIMIT, Window, cut
 from app.schemas import AdminModelSchema, KeySchema
-from app.services import services
 
 blueprint = Blueprint("admin", __name__, url_prefix="/admin")
 
@@ -26,7 +25,7 @@ _KEY = KeySchema()
 def list_models() -> Response:
     """Answer a page of all entries, hidden ones too; ``after`` and filters as in public."""
     check_parameters("limit", "after", "owned_by", "q")
-    page = cut([request_context().snapshot.models], _window())
+    page = cut([request.context.snapshot.models], _window())
     return _page(_MODEL, page.models, has_more=page.has_more)
 
 
@@ -34,8 +33,8 @@ def list_models() -> Response:
 def create_model() -> Response:
     """Add an entry."""
     fields = read_object()
-    model = services().administration.create_model(
-        fields, actor=request_context().actor, precondition=read_precondition()
+    model = request.context.services.administration.create_model(
+        fields, actor=request.context.actor, precondition=read_precondition()
     )
     return _entry(model, created=True)
 
@@ -44,7 +43,7 @@ def create_model() -> Response:
 def show_model(model_id: str) -> Response:
     """Answer one entry, hidden or not."""
     check_parameters()
-    model = request_context().snapshot.get(model_id)
+    model = request.context.snapshot.get(model_id)
     if model is None:
         raise ModelNotFound(model_id)
     if is_known(request.headers.get("If-None-Match"), _etag(model)):
@@ -58,8 +57,8 @@ def show_model(model_id: str) -> Response:
 def replace_model(model_id: str) -> Response:
     """Put an entry in place of what is there."""
     fields = read_object()
-    model, created = services().administration.replace_model(
-        model_id, fields, actor=request_context().actor, precondition=read_precondition()
+    model, created = request.context.services.administration.replace_model(
+        model_id, fields, actor=request.context.actor, precondition=read_precondition()
     )
     return _entry(model, created=created)
 
@@ -68,8 +67,8 @@ def replace_model(model_id: str) -> Response:
 def merge_model(model_id: str) -> Response:
     """Apply a merge patch to an entry."""
     fields = read_object()
-    model = services().administration.merge_model(
-        model_id, fields, actor=request_context().actor, precondition=read_precondition()
+    model = request.context.services.administration.merge_model(
+        model_id, fields, actor=request.context.actor, precondition=read_precondition()
     )
     return _entry(model)
 
@@ -78,8 +77,8 @@ def merge_model(model_id: str) -> Response:
 def remove_model(model_id: str) -> Response:
     """Remove an entry."""
     check_parameters()
-    services().administration.remove_model(
-        model_id, actor=request_context().actor, precondition=read_precondition()
+    request.context.services.administration.remove_model(
+        model_id, actor=request.context.actor, precondition=read_precondition()
     )
     return empty_reply(204)
 
@@ -89,7 +88,7 @@ def list_keys() -> Response:
     """Answer a page of all keys, oldest first, without what is secret."""
     check_parameters("limit", "after")
     window = _window()
-    keys = request_context().snapshot.keys
+    keys = request.context.snapshot.keys
     if window.after is not None:
         ids = [key.kid for key in keys]
         if window.after not in ids:
@@ -101,8 +100,8 @@ def list_keys() -> Response:
 @blueprint.post("/keys")
 def create_key() -> Response:
     """Make a key; the answer is the only place where it is ever shown."""
-    key, secret = services().administration.create_key(
-        read_object(), actor=request_context().actor
+    key, secret = request.context.services.administration.create_key(
+        read_object(), actor=request.context.actor
     )
     return _new_key(key, secret)
 
@@ -111,22 +110,22 @@ def create_key() -> Response:
 def revoke_key(kid: str) -> Response:
     """Refuse a key from now on."""
     check_parameters()
-    services().administration.revoke_key(kid, actor=request_context().actor)
+    request.context.services.administration.revoke_key(kid, actor=request.context.actor)
     return empty_reply(204)
 
 
 @blueprint.post("/keys/<kid>/rotate")
 def rotate_key(kid: str) -> Response:
     """Make a new key like this one, and let this one live for the grace."""
-    key, secret = services().administration.rotate_key(
-        kid, read_object(), actor=request_context().actor
+    key, secret = request.context.services.administration.rotate_key(
+        kid, read_object(), actor=request.context.actor
     )
     return _new_key(key, secret)
 
 
 def _window() -> Window:
     """Return the page that is asked for; whole lists would be encoded at each request."""
-    window = request_context().dialect.window(request.args)
+    window = request.context.dialect.window(request.args)
     return window if window.limit else window._replace(limit=MAX_LIMIT)
 
 

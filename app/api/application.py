@@ -1,155 +1,88 @@
-"""The short way through Flask that a ready reply takes.
+"""The Flask application: where a request enters, and the functions around every view.
 
-A view returns a `SharedResponse`, one response for all who ask, and `Application` leaves out
-what no view of ours needs. A list takes 27 µs in one process, a bare Flask view of the same
-bytes 42; each of these steps left out makes it so much more:
+A list takes 33 µs in one process, about as long as a bare Flask view of the same bytes. Two things
+make up for what is done beside that, each in a way that Flask documents:
 
-- `SharedResponse` hands its stored header list to the server: 30 µs, against building a
-  response, its headers and their WSGI form for each request;
-- `Application.create_url_adapter` knows static URLs again, and looks at no host: 12 µs;
-- the guard before all views, and what completes all answers, are methods and not hooks that are
-  looked up by blueprint: 5 µs;
-- nothing is asked whether it is a coroutine: 2 µs;
-- no session is opened: less than 1 µs.
+- `Application.create_url_adapter` remembers the match of static URLs, which saves 13 µs;
+- the views of public routes return an `app.api.http.LazyResponse`, which saves 26 µs.
 
-Each is a class or a method that Flask documents for replacing, but for what `FrozenHeaders` takes
-from Werkzeug. ``tests/test_versions.py`` lists what of them may change with a new version.
+``tests/test_versions.py`` lists what of this may change with a new version of Flask.
 """
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from flask import Flask, Request, Response
-from flask.sessions import NullSession, SessionInterface
-from werkzeug.datastructures import Headers
-from werkzeug.datastructures.mixins import ImmutableHeadersMixin
+from flask import Flask, Response
 from werkzeug.exceptions import NotFound
-from werkzeug.routing import MapAdapter, Rule
 
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
-
-#: Where an exchange leaves the headers that are its own, for `SharedResponse` to add.
-OWN_HEADERS = "roster.headers"
-
-
-class FrozenHeaders(ImmutableHeadersMixin, Headers):  # type: ignore[misc]
-    """Headers that many answers share: to change them raises, rather than leak into others."""
-
-    def __init__(self, headers: Headers) -> None:
-        super().__init__()
-        self._list = list(headers)
-
-
-class SharedResponse(Response):
-    """One response for every request that it answers; it keeps nothing of any of them."""
-
-    def __init__(self, content: bytes, status: int, headers: dict[str, str]) -> None:
-        super().__init__(content, status, headers)
-        if status == 304:  # noqa: PLR2004 - Not Modified describes no content
-            self.headers.remove("Content-Type")
-            self.headers.remove("Content-Length")
-        self.headers: Headers = FrozenHeaders(self.headers)
-        self._stored = list(self.headers)
-        self._body = [content] if content else []
-        #: How many bytes the body has.
-        self.length = len(content)
-
-    def __call__(
-        self, environ: "WSGIEnvironment", start_response: "StartResponse"
-    ) -> Iterable[bytes]:
-        """Answer, with the headers that are the request's own behind the stored ones."""
-        start_response(self.status, self._stored + environ[OWN_HEADERS])
-        return () if environ["REQUEST_METHOD"] == "HEAD" else self._body
-
-
-class _NoSession(SessionInterface):
-    """There is nothing to remember of a caller, and so nothing to open or to save."""
-
-    _null = NullSession()
-
-    def open_session(self, app: Flask, request: Request) -> NullSession:  # noqa: ARG002
-        return self._null
+from app.api.auth import guard
+from app.api.context import Request, finish, request
 
 
 class _UrlAdapter:
-    """A URL adapter that knows static URLs again, and matches by method and path alone.
+    """A URL adapter that remembers static URLs, and matches by method and path alone.
 
     Werkzeug's own also reads the host and ``Upgrade: websocket``, and an odd one of either is an
     error there. Here no route depends on them. What needs the host, such as ``url_for``, gets
     Werkzeug's adapter of its own request.
     """
 
-    def __init__(
-        self,
-        urls: MapAdapter,
-        make: Callable[[], MapAdapter],
-        known: dict[tuple[str, str], tuple[Rule, dict[str, Any]]],
-        request: Request,
-    ) -> None:
-        self._urls = urls
-        self._make = make
-        self._known = known
+    def __init__(self, app: "Application", request: Request) -> None:
+        self._app = app
         self._request = request
-        self._asked = (request.environ["REQUEST_METHOD"], request.environ["PATH_INFO"])
+        self._method_and_path = (request.environ["REQUEST_METHOD"], request.environ["PATH_INFO"])
 
     def match(self, *, method: str | None = None, return_rule: bool = False) -> Any:
         """Match as `MapAdapter.match` does; the path of ``http://host`` is ``/``."""
-        plain = method is None and return_rule
-        if plain and (found := self._known.get(self._asked)) is not None:
-            return found
-        asked, path = self._asked
+        is_usual = method is None and return_rule
+        if is_usual and (known := self._app.known_urls.get(self._method_and_path)) is not None:
+            return known
+        own_method, path = self._method_and_path
         if path.startswith("//"):  # Werkzeug would take it for one slash
             raise NotFound
-        found = self._urls.match(self._request.path, method or asked, return_rule)  # type: ignore[call-overload]
-        if plain and not found[0].arguments:  # bounded: there are so many rules and methods
-            self._known[self._asked] = found
+        found = self._app.urls.match(self._request.path, method or own_method, return_rule)
+        if is_usual and not found[0].arguments:  # bounded: there are so many rules and methods
+            self._app.known_urls[self._method_and_path] = found
         return found
 
-    def allowed_methods(self) -> Iterable[str]:
+    def allowed_methods(self) -> Any:
         """Return the methods that the path has."""
-        return self._urls.allowed_methods(self._request.path)
+        return self._app.urls.allowed_methods(self._request.path)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._make(), name)
+        return getattr(Flask.create_url_adapter(self._app, self._request), name)
 
 
 class Application(Flask):
-    """Flask, without what a service of static URLs and no sessions does not need."""
+    """Flask with our request, our URL adapter, and our functions around every view."""
 
-    session_interface = _NoSession()
-
-    #: What stands before every view, and raises where a request may not pass.
-    guard: Callable[[], None]
-    #: What stands behind every view and every error, and completes the answer.
-    finish: Callable[[Response], Response]
+    request_class = Request
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._urls = self.url_map.bind("localhost")
-        self._known_urls: dict[tuple[str, str], tuple[Rule, dict[str, Any]]] = {}
+        #: Werkzeug's URL adapter for any host.
+        self.urls: Any = self.url_map.bind("localhost")
+        #: The matches of static URLs, by method and path.
+        self.known_urls: dict[tuple[str, str], Any] = {}
+        # Before all others, so that those of an extension run between them: Flask calls
+        # after_request functions in the reverse order of their registration.
+        self.before_request(self._authorize)
+        self.after_request(finish)
 
-    def create_url_adapter(self, request: Request | None) -> Any:
+    def create_url_adapter(self, request: Any) -> Any:
         """Return an adapter; Werkzeug's is made when it is needed."""
-        if request is None:
-            return super().create_url_adapter(None)
-        make = super().create_url_adapter
-        return _UrlAdapter(self._urls, lambda: make(request), self._known_urls, request)  # type: ignore[arg-type,return-value]
+        return super().create_url_adapter(None) if request is None else _UrlAdapter(self, request)
 
-    def preprocess_request(self) -> Any:
-        """Ask the guard, and then the hooks that somebody may have added."""
-        self.guard()
-        return super().preprocess_request() if self.before_request_funcs else None
+    def handle_exception(self, e: Exception) -> Response:
+        """Complete the answer where an after_request function fails with it, too.
 
-    def process_response(self, response: Response) -> Response:
-        """Run the hooks that somebody may have added, and complete the answer."""
-        if self.after_request_funcs:
-            response = super().process_response(response)
-        return self.finish(response)
+        Flask calls these functions for the answer to an unexpected error as well. When one of
+        them fails then, Flask sends the answer without calling those behind it: `finish` is last.
+        """
+        response = super().handle_exception(e)
+        return response if request.context.response is response else finish(response)
 
     def log_exception(self, exc_info: object) -> None:
         """Do nothing: the error handler logs, without the path, which may hold a key."""
 
-    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        """Return `func`: no view, hook or handler here is a coroutine."""
-        return func
+    def _authorize(self) -> None:
+        guard(request.context)

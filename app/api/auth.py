@@ -1,17 +1,14 @@
-"""Who may: reading the key of a request, and the one guard in front of every view."""
+"""Authentication and authorisation of a request."""
 
 import re
-
-from flask import request
 
 from app.api.context import (
     MAX_PARAMETERS,
     TOO_MANY,
     Area,
     RequestContext,
-    begin,
     is_local,
-    request_context,
+    request,
 )
 from app.catalog.errors import (
     InsufficientScope,
@@ -26,36 +23,39 @@ _BEARER = re.compile(r"bearer +([!-+\--~]+)", re.ASCII | re.IGNORECASE)
 _KEY_HEADERS = ("HTTP_X_API_KEY", "HTTP_X_GOOG_API_KEY", "HTTP_API_KEY")
 
 
-def guard() -> None:
-    """Begin the exchange; let it through to its view, or raise what is wrong with its key.
+def guard(current: RequestContext) -> None:
+    """Check the key of a request; raise where the request may not reach its view.
 
-    Anything that is not declared public or operational needs an admin key: a route that nobody
-    thought about is closed. What is presented is checked first, so that a bad key is a 401 even
-    where the URL is wrong; a missing key is held against nobody whose URL is. A query that is too
-    long comes before all this: a key may be in it.
+    A bad key is refused before a wrong URL is, and a wrong URL before a missing key. A query that
+    is too long comes before all this: a key may be in it.
     """
-    current = begin()
     if current.query is TOO_MANY:
         raise InvalidValue("query", f"A query has at most {MAX_PARAMETERS} parameters.")
     auth = current.services.settings.auth
     if auth != "off" and current.dialect.auth is not None:
         auth = current.dialect.auth
     public = current.area is Area.PUBLIC
+    is_unknown = current.route is None
     if (
         current.area is Area.OPERATION
         or (public and auth == "off")
-        or (current.environ["REQUEST_METHOD"] == "OPTIONS" and _is_preflight())
+        or (public and not is_unknown and current.environ["REQUEST_METHOD"] == "OPTIONS")
     ):
         return
     _read_key(current, public=public)
-    if (public and auth == "optional") or request.routing_exception is not None:
-        return
-    if current.key is None and request.endpoint == "models.show_constant":
+    if (public and auth == "optional") or is_unknown:
         return
     if current.key is None:
+        if public and _is_constant(current):
+            return
         raise MissingKey
     if not public and ADMIN not in current.key.scopes:
         raise InsufficientScope
+
+
+def _is_constant(current: RequestContext) -> bool:
+    routes = current.dialect.routes
+    return routes is not None and current.route in routes.constants
 
 
 def may_see_counts() -> bool:
@@ -63,7 +63,7 @@ def may_see_counts() -> bool:
 
     A refused key is logged and counted; the answer stays 200.
     """
-    current = request_context()
+    current = request.context
     try:
         _read_key(current, public=False)
     except InvalidKey as error:
@@ -72,10 +72,6 @@ def may_see_counts() -> bool:
         pass  # it may be newer than the last image
     has_key = current.key is not None and ADMIN in current.key.scopes
     return has_key or is_local(current.environ)
-
-
-def _is_preflight() -> bool:
-    return request.endpoint == "models.preflight"
 
 
 def _read_key(current: RequestContext, *, public: bool) -> None:

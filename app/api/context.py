@@ -1,7 +1,7 @@
-"""One request and its answer: what every view needs to know, and what every answer says.
+"""The context of a request: what is known of it, and what completes its answer.
 
-Request id, dialect and key are settled before the view; the headers of the contract and the
-access line are made in one place behind it, for successes and errors alike.
+Request id, dialect and area are settled before anything can be wrong with the request. The headers
+of the contract and the access line are made in one function, for successes and errors alike.
 """
 
 import os
@@ -13,22 +13,23 @@ from enum import Enum
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from random import getrandbits
-from typing import Any
+from typing import Any, cast
 
-from flask import Request, Response, current_app, request
-from flask.globals import request_ctx
+import flask
+from flask import Response, current_app
 from werkzeug.exceptions import MethodNotAllowed
+from werkzeug.utils import cached_property
 
 from app.api import cors
-from app.api.application import OWN_HEADERS, SharedResponse
+from app.api.http import LazyResponse
 from app.catalog.errors import InvalidKey, MissingKey
 from app.catalog.keys import KEY_BEGINNING, ApiKey
 from app.catalog.ports import Actor
 from app.catalog.snapshot import Snapshot
 from app.catalog.visibility import ANONYMOUS, Viewer
-from app.dialects import Dialect
+from app.dialects import Dialect, Dialects
 from app.logs import write_access_line
-from app.services import Services, services_of
+from app.services import EXTENSION, Services
 
 #: Headers that may change the answer of a public route, beside those that select a dialect.
 _VARY = ("Accept-Encoding", "Authorization", "X-Api-Key", "Api-Key", "X-Goog-Api-Key")
@@ -38,13 +39,11 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 _FORWARDED = "HTTP_X_FORWARDED_FOR"
 #: The address of a peer at a Unix socket; gunicorn gives the name of one that has bound a name.
 _UNIX_SOCKET = ""
-#: That of a peer of which the server tells nothing.
+#: The address of a peer where the server gives none.
 _UNKNOWN = "unknown"
-#: How much of the header may be an address: with spaces around it, one of IPv6 has 45 characters.
+#: The longest address in the header, in characters: one of IPv6 has 45, with spaces around it.
 _LONGEST = 64
 
-#: Where the WSGI environment holds the exchange.
-_CONTEXT = "roster.context"
 _NO_QUERY: Mapping[str, str] = {}
 #: The most parameters of a query: of 4,000, which fit into a URL, 6 ms are spent on parsing them.
 MAX_PARAMETERS = 64
@@ -90,7 +89,7 @@ class RequestContext:
     request_id: str
     area: Area
     dialect: Dialect
-    #: The rule of the URL, None if it is unknown.
+    #: The rule of the URL, None if the URL is unknown or has no such method.
     route: str | None
     key: ApiKey | None = None
     #: The id of the key, also of one that was refused, if that is well-formed.
@@ -99,6 +98,8 @@ class RequestContext:
     refused: str | None = None
     #: Seconds since the store confirmed the image, if it cannot be read now.
     stale: int | None = None
+    #: The answer, when `finish` has completed it.
+    response: Response | None = field(default=None, repr=False)
     _snapshot: Snapshot | None = field(default=None, repr=False)
 
     def refuse_key(self, error: InvalidKey | MissingKey) -> None:
@@ -109,7 +110,7 @@ class RequestContext:
 
     @property
     def viewer(self) -> Viewer:
-        """Return whom the caller's key says they are."""
+        """Return the viewer that the key belongs to."""
         return ANONYMOUS if self.key is None else self.key.viewer
 
     @property
@@ -123,76 +124,76 @@ class RequestContext:
         return self._snapshot
 
     @property
-    def vary(self) -> str:
-        """Return every request header that may change the answer of a public route."""
-        selecting = self.services.dialects.headers
-        return ", ".join(dict.fromkeys((*_VARY, *selecting, "Origin")))
-
-    @property
     def actor(self) -> Actor:
-        """Return the caller, whom the guard let change something, for the log of changes."""
+        """Return the holder of the admin key, for the log of changes."""
         assert self.key is not None, "no change is made without a key"  # noqa: S101
         return Actor(f"key:{self.key.kid}", self.request_id, self.key.kid)
 
 
-def request_context() -> RequestContext:
-    """Return the exchange of the request in hand; an error before the guard begins it."""
-    return request.environ.get(_CONTEXT) or begin()
+class Request(flask.Request):
+    """Flask's request, with its context."""
+
+    @cached_property
+    def context(self) -> RequestContext:
+        """Return what is known of this request; read when it is first asked for."""
+        started = time.perf_counter_ns()
+        environ = self.environ
+        services: Services = current_app.extensions[EXTENSION]
+        rule = self.url_rule
+        area = _area(self) if rule is None else _area_of(rule.endpoint)
+        text = environ.get("QUERY_STRING", "")
+        query = _NO_QUERY
+        if text:
+            query = self.args if text.count("&") < MAX_PARAMETERS else TOO_MANY
+        request_id = _request_id(environ)
+        dialect = services.dialects.default
+        if area is Area.PUBLIC:
+            dialect = services.dialects.choose(self.path, environ, query)
+        route = None if rule is None else rule.rule
+        return RequestContext(started, services, environ, query, request_id, area, dialect, route)
 
 
-def begin() -> RequestContext:
-    """Settle what the request is, before anything can be wrong with it."""
-    started = time.perf_counter_ns()
-    # Each look at a proxy such as flask.request costs a microsecond: one is enough.
-    context = request_ctx._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
-    request: Request = context.request
-    environ = request.environ
-    services = services_of(context.app)
-    rule = request.url_rule
-    area = _area(request) if rule is None else OPEN_ENDPOINTS.get(rule.endpoint, Area.ADMIN)
-    text = environ.get("QUERY_STRING", "")
-    query = _NO_QUERY
-    if text:
-        query = request.args if text.count("&") < MAX_PARAMETERS else TOO_MANY
-    dialect = services.dialects.default
-    if area is Area.PUBLIC:
-        dialect = services.dialects.choose(request.path, environ, query)
-    current = environ[_CONTEXT] = RequestContext(
-        started,
-        services,
-        environ,
-        query,
-        _request_id(environ),
-        area,
-        dialect,
-        None if rule is None else rule.rule,
-    )
-    return current
+#: The request in hand.
+request = cast("Request", flask.request)
 
 
 def finish(response: Response) -> Response:
     """Give an answer the headers of the contract, write its access line and count it."""
-    current = request_context()
-    own = [("x-request-id", current.request_id), ("request-id", current.request_id)]
+    current = request.context
+    # Flask has not built a lazy response until somebody reads or changes a part of it.
+    lazy = response if isinstance(response, LazyResponse) and not vars(response) else None
+    status = response.status_code if lazy is None else lazy.code
+    headers = [
+        ("X-Content-Type-Options", "nosniff"),
+        ("x-request-id", current.request_id),
+        ("request-id", current.request_id),
+    ]
+    if current.area is Area.PUBLIC:
+        is_reply = isinstance(response, LazyResponse) and status in (200, 304)
+        scope = "public" if is_reply and current.key is None else "private"
+        headers.append(("Cache-Control", f"{scope}, no-cache"))
+        headers.append(("Vary", _vary(current.services.dialects)))
+        if origins := current.services.settings.cors_origins:
+            headers += cors.headers(origins, current.environ)
+    else:
+        headers.append(("Cache-Control", "no-store"))
     if current.stale is not None:
-        own.append(("x-roster-stale", str(current.stale)))
-    origins = current.services.settings.cors_origins
-    if origins and current.area is Area.PUBLIC:
-        own += cors.headers(origins, current.environ)
-    if isinstance(response, SharedResponse):
-        length = response.length
-        current.environ[OWN_HEADERS] = own
+        headers.append(("x-roster-stale", str(current.stale)))
+    if lazy is not None:
+        length = len(lazy.content)
+        lazy.fields += headers
     else:
         length = response.calculate_content_length() or 0
-        response.headers.extend(own)
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Cache-Control"] = "no-store"
-        if current.area is Area.PUBLIC:
-            response.headers["Cache-Control"] = "private, no-cache"
-            response.headers["Vary"] = current.vary
+        vary = response.headers.getlist("Vary")
+        for name, value in headers:
+            response.headers[name] = value
+        if vary:  # an extension's, which must stay
+            vary = [*response.headers.getlist("Vary"), *vary]
+            response.headers["Vary"] = ", ".join(dict.fromkeys(vary))
+    current.response = response
     method = current.environ["REQUEST_METHOD"]
     dialect = current.dialect.name
-    status = response.status_code
+    client = client_address(current.environ, current.services.settings.trusted_proxies)
     us = (time.perf_counter_ns() - current.started) // 1000
     metrics = current.services.metrics
     if metrics is not None:
@@ -200,7 +201,7 @@ def finish(response: Response) -> Response:
     write_access_line(
         pid=os.getpid(),
         request_id=current.request_id,
-        client=client_address(current.environ, current.services.settings.trusted_proxies),
+        client=client,
         dialect=dialect,
         method=method,
         route=current.route,
@@ -213,6 +214,16 @@ def finish(response: Response) -> Response:
     return response
 
 
+@lru_cache(maxsize=8)  # of each application in the process
+def _vary(dialects: Dialects) -> str:
+    """Return every request header that may change the answer of a public route."""
+    return ", ".join(dict.fromkeys((*_VARY, *dialects.headers, "Origin")))
+
+
+def _area_of(endpoint: str) -> Area:
+    return OPEN_ENDPOINTS.get(endpoint, Area.ADMIN)
+
+
 def _area(request: Request) -> Area:
     """Return the area of a URL that matched no rule, or none with this method."""
     error = request.routing_exception
@@ -220,8 +231,8 @@ def _area(request: Request) -> Area:
         adapter = current_app.create_url_adapter(request)
         assert adapter is not None, "a request always has one"  # noqa: S101
         endpoint, _ = adapter.match(method=next(iter(error.valid_methods)))
-        return OPEN_ENDPOINTS.get(endpoint, Area.ADMIN)
-    # An unknown URL is a 404 for everyone; how it is worded, its path may say.
+        return _area_of(endpoint)
+    # An unknown URL is a 404 for everyone; its path decides the dialect of the message.
     is_admin = f"{request.path}/".startswith("/admin/")
     return Area.ADMIN if is_admin else Area.PUBLIC
 

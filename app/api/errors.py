@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from flask import Flask, Response, request
+from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
 
 from app.api import cors
-from app.api.context import Area, request_context
+from app.api.context import Area, request
 from app.catalog.errors import (
     ChangeUncertain,
     InvalidKey,
@@ -121,9 +121,9 @@ def init_app(app: Flask, monotonic: Callable[[], float] = time.monotonic) -> Non
 
 def _answer_roster_error(outage_log: _OutageLog, error: RosterError) -> Response:
     if isinstance(error, InvalidKey | MissingKey):
-        request_context().refuse_key(error)
+        request.context.refuse_key(error)
     if isinstance(error, StoreUnavailable):
-        outage_log.write(error.reason, request_context().request_id)
+        outage_log.write(error.reason, request.context.request_id)
     response = _respond(
         Problem(
             status=STATUS[error.code],
@@ -133,7 +133,7 @@ def _answer_roster_error(outage_log: _OutageLog, error: RosterError) -> Response
             errors=error.errors if isinstance(error, ValidationFailed) else {},
             model_id=error.model_id if isinstance(error, ModelNotFound) else None,
             replacement=error.replacement if isinstance(error, ModelNotFound) else None,
-            request_id=request_context().request_id,
+            request_id=request.context.request_id,
         )
     )
     if isinstance(error, ChangeUncertain):  # sent again, it might make a second key
@@ -143,7 +143,7 @@ def _answer_roster_error(outage_log: _OutageLog, error: RosterError) -> Response
 
 def _answer_http_exception(error: HTTPException) -> Response:
     status = error.code or 500
-    current = request_context()
+    current = request.context
     if status == 404 and current.area is Area.PUBLIC:  # noqa: PLR2004 - Not Found
         cross_origin = current.services.settings.cors_origins, current.environ
         if cors.is_allowed_preflight(*cross_origin):
@@ -159,7 +159,7 @@ def _answer_http_exception(error: HTTPException) -> Response:
             status=status,
             code=_CODES.get(status),
             message=messages.get(status) or error.description or error.name,
-            request_id=request_context().request_id,
+            request_id=request.context.request_id,
         )
     )
     # An exception may bring headers of its own: Allow, Retry-After.
@@ -174,20 +174,20 @@ def _answer_unexpected(error: Exception) -> Response:
         "Unexpected error in %s",
         "-" if request.url_rule is None else request.url_rule.rule,
         exc_info=error,
-        extra={"request_id": request_context().request_id},
+        extra={"request_id": request.context.request_id},
     )
     return _respond(
         Problem(
             status=500,
             code=None,
             message="Internal error.",
-            request_id=request_context().request_id,
+            request_id=request.context.request_id,
         )
     )
 
 
 def _respond(problem: Problem) -> Response:
-    body = request_context().dialect.error(problem)
+    body = request.context.dialect.error(problem)
     response = Response(body, problem.status, mimetype="application/json")
     if problem.status == 401:  # noqa: PLR2004
         response.headers["WWW-Authenticate"] = "Bearer"

@@ -5,10 +5,9 @@ from collections.abc import Callable
 from flask import Blueprint, Flask, Response
 
 from app.api import cors
-from app.api.application import SharedResponse
 from app.api.body import MAX_LOOKUP, read_body
-from app.api.context import RequestContext, request_context
-from app.api.http import accepts_gzip, is_known
+from app.api.context import RequestContext, request
+from app.api.http import accepts_gzip, reply
 from app.catalog.errors import InvalidValue
 from app.dialects import Routes
 from app.replies import Reply
@@ -45,28 +44,28 @@ def _add(app: Flask, routes: Routes) -> None:
 @blueprint.get("/v1/models")
 def list_models() -> Response:
     """Answer the list of what the caller sees."""
-    current = request_context()
-    window = current.dialect.window(current.query)
+    current = request.context
+    window, viewer = current.dialect.window(current.query), current.viewer
     body = current.services.replies.listing(
         current.snapshot,
         current.dialect,
-        current.viewer,
+        viewer,
         window,
         gzipped=accepts_gzip(current.environ.get("HTTP_ACCEPT_ENCODING")),
     )
-    return _reply(current, body)
+    return reply(current.environ, body)
 
 
 @blueprint.get("/v1/models/<path:model_id>")
 def show_model(model_id: str) -> Response:
     """Answer one model, if the caller sees it."""
-    current = request_context()
-    return _reply(current, _entry(current, model_id))
+    current = request.context
+    return reply(current.environ, _entry(current, model_id))
 
 
 def look_up_model() -> Response:
     """Answer the model that the body names, if the caller sees it."""
-    current = request_context()
+    current = request.context
     routes = current.dialect.routes
     assert routes is not None, "this is one of them"  # noqa: S101
     given = parse_object(read_body(MAX_LOOKUP))
@@ -75,25 +74,25 @@ def look_up_model() -> Response:
         [name, *_] = routes.lookup_fields
         raise InvalidValue(name, f"'{name}' must be the id of a model.")
     # A tag says something of what GET answers: here it would be of no use.
-    return _reply(current, _entry(current, model_id), tagged=False)
+    return reply(current.environ, _entry(current, model_id), tagged=False)
 
 
 def show_constant() -> Response:
     """Answer what a dialect says at this path to everyone."""
-    current = request_context()
+    current = request.context
     body = current.services.replies.constant(
         current.dialect,
         current.environ["PATH_INFO"],
         gzipped=accepts_gzip(current.environ.get("HTTP_ACCEPT_ENCODING")),
     )
-    return _reply(current, body)
+    return reply(current.environ, body)
 
 
 @blueprint.route("/v1/models", methods=["OPTIONS"])
 @blueprint.route("/v1/models/<path:model_id>", methods=["OPTIONS"])
 def preflight(model_id: str | None = None) -> Response:  # noqa: ARG001 - any id will do
     """Answer what these routes allow."""
-    current = request_context()
+    current = request.context
     return cors.preflight_response(current.services.settings.cors_origins, current.environ)
 
 
@@ -105,28 +104,3 @@ def _entry(current: RequestContext, model_id: str) -> Reply:
         viewer,
         gzipped=accepts_gzip(current.environ.get("HTTP_ACCEPT_ENCODING")),
     )
-
-
-def _reply(current: RequestContext, body: Reply, *, tagged: bool = True) -> SharedResponse:
-    """Return the response that stands ready with `body`, made when it is first needed."""
-    known = tagged and is_known(current.environ.get("HTTP_IF_NONE_MATCH"), body.etag)
-    status = 304 if known else 200
-    is_public = current.key is None
-    response = body.responses.get((status, is_public, tagged))
-    if response is None:
-        headers = {
-            "Content-Type": "application/json",
-            "X-Content-Type-Options": "nosniff",
-            "Cache-Control": "public, no-cache" if is_public else "private, no-cache",
-            "Vary": current.vary,
-        }
-        if body.encoding is not None:
-            headers["Content-Encoding"] = body.encoding
-        if tagged:
-            headers["ETag"] = body.etag
-        content = body.content if status == 200 else b""  # noqa: PLR2004
-        response = body.responses[status, is_public, tagged] = SharedResponse(
-            content, status, headers
-        )
-    shared: SharedResponse = response
-    return shared

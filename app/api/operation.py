@@ -2,14 +2,14 @@
 
 import re
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 
 from app.api.auth import may_see_counts
-from app.api.context import request_context
+from app.api.context import request
 from app.api.errors import MetricsMissing
 from app.api.http import json_reply
 from app.catalog.errors import StoreUnavailable
-from app.services import VERSION, services
+from app.services import VERSION
 from app.settings import short_path
 from app.store.schema import HEAD
 
@@ -49,7 +49,8 @@ def readyz() -> Response:
     ask: the places that the reason names are for the log, and numbers, which count what is hidden,
     for administrators and this host.
     """
-    current, catalog, writes = request_context(), services().catalog, services().store.writes
+    current = request.context
+    catalog, writes = current.services.catalog, current.services.store.writes
     try:
         snapshot = current.snapshot
     except StoreUnavailable as error:
@@ -71,7 +72,7 @@ def readyz() -> Response:
 
 
 def _without_places(reason: str) -> str:
-    settings = services().settings
+    settings = request.context.services.settings
     names = {settings.database_name}
     for path in (settings.database_path, settings.first_key_path, settings.admin_key_file):
         if path is not None:
@@ -86,7 +87,7 @@ def _without_places(reason: str) -> str:
 @blueprint.get("/metrics")
 def metrics() -> Response:
     """Answer what all workers together have counted, in the format that is asked for."""
-    own = services().metrics
+    own = request.context.services.metrics
     if own is None:
         raise MetricsMissing
     # What it imports is there, and is paid for by those who ask for metrics.

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from app.api import context
+from app.api.context import request
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 30.0  # seconds
@@ -282,7 +282,7 @@ def test_the_dialect_is_chosen_as_the_application_does(nginx, tmp_path, unopened
     with closing(site.connect()) as connection:
         for path, headers in requests_of(unopened_app):
             with unopened_app.test_request_context(path, headers=headers):
-                expected = context.begin().dialect.name
+                expected = request.context.dialect.name
             answer = site("GET", path, connection=connection, **headers)
             seen[expected] += 1
 

@@ -9,7 +9,7 @@ import json
 import pytest
 
 import app as factory
-from app.api import context
+from app.api.context import request
 from app.catalog.paging import Window
 from app.dialects import Dialect, Dialects, Routes
 from app.dialects.encoding import join_items
@@ -145,14 +145,12 @@ def test_administration_and_operation_stay_as_they_are(client, path):
     assert "code" in client.post(path, headers=headers).json["error"]
 
 
-def test_its_name_is_in_the_access_line(client, monkeypatch):
+def test_its_name_is_in_the_access_line(client, access_lines):
     """The log says which dialect was spoken, and by which route."""
-    lines = []
-    monkeypatch.setattr(context, "write_access_line", lambda **line: lines.append(line))
     client.get("/made-up/list/a")
 
     assert [("made-up", "/made-up/list/<path:model_id>")] == [
-        (line["dialect"], line["route"]) for line in lines
+        (line["dialect"], line["route"]) for line in access_lines()
     ]
 
 
@@ -175,4 +173,4 @@ def test_its_name_is_in_the_access_line(client, monkeypatch):
 def test_the_path_goes_before_the_headers(app, path, headers, name):
     """A request's dialect is that of its path, else of the first header that says one."""
     with app.test_request_context(path, headers=headers):
-        assert name == context.begin().dialect.name
+        assert name == request.context.dialect.name

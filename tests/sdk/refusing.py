@@ -8,7 +8,7 @@ import time
 from werkzeug.exceptions import TooManyRequests
 
 from app import create_app
-from app.api.context import request_context
+from app.api.context import request
 from app.catalog.errors import StoreUnavailable
 
 #: Seconds for which a key named "paced" is refused from its first request on. A little less than
@@ -22,7 +22,7 @@ first_seen = {}
 @app.before_request
 def refuse():
     """Refuse a key whose name says so; the guard has read it already."""
-    key = request_context().key
+    key = request.context.key
     name = None if key is None else key.name
     now = time.monotonic()
     paced = name == "paced" and now - first_seen.setdefault(key.kid, now) < PACE
