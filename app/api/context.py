@@ -62,18 +62,9 @@ class Area(Enum):
     OPERATION = "operation"
 
 
-#: Every endpoint that does not need an admin key. What is not named here does.
-OPEN_ENDPOINTS = {
-    "models.list_models": Area.PUBLIC,
-    "models.show_model": Area.PUBLIC,
-    "models.look_up_model": Area.PUBLIC,
-    "models.show_constant": Area.PUBLIC,
-    "models.preflight": Area.PUBLIC,
-    "operation.index": Area.OPERATION,
-    "operation.healthz": Area.OPERATION,
-    "operation.readyz": Area.OPERATION,
-    "operation.metrics": Area.OPERATION,
-}
+#: The blueprints whose routes need no admin key. Every other route needs one: also those of other
+#: blueprints, and those without a blueprint.
+OPEN_BLUEPRINTS = {"models": Area.PUBLIC, "operation": Area.OPERATION}
 
 
 @dataclass(slots=True)
@@ -221,7 +212,7 @@ def _vary(dialects: Dialects) -> str:
 
 
 def _area_of(endpoint: str) -> Area:
-    return OPEN_ENDPOINTS.get(endpoint, Area.ADMIN)
+    return OPEN_BLUEPRINTS.get(endpoint.rpartition(".")[0], Area.ADMIN)
 
 
 def _area(request: Request) -> Area:

@@ -5,8 +5,10 @@ from dataclasses import replace
 from threading import Event
 
 import pytest
+from flask import Blueprint
 
 from app import create_app
+from app.api.context import OPEN_BLUEPRINTS, Area
 from app.catalog import keys
 from app.catalog.ports import Actor
 from app.settings import Settings
@@ -442,12 +444,41 @@ def test_routes_are_closed_unless_they_are_declared_open(app, client, admin):
         assert methods == found
 
 
-def test_a_route_that_nobody_declared_is_closed(settings, clock):
-    """A view added without a word about its readers asks for an admin key."""
-    app = create_app(settings, clock)
-    app.add_url_rule("/v1/forgotten", "models.forgotten", lambda: "secret")
+def test_a_new_route_is_closed(app, admin, monkeypatch):
+    """On the application, or on a blueprint of its own, be it in an open one: it needs a key."""
+    monkeypatch.setitem(OPEN_BLUEPRINTS, "open", Area.PUBLIC)
+    outer, inner = Blueprint("open", __name__), Blueprint("new", __name__)
+    inner.add_url_rule("/inner", "view", lambda: "secret")
+    outer.register_blueprint(inner)
+    new = Blueprint("new", __name__)
+    new.add_url_rule("/new", "view", lambda: "secret")
+    app.add_url_rule("/alone", "alone", lambda: "secret")
+    app.register_blueprint(outer)
+    app.register_blueprint(new)
+    client = app.test_client()
 
-    refused(app.test_client().get("/v1/forgotten"), "missing_api_key")
+    for path in ("/alone", "/new", "/inner"):
+        refused(client.get(path), "missing_api_key")
+        refused(client.get(path, headers={"x-api-key": admin.key}), "missing_api_key")
+        assert "secret" == admin("GET", path).text
+        assert 405 == admin("OPTIONS", path).status_code
+        refused(client.post(path, headers={"Authorization": "Bearer wrong"}))
+
+
+@pytest.mark.parametrize("area", [Area.PUBLIC, Area.OPERATION])
+def test_one_line_opens_a_blueprint(app, monkeypatch, area):
+    """Its routes get the checks and the headers of the area; a bad key is refused in public."""
+    monkeypatch.setitem(OPEN_BLUEPRINTS, "new", area)
+    blueprint = Blueprint("new", __name__)
+    blueprint.add_url_rule("/new", "view", lambda: "for all")
+    app.register_blueprint(blueprint)
+    client = app.test_client()
+    answer = client.get("/new")
+
+    assert (200, "for all") == (answer.status_code, answer.text)
+    assert (area is Area.PUBLIC) == ("Vary" in answer.headers)
+    bad = client.get("/new", headers={"Authorization": "Bearer wrong"})
+    assert (401 if area is Area.PUBLIC else 200) == bad.status_code
 
 
 @pytest.mark.parametrize("call", [("DELETE", ""), ("POST", "/rotate")])
