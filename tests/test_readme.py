@@ -4,12 +4,15 @@ import json
 import os
 import re
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from app.services import VERSION
 from bench.report import number
 from tests.pages import PAGES, ROOT, blocks
+from tests.sdk.environments import PACKAGES
 
 README = PAGES["README.md"]
 
@@ -41,8 +44,14 @@ def test_the_set_up_commands_are_those_of_the_project():
     ] == blocks("README.md", "sh")
 
 
-@pytest.mark.parametrize("client", ["OpenAI", "Anthropic", "Gemini", "Ollama"])
-def test_the_lines_of_a_client_can_be_pasted(server, environments, client):
+@pytest.mark.parametrize(
+    "client",
+    [
+        pytest.param(client, marks=pytest.mark.imports(PACKAGES[client.lower()]))
+        for client in ("OpenAI", "Anthropic", "Gemini", "Ollama")
+    ],
+)
+def test_the_lines_of_a_client_can_be_pasted(server, client):
     """Pasted into a shell, the lines of a client print what its key sees."""
     key = server.admin("POST", "/admin/keys", {"name": "x", "organization": "acme"}).json["key"]
     server.admin("PUT", "/admin/models/for-acme", {"permission": [{"organization": "acme"}]})
@@ -53,7 +62,7 @@ def test_the_lines_of_a_client_can_be_pasted(server, environments, client):
     )
     done = subprocess.run(
         ["bash", "-euc", lines],
-        env={"PATH": f"{environments.python(client.lower()).parent}:{os.environ['PATH']}"},
+        env={"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
         timeout=60,
