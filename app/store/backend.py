@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from app.catalog.errors import StoreUnavailable
 from app.catalog.keys import ApiKey
 from app.catalog.ports import Actor, Position
-from app.store.sqlite.locks import WriteCounter
+from app.store.sqlite.write_counter import WriteCounter
 
 #: How long a writer waits from its arrival, for writers of ours and for others, in seconds.
 WRITE_TIMEOUT = 5.0
@@ -86,6 +86,8 @@ class Database(ABC):
     moved: str
     #: What a writer's first statement returns beside the revision, for `commit`.
     transaction_id: sa.ColumnElement[Any] = sa.null()
+    #: What changes with every write, if there is anything that costs less than to ask.
+    write_counter: WriteCounter | None = None
 
     @abstractmethod
     def identity(self) -> Hashable | None:
@@ -136,10 +138,6 @@ class Database(ABC):
     @abstractmethod
     def size(self, connection: sa.Connection) -> int:
         """Return how many bytes the database takes on its disk."""
-
-    def write_counter(self) -> WriteCounter | None:
-        """Return what rings before anything is written, if there is such a thing."""
-        return None
 
     def is_busy(self, error: Exception) -> bool:  # noqa: ARG002 - others may be
         """Tell whether the driver's `error` would be the same on another connection."""

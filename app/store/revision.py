@@ -2,7 +2,6 @@
 
 import os
 import threading
-import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -12,17 +11,17 @@ import sqlalchemy as sa
 from app.catalog.errors import StoreUnavailable
 from app.catalog.ports import Position
 from app.store.backend import Database
-from app.store.sqlite.locks import WriteCounter, is_at_rest
+from app.store.sqlite.write_counter import WriteCounter, is_at_rest
 
 #: How long the database is taken for the same without looking, in seconds.
 SURE = 1.0
 
 
 class _Quiet(NamedTuple):
-    """The position that a look has found, and how the bell was: it holds until that changes."""
+    """A position that was read, and the write counter at that time: valid until it changes."""
 
     counter: WriteCounter
-    state: bytes
+    seen: os.stat_result
     position: Position
 
 
@@ -32,7 +31,6 @@ class _Kept:
 
     connection: sa.Connection
     cursor: Any
-    counter: WriteCounter | None
     #: The process and the database that the connection belongs to.
     pid: int
     identity: Hashable
@@ -44,14 +42,20 @@ class _Kept:
 class RevisionReader:
     """What one process knows of the position of `database`; `open_store` opens it if need be.
 
-    While the bell is silent, nothing was committed and nothing is read. Else, and once a second,
-    it is a raw read on a connection that the thread keeps: 2 µs, where a checkout from the pool
-    costs twice that and SQLAlchemy Core 85; but among other threads its two steps hand over the
-    interpreter, which costs a request a tenth. A connection that fails is replaced once.
+    While the write counter is unchanged, nothing was committed and nothing is read. Else, and once
+    a second, it is a raw read on a connection that the thread keeps: 2 µs, where a checkout from
+    the pool costs twice that and SQLAlchemy Core 85; but among other threads its two steps hand
+    over the interpreter, which costs a request a tenth. A connection that fails is replaced once.
     """
 
-    def __init__(self, database: Database, open_store: Callable[[], Hashable]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        open_store: Callable[[], Hashable],
+        monotonic: Callable[[], float],
+    ) -> None:
         self._database = database
+        self._monotonic = monotonic
         self._open_store = open_store
         self._threads = threading.local()
         #: What the last look at the database found, and until when no other look is needed.
@@ -62,15 +66,13 @@ class RevisionReader:
 
     def position(self) -> Position:
         """Return where the store is; `StoreUnavailable` when it cannot be read."""
-        now = time.monotonic()
+        now = self._monotonic()
         quiet = self._quiet
-        if quiet is not None and now < self._sure_until and quiet.counter.state() == quiet.state:
+        if quiet is not None and now < self._sure_until and quiet.counter.read() == quiet.seen:
             return quiet.position
         kept: _Kept | None = getattr(self._threads, "kept", None)
         if now >= self._sure_until:
             self.look()
-            if kept is not None and kept.counter is None:  # it may have been made since
-                kept.counter = self._database.write_counter()
         if (
             kept is not None
             and kept.pid == os.getpid()
@@ -88,8 +90,7 @@ class RevisionReader:
             self._threads.kept = None
             connection = self._database.keep()
             cursor = connection.connection.cursor()
-            counter = self._database.write_counter()
-            kept = _Kept(connection, cursor, counter, os.getpid(), identity, self._silences)
+            kept = _Kept(connection, cursor, os.getpid(), identity, self._silences)
             self._threads.kept = kept
             return self._read(kept)
 
@@ -103,7 +104,7 @@ class RevisionReader:
         except StoreUnavailable:
             self._identity, self._sure_until = None, 0.0
             raise
-        self._sure_until = 0.0 if identity is None else time.monotonic() + SURE
+        self._sure_until = 0.0 if identity is None else self._monotonic() + SURE
         return identity
 
     def close(self) -> None:
@@ -112,7 +113,8 @@ class RevisionReader:
 
     def _read(self, kept: _Kept) -> Position:
         self._quiet = None
-        state = None if kept.counter is None else kept.counter.state()
+        counter = self._database.write_counter
+        seen = None if counter is None else counter.read()
         # All rows are fetched: an unfinished cursor would go on seeing an old state. The row is
         # given back as the plain tuple that it came as: of a subclass, the driver takes a µs more.
         try:
@@ -125,6 +127,6 @@ class RevisionReader:
         if kept.row[0] < 0:
             raise StoreUnavailable("The database has lost its revision.")
         position = Position(*kept.row)
-        if kept.counter is not None and state is not None and is_at_rest(state):
-            self._quiet = _Quiet(kept.counter, state, position)
+        if counter is not None and seen is not None and is_at_rest(seen):
+            self._quiet = _Quiet(counter, seen, position)
         return position

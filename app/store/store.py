@@ -81,12 +81,18 @@ class Store:
     """A `Feed` and a `Writer` (see ``app.catalog.ports``) on the database of `settings`.
 
     Nothing is opened before the first use, and each process opens its own. `clock` tells Unix
-    seconds.
+    seconds; by `monotonic` the database is taken for the same for a second.
     """
 
-    def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._settings = settings
         self._clock = clock
+        self._monotonic = monotonic
         self._writer_slots = WriterSlots(max(1, settings.threads - 1))
         self._opening = threading.Lock()
         self._opened: Hashable | None = None
@@ -121,7 +127,7 @@ class Store:
 
     @cached_property
     def _revision_reader(self) -> RevisionReader:
-        return RevisionReader(self._database, self._identify)
+        return RevisionReader(self._database, self._identify, self._monotonic)
 
     @property
     def _engine(self) -> sa.Engine:

@@ -124,7 +124,7 @@ def test_the_first_key_stays_roots(host):
 def test_a_link_in_the_folder_leads_root_nowhere(host):
     """A link that the service's user has planted changes no file of root's, nor who reads it."""
     secrets = []
-    for name in ("roster.db.lock", "roster.db.lock.next", "roster.db.users"):
+    for name in ("roster.db.lock", "roster.db.lock.next", "roster.db.users", "roster.db.writes"):
         secrets.append(host.root / "home" / name)
         secrets[-1].write_text("x" * 64)
         secrets[-1].chmod(0o600)

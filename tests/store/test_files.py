@@ -20,7 +20,14 @@ from app.store.store import Store
 NOW = 1_800_000_000
 #: Of a user and a group that this machine need not know.
 STRANGER = 54321
-NAMES = ["roster.db", "roster.db.lock", "roster.db.lock.next", "roster.db.users", "admin-key"]
+NAMES = [
+    "roster.db",
+    "roster.db.lock",
+    "roster.db.lock.next",
+    "roster.db.users",
+    "roster.db.writes",
+    "admin-key",
+]
 SQLITE = ["roster.db-wal", "roster.db-shm", "roster.db-journal"]
 fork = multiprocessing.get_context("fork")
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
@@ -142,7 +149,7 @@ def test_what_lies_under_our_names_is_refused(store, folder, secret, name, plant
     assert ("x" * 64, 0o600) == (secret.read_text(), stat.S_IMODE(secret.stat().st_mode))
 
 
-@pytest.mark.parametrize("name", ["roster.db.lock", "roster.db.lock.next"])
+@pytest.mark.parametrize("name", ["roster.db.lock", "roster.db.lock.next", "roster.db.writes"])
 def test_a_running_process_follows_no_link(store, folder, secret, name):
     """A lock that becomes a link while a process runs stops its writes, and reads go on."""
     use(store)

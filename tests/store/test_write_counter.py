@@ -1,11 +1,14 @@
-"""The bell: a reader looks into the database when somebody may have written, and only then."""
+"""The write counter: a reader reads the database when somebody may have written, and only then."""
 
+import multiprocessing
 import os
-import subprocess
-import sys
+import random
+import signal
+import time
 from contextlib import closing
 
 import pytest
+import sqlalchemy as sa
 
 from app.catalog.errors import StoreUnavailable
 from app.catalog.model import Model
@@ -14,34 +17,57 @@ from app.store.sqlite.connection import sqlite
 from app.store.store import Store
 
 NOW = 1_800_000_000
+PATIENCE = 60.0  # seconds
+#: Of a user that this machine need not know.
+STRANGER = 54321
+fork = multiprocessing.get_context("fork")
+
+
+class StoppedTime:
+    """A monotonic clock that stands still: the regular check is due when a test says so."""
+
+    now = 0.0
+
+    def __call__(self):
+        return self.now
 
 
 @pytest.fixture
-def store(settings, clock):
-    opened = Store(settings, clock)
-    opened.open(create=True)
-    opened.position()
-    opened._revision_reader._sure_until = float(
-        "inf"
-    )  # the look once a second is not what is tested
-    yield opened
-    opened.close()
+def monotonic():
+    return StoppedTime()
 
 
 @pytest.fixture
-def looks(store):
-    """Return what counts the looks of this thread into the database since it was last asked."""
+def reads(settings):
+    """Return what counts the reads of the revision since it was last asked."""
     seen = []
-    store._revision_reader._threads.kept.connection.connection.driver_connection.set_trace_callback(
-        seen.append
-    )
 
     def count():
         found = len(seen)
         seen.clear()
         return found
 
+    count.note = lambda statement: seen.append(statement) if "revision <>" in statement else None
     return count
+
+
+@pytest.fixture
+def store(settings, clock, monotonic, reads):
+    opened = Store(settings, clock, monotonic)
+    sa.event.listen(
+        opened._engine, "connect", lambda driver, _: driver.set_trace_callback(reads.note)
+    )
+    opened.open(create=True)
+    opened.position()
+    reads()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def counter(settings):
+    """The path of the file."""
+    return settings.instance_path / "roster.db.writes"
 
 
 def put(store, model_id):
@@ -50,85 +76,223 @@ def put(store, model_id):
         return transaction.put_model(model, None).revision
 
 
-def test_nobody_looks_while_nothing_is_written(store, looks):
-    """After one look the revision is known, however often it is asked for."""
+def in_another_process(work):
+    """Do some work in a process of its own and return the exit code."""
+    process = fork.Process(target=work)
+    process.start()
+    process.join(PATIENCE)
+    return process.exitcode
+
+
+def test_nobody_reads_while_nothing_is_written(store, reads):
+    """After one read the revision is known, however often it is asked for."""
     known = store.position().revision
-    looks()
+    reads()
 
     assert [known] * 100 == [store.position().revision for _ in range(100)]
-    assert 0 == looks()
+    assert 0 == reads()
 
 
-def test_a_write_is_seen_at_once(store, looks, settings, clock):
-    """Each write of another store on the same file costs one look, and is seen by it."""
+def test_a_write_is_seen_at_once(store, reads, settings, clock):
+    """Each write of another store on the same file costs one read, and is seen by it."""
     other = Store(settings, clock)
     for model_id in "abc":
         written = put(other, model_id)
-        looks()
+        reads()
 
         assert [written, written] == [store.position().revision, store.position().revision]
-        assert 1 == looks()
+        assert 1 == reads()
     other.close()
 
 
-def test_while_somebody_writes_every_read_looks(store, looks):
-    """Inside a transaction, and until it has ended, the bell promises nothing."""
+def test_while_somebody_writes_the_database_is_read(store, reads):
+    """Inside a transaction, and until it has ended, the counter says nothing."""
     before = store.position().revision
-    looks()
+    reads()
     with store.transaction(actor=Actor("test"), now=NOW) as transaction:
         transaction.put_model(Model.compose({"id": "x"}, now=NOW), None)
 
         assert [before, before] == [store.position().revision, store.position().revision]
-        assert 2 == looks()
+        assert 2 == reads()
     assert before + 1 == store.position().revision
 
 
-def test_a_killed_writer_leaves_nobody_deaf(store, looks, settings):
-    """After a kill in the middle of a write every read looks, until the next write has ended."""
-    program = f"""
-import os, signal, time
-from pathlib import Path
-from app.catalog.ports import Actor
-from app.settings import Settings
-from app.store.store import Store
-store = Store(Settings(instance_path=Path({str(settings.instance_path)!r})), time.time)
-with store.transaction(actor=Actor("test"), now=0):
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
-    killed = subprocess.run([sys.executable, "-c", program], timeout=60, check=False)
-    looks()
+def kill_in_the_middle_of_a_write(store):
+    with store.transaction(actor=Actor("test"), now=NOW):
+        os.kill(os.getpid(), signal.SIGKILL)
 
-    assert -9 == killed.returncode
+
+def test_a_killed_writer_hides_nothing(store, reads, settings, clock):
+    """After a kill in the middle of a write each read reads, until the next write has ended."""
+    writer = Store(settings, clock)
+
+    assert -9 == in_another_process(lambda: kill_in_the_middle_of_a_write(writer))
+    reads()
     assert store.position().revision == store.position().revision
-    assert 2 == looks()
+    assert 2 == reads()
     written = put(store, "x")
     store.position()
-    looks()
+    reads()
     assert written == store.position().revision
-    assert 0 == looks()
+    assert 0 == reads()
 
 
-def test_a_strangers_write_is_seen_at_the_next_regular_look(store, settings):
-    """Who writes past us rings no bell; once a second it is looked for all the same."""
+def test_the_write_of_another_program_is_seen_at_the_next_regular_read(store, settings, monotonic):
+    """Another program counts no writes; the database is read once a second all the same."""
     before = store.position().revision
-    with closing(sqlite.connect(settings.database_path)) as stranger, stranger:
-        stranger.execute("UPDATE catalogue SET revision = revision + 1")
+    with closing(sqlite.connect(settings.database_path)) as other, other:
+        other.execute("UPDATE catalogue SET revision = revision + 1")
 
     assert before == store.position().revision
-    store._revision_reader._sure_until = 0
+    monotonic.now += 1
     assert before + 1 == store.position().revision
 
 
-def test_a_lost_bell_is_replaced(store, settings):
-    """Where the lock's file is gone, the next one is listened to after a regular look."""
-    store.position()
-    os.unlink(settings.instance_path / "roster.db.lock")  # noqa: PTH108
-    put(store, "x")
-    store._revision_reader._sure_until = 0
-    store.position()
-    store._revision_reader._sure_until = float("inf")
+# What may happen to the file
 
-    assert put(store, "y") == store.position().revision
+
+def truncated(path):
+    os.truncate(path, 0)
+
+
+def touched(path):
+    path.touch()
+
+
+def copied_over(path):
+    path.write_bytes(b"x" * 16)
+
+
+def removed(path):
+    path.unlink()
+
+
+def moved_away(path):
+    path.rename(path.with_name("elsewhere"))
+
+
+def copied_and_replaced(path):
+    copy = path.with_name("copy")
+    copy.write_bytes(path.read_bytes())
+    copy.rename(path)
+
+
+def made_a_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+def made_a_link(path):
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to(path.with_name("elsewhere"))
+
+
+def made_a_pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def made_a_device(path):
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+def given_away(path):
+    if os.geteuid() != 0:
+        pytest.skip("only root may give files away")
+    os.chown(path, STRANGER, STRANGER)
+
+
+HARMLESS = [truncated, touched, copied_over, removed, moved_away, copied_and_replaced]
+#: What is not ours under a name of ours: writers refuse it.
+REFUSED = [made_a_folder, made_a_link, made_a_pipe, made_a_device, given_away]
+
+
+@pytest.mark.parametrize("reads_meanwhile", [False, True])
+@pytest.mark.parametrize("happen", [*HARMLESS, *REFUSED])
+def test_no_harm_to_the_file_kills_a_reader_or_hides_a_write(
+    store, settings, clock, happen, reads_meanwhile
+):
+    """Whatever becomes of the file, the very next read sees what another process has written."""
+    writer = Store(settings, clock)
+    ours, theirs = fork.Pipe()
+
+    def read():
+        while theirs.recv():
+            theirs.send(store.position().revision)
+
+    def read_there():
+        ours.send(b"next")
+        return ours.recv()
+
+    def write():
+        try:
+            os._exit(put(writer, "x"))
+        except StoreUnavailable:
+            os._exit(0)
+
+    reader = fork.Process(target=read, daemon=True)
+    reader.start()
+    theirs.close()
+    before = read_there()
+    happen(settings.instance_path / "roster.db.writes")
+    assert not reads_meanwhile or before == read_there()
+    written = in_another_process(write)
+
+    assert (0 if happen in REFUSED else before + 1) == written
+    assert max(before, written) == read_there()
+    reader.kill()
+    reader.join()
+
+
+def test_a_file_that_was_removed_is_made_anew(store, reads, counter):
+    """The next write makes the file, and readers trust it again."""
+    counter.unlink()
+    written = put(store, "x")
+
+    assert written == store.position().revision
+    reads()
+    assert written == store.position().revision
+    assert 0 == reads()
+
+
+def test_killed_writers_and_a_harmed_file_hide_no_write(store, settings, clock, counter):
+    """Of writers that are killed at any time, each write that was acknowledged is seen at once."""
+    acknowledged = fork.Value("q", 0)
+    randomly = random.Random(4)
+
+    def write(name):
+        writer = Store(settings, clock)
+        for number in range(1000):
+            revision = put(writer, f"{name}-{number}")
+            with acknowledged.get_lock():
+                acknowledged.value = max(acknowledged.value, revision)
+
+    def started(name):
+        process = fork.Process(target=write, args=(name,))
+        process.start()
+        return process
+
+    writers = [started(f"w{number}") for number in range(4)]
+    try:
+        for step in range(8):
+            enough = acknowledged.value + 10
+            deadline = time.monotonic() + PATIENCE
+            while acknowledged.value < enough:
+                assert time.monotonic() < deadline
+                known = acknowledged.value
+                assert known <= store.position().revision
+            with acknowledged.get_lock():  # else the lock would be lost with the process
+                writers[step % 4].kill()
+            writers[step % 4].join()
+            randomly.choice([truncated, touched, removed, copied_and_replaced])(counter)
+            writers[step % 4] = started(f"s{step}")
+    finally:
+        for process in writers:
+            process.kill()
+            process.join()
+
+    assert store.load().revision == store.position().revision
 
 
 class Locked:
@@ -138,11 +302,11 @@ class Locked:
         raise sqlite.OperationalError("database is locked")
 
 
-def test_silence_hides_no_outage(store, monkeypatch):
-    """Once a look has failed, silence says nothing until one has succeeded."""
+def test_an_unchanged_counter_hides_no_outage(store, monotonic, monkeypatch):
+    """Once a read has failed, the position that was known before is not given."""
     known = store.position().revision
     store._revision_reader._threads.kept.cursor = Locked()
-    store._revision_reader._sure_until = 0
+    monotonic.now += 1
     with monkeypatch.context() as patch:
         patch.setattr(store._database, "keep", lambda: Locked().execute())
         for _ in range(2):

@@ -21,16 +21,16 @@ from app.store.files import (
     warn_of_others,
 )
 from app.store.sqlite.connection import create_engine, journal_mode, sqlite, wait_for_others
-from app.store.sqlite.locks import COUNTER_BYTES, FileLock, WriteCounter, is_at_rest
+from app.store.sqlite.locks import FileLock
 from app.store.sqlite.presence import Presence
 from app.store.sqlite.restoring import check, check_files, restore
 from app.store.sqlite.wal import NO_TABLES, check_pair, has_content, wal_of
+from app.store.sqlite.write_counter import WriteCounter
 
 _log = logging.getLogger(__name__)
 
-#: Process and inodes: a connection survives neither a fork nor a replaced file, and who listens
-#: to a lock's file that is gone hears nothing.
-_Identity = tuple[int, int, int, int]
+#: Process and inode: a connection survives neither a fork nor a replaced file.
+_Identity = tuple[int, int, int]
 
 
 class SQLite(Database):
@@ -45,6 +45,7 @@ class SQLite(Database):
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = FileLock(path.with_name(path.name + ".lock"))
+        self.write_counter = self._counter = WriteCounter(path.with_name(path.name + ".writes"))
         self._presence = Presence(path.with_name(path.name + ".users"), self._check_pair)
         self.reading = self.writing = create_engine(path, self._presence.enter)
 
@@ -55,7 +56,6 @@ class SQLite(Database):
         """
         try:
             stat = check_own(self._path, links=2)  # a restore gives it a second name
-            lock = self._lock.inode()
         except OSError as error:
             raise StoreUnavailable(str(error)) from error
         if stat is None:
@@ -67,13 +67,13 @@ class SQLite(Database):
                 f"The database {self._path} cannot be written: its disk is read-only, or its "
                 "permissions do not allow it."
             )
-        return os.getpid(), stat.st_dev, stat.st_ino, lock
+        return os.getpid(), stat.st_dev, stat.st_ino
 
     @contextmanager
     def preparing(self, deadline: float) -> Iterator[None]:
         """Hold the writers' lock, in a folder that is made for it."""
         self._make_folder()
-        with self._lock.held(deadline):
+        with self.turn(deadline):
             try:
                 yield
             except BaseException:
@@ -128,7 +128,7 @@ class SQLite(Database):
     @contextmanager
     def turn(self, deadline: float) -> Iterator[None]:
         """Queue at the lock; at SQLite's own, the slowest would wait a hundred times longer."""
-        with self._lock.held(deadline):
+        with self._lock.held(deadline), self._counter.counted():
             yield
 
     def keep(self) -> sa.Connection:
@@ -141,13 +141,6 @@ class SQLite(Database):
         """Add up the file and its write-ahead log."""
         files = (self._path, wal_of(self._path))
         return sum(file.stat().st_size for file in files if file.exists())
-
-    def write_counter(self) -> WriteCounter | None:
-        """Return the bell that our writers ring; others are noticed within a second."""
-        try:
-            return WriteCounter(self._lock.path)
-        except (OSError, ValueError, StoreRefused):
-            return None
 
     def is_busy(self, error: Exception) -> bool:
         """Tell whether somebody else holds a lock."""
@@ -184,7 +177,7 @@ class SQLite(Database):
         """
         with ExitStack() as stack:
             with suppress(StoreUnavailable, OSError):
-                stack.enter_context(self.turn(time.monotonic() + WRITE_TIMEOUT))
+                stack.enter_context(self._lock.held(time.monotonic() + WRITE_TIMEOUT))
             super().close()
         self._presence.leave()
         wal = wal_of(self._path)
@@ -202,10 +195,7 @@ class SQLite(Database):
 
     def _check_pair(self) -> None:
         check_files(self._path)
-        state = b""
-        with suppress(FileNotFoundError), own_file(self._lock.path, os.O_RDONLY) as descriptor:
-            state = os.read(descriptor, COUNTER_BYTES)
-        check_pair(self._path, unfinished=not is_at_rest(state))
+        check_pair(self._path, unfinished=self._counter.is_interrupted())
 
     def _make_folder(self) -> None:
         # What is hidden from readers is hidden from strangers on the host, too.

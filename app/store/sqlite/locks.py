@@ -1,12 +1,10 @@
-"""One writer at a time, across threads and processes, and a bell that tells readers of it."""
+"""One writer at a time, across threads and processes."""
 
 import fcntl
-import mmap
-import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from app.catalog.errors import StoreUnavailable
@@ -14,9 +12,6 @@ from app.store.files import own_file
 
 #: How often a waiting process looks whether the lock is free, in seconds.
 POLL = 0.0005
-#: Bytes of one counter of the bell, and of both.
-_COUNTER = 8
-COUNTER_BYTES = 2 * _COUNTER
 
 
 class FileLock:
@@ -26,10 +21,6 @@ class FileLock:
     times the median, and to change the journal mode it does not wait at all. Nor is a lock fair
     by itself: whoever lets it go is the first to take it again, while others sleep. So there is a
     second one, of whoever is next in line: it is taken before the first is waited for.
-
-    The file is also a bell. It holds two counters: whoever takes the lock raises the first
-    before anything else, and sets the second to the same when all is done. A holder that is
-    killed leaves them different until the next one is done.
     """
 
     def __init__(self, path: Path) -> None:
@@ -50,8 +41,7 @@ class FileLock:
                 self._wait(next_in_line, began, deadline)
                 self._wait(lock, began, deadline)
                 fcntl.flock(next_in_line, fcntl.LOCK_UN)
-                with _ringing(lock):
-                    yield
+                yield
         finally:
             self._threads.release()
 
@@ -61,49 +51,9 @@ class FileLock:
                 raise self._busy(began)
             time.sleep(POLL)
 
-    def inode(self) -> int:
-        """Return which file it is, 0 while there is none."""
-        try:
-            return self.path.lstat().st_ino
-        except FileNotFoundError:
-            return 0
-
     def _busy(self, began: float) -> StoreUnavailable:
         waited = time.monotonic() - began
         return StoreUnavailable(f"Others have held {self.path} for {waited:.0f} seconds.")
-
-
-class WriteCounter:
-    """The bell of a lock's file, as readers hear it: from memory.
-
-    A read of memory is no system call: it hands the interpreter to nobody.
-    """
-
-    def __init__(self, path: Path) -> None:
-        """Listen at `path`; raises `OSError` or `ValueError` where nobody has rung yet."""
-        with own_file(path, os.O_RDONLY) as descriptor:
-            self._memory = mmap.mmap(descriptor, COUNTER_BYTES, prot=mmap.PROT_READ)
-
-    def state(self) -> bytes:
-        """Return what is different once somebody has taken the lock."""
-        return self._memory[:COUNTER_BYTES]
-
-
-def is_at_rest(state: bytes) -> bool:
-    """Tell whether nobody held the lock when a bell was in `state`."""
-    return state[:_COUNTER] == state[_COUNTER:]
-
-
-@contextmanager
-def _ringing(descriptor: int) -> Iterator[None]:
-    begun = int.from_bytes(os.pread(descriptor, _COUNTER, 0), "little") + 1
-    counter = begun.to_bytes(_COUNTER, "little")
-    os.pwrite(descriptor, counter, 0)
-    try:
-        yield
-    finally:
-        with suppress(OSError):  # what was done is done: readers look each time until the next
-            os.pwrite(descriptor, counter, _COUNTER)
 
 
 def try_lock(descriptor: int, how: int) -> bool:
