@@ -14,7 +14,6 @@ from hashlib import sha256
 from itertools import islice
 from typing import Any
 
-from app.catalog.audiences import Audience
 from app.catalog.model import Model
 from app.catalog.paging import EVERYTHING, Page, Window, bounds, cut, find_span
 from app.catalog.snapshot import Snapshot
@@ -123,7 +122,7 @@ class ReplyCache:
         elif window.is_filtered:
             self.misses += 1
             with self._list_lock(dialect):
-                page = self._cut(audience, window)
+                page = self._cut(snapshot, viewer, window)
                 reply = self._make(snapshot, dialect, viewer, page, window)
             return self._negotiate(None, _Slot(reply), gzipped=gzipped)
         elif window.after is None and window.before is None:
@@ -131,7 +130,7 @@ class ReplyCache:
         elif audience.has_few_lists:
             span = find_span(*bounds(audience.lists, window), window)
         else:
-            page = self._cut(audience, window)
+            page = self._cut(snapshot, viewer, window)
             span = (page.first_id, page.last_id, page.has_more)
         scopes = audience.scopes if dialect.shows_permission else None
         key = (dialect.name, audience.name, scopes, span)
@@ -140,7 +139,7 @@ class ReplyCache:
             with self._list_lock(dialect):
                 slot = self._find(key, audience.state)
                 if slot is None:
-                    page = page or self._cut(audience, window)
+                    page = page or self._cut(snapshot, viewer, window)
                     reply = self._make(snapshot, dialect, viewer, page, window)
                     slot = self._add(key, audience.state, reply)
         return self._negotiate(key, slot, gzipped=gzipped)
@@ -165,13 +164,14 @@ class ReplyCache:
     def _list_lock(self, dialect: Dialect) -> threading.Lock:
         return self._list_locks.setdefault(dialect.name, threading.Lock())
 
-    def _cut(self, audience: Audience, window: Window) -> Page:
+    def _cut(self, snapshot: Snapshot, viewer: Viewer, window: Window) -> Page:
+        audience = snapshot.audiences.of_viewer(viewer)
         if audience.has_few_lists:
             return cut(audience.lists, window)
         key = ("rules", audience.name)
         slot = self._slots.get(key)
         if slot is None:
-            rules = audience.find_rules()  # to find many takes long
+            rules = snapshot.audiences.find_rules(viewer)  # to find many takes long
             slot = self._put(key, None, rules, OVERHEAD + RULE_OVERHEAD * len(rules))
         slot.used = True
         return cut(audience.lists, window, slot.value)

@@ -14,7 +14,7 @@ from functools import partial
 import pytest
 
 from app import dialects_of
-from app.catalog.audiences import Audience
+from app.catalog.audiences import Audiences
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model
 from app.catalog.paging import EVERYTHING, Window, cut
@@ -428,9 +428,9 @@ def test_an_audience_of_many_rules_keeps_no_entries(replies, dialect, monkeypatc
     taken = snapshot(*of_many_rules(200))
     page = Window(limit=1, after="m")
     found = []
-    find_rules = Audience.find_rules
+    find_rules = Audiences.find_rules
     monkeypatch.setattr(
-        Audience, "find_rules", lambda self: found.append(find_rules(self)) or found[-1]
+        Audiences, "find_rules", lambda *given: found.append(find_rules(*given)) or found[-1]
     )
     first = replies.listing(taken, dialect, ACME, page, gzipped=False)
     [rules] = found

@@ -100,13 +100,6 @@ class Audience:
     #: The scopes of the viewers that entries with several permissions have. They decide which of
     #: these permissions are shown; `name` decides which names of other entries are.
     scopes: frozenset[_Scope] = field(repr=False)
-    #: One of the viewers.
-    _index: AccessIndex = field(repr=False)
-    _viewer: Viewer = field(repr=False)
-
-    def find_rules(self) -> frozenset[Rule]:
-        """Return the rules of the entries, which are equal for equal names."""
-        return frozenset(access.rule for access in self._index.allowed(self._viewer))
 
 
 class Audiences:
@@ -158,8 +151,6 @@ class Audiences:
                     has_few_lists=len(seen) <= FEW_LISTS,
                     has_excerpts=any(len(a.rule) > 1 or a.references for a in allowed),
                     scopes=scopes,
-                    _index=self.index,
-                    _viewer=viewer,
                 )
                 # Of two threads that compute it at once, both take the result of the first.
                 audience = self._by_state.setdefault((state, scopes), audience)
@@ -168,6 +159,10 @@ class Audiences:
                 self._by_state.clear()
             self._by_viewer[viewer] = audience
         return audience
+
+    def find_rules(self, viewer: Viewer) -> frozenset[Rule]:
+        """Return the rules of the entries that `viewer` sees: equal for equal audience names."""
+        return frozenset(access.rule for access in self.index.allowed(viewer))
 
 
 def _scopes(viewer: Viewer) -> list[_Scope]:

@@ -15,8 +15,14 @@ from app.catalog.lifecycle import boundaries_of, is_live, is_retired, with_depre
 from app.catalog.model import Access, Model
 from app.catalog.ordered import OrderedModels
 from app.catalog.ports import Changes, Position, StoredCatalog
-from app.catalog.references import effective_rule, named_by, resolve
-from app.catalog.visibility import Viewer, is_permitted, is_visible
+from app.catalog.visibility import (
+    Viewer,
+    effective_rule,
+    is_permitted,
+    is_visible,
+    named_by,
+    with_references,
+)
 
 _ID = attrgetter("id")
 _MOMENT = itemgetter(0)
@@ -51,7 +57,7 @@ class Snapshot:
         boundaries = sorted(_boundaries_of(stored.models))
         since, until = _validity(boundaries, now)
         by_id = {model.id: with_deprecation(model, since) for model in stored.models}
-        resolved = (resolve(model, by_id.get, since) for model in by_id.values())
+        resolved = (with_references(model, by_id.get, since) for model in by_id.values())
         models = OrderedModels(sorted(resolved, key=_ID))
         return cls(
             position=Position(stored.revision, stored.mark),
@@ -144,7 +150,7 @@ class Snapshot:
         resolved = {}
         for model_id in affected:
             model = find(model_id)
-            if model is not None and (other := resolve(model, find, since)) is not model:
+            if model is not None and (other := with_references(model, find, since)) is not model:
                 resolved[model_id] = other
         return resolved
 

@@ -1,8 +1,11 @@
 """Which viewers see an entry, and how much of it: functions of entry, viewer and now.
 
-Lists and retrievals of every dialect follow this module, and so never disagree.
+Lists and retrievals of every dialect follow this module, and so never disagree. A viewer is shown
+the name of another entry only if they see that entry. A name that is no entry of the catalogue is
+shown to everyone.
 """
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -67,6 +70,30 @@ def shown(model: Model, excerpt: Excerpt | None) -> Model:
     return replace(model, permission=permission, **fields)
 
 
+def named_by(models: Iterable[Model]) -> set[tuple[str, str]]:
+    """Return each id that one of `models` names, with the id of the entry that names it."""
+    return {(other, model.id) for model in models for _, other in _names(model)}
+
+
+def effective_rule(model: Model | None, now: float) -> Rule | None:
+    """Return the rule of `model` at `now` (Unix seconds), empty if not live, None for None."""
+    if model is None:
+        return None
+    return model.rule if is_live(model, now) else frozenset()
+
+
+def with_references(model: Model, find: Callable[[str], Model | None], now: float) -> Model:
+    """Return `model` with the `references` of `now`: itself, unless these differ.
+
+    `find` returns the entry with an id.
+    """
+    rules = ((name, effective_rule(find(other), now)) for name, other in _names(model))
+    references = tuple(
+        (name, rule) for name, rule in rules if rule is not None and rule != model.rule
+    )
+    return model if references == model.references else replace(model, references=references)
+
+
 def _matching(rule: Rule, viewer: Viewer) -> list[Grant]:
     return [
         grant
@@ -74,3 +101,13 @@ def _matching(rule: Rule, viewer: Viewer) -> list[Grant]:
         if grant.organization in ("*", viewer.organization)
         and (grant.group is None or grant.group in viewer.groups)
     ]
+
+
+def _names(model: Model) -> Iterator[tuple[str, str]]:
+    if model.root != model.id:
+        yield "root", model.root
+    if model.parent is not None and model.parent != model.id:
+        yield "parent", model.parent
+    replacement = model.deprecation_replacement_model
+    if replacement is not None and replacement != model.id:
+        yield "deprecation_replacement_model", replacement

@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.catalog import references
 from app.catalog.errors import ModelNotFound
 from app.catalog.ports import Changes
-from app.catalog.visibility import ANONYMOUS, is_visible
+from app.catalog.visibility import ANONYMOUS, is_visible, with_references
 from tests.catalog.samples import (
     ACME,
     DAY,
@@ -392,8 +391,8 @@ class TestReferences:
         taken = snapshot([*named, entry("x")])
         resolved = []
         monkeypatch.setattr(
-            "app.catalog.snapshot.resolve",
-            lambda model, *rest: resolved.append(model.id) or references.resolve(model, *rest),
+            "app.catalog.snapshot.with_references",
+            lambda model, *rest: resolved.append(model.id) or with_references(model, *rest),
         )
         taken = taken.apply(Changes(2, {"x": entry("x", description="new")}, {}), MIDNIGHT)
 
