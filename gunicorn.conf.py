@@ -7,13 +7,13 @@ in a child process.
 """
 
 import contextlib
-import errno
 import functools
 import gc
 import json
 import logging
 import multiprocessing
 import os
+import resource
 import runpy
 import signal
 import sys
@@ -87,47 +87,7 @@ class RefusalFormatter(_logs["JsonFormatter"]):
         return super().format(record)
 
 
-class PatientWorker(ThreadWorker):
-    """A worker that lets new connections wait while it has no file descriptors for them.
-
-    gunicorn's own accepts until it has none, and then ends, with every connection that it has.
-    """
-
-    #: Descriptors that must be free for a connection: its own, and those its request will open.
-    spare = 8
-    short = False
-
-    def accept(self, listener):
-        """Accept a connection if it can be served, else leave it for later or for others."""
-        try:
-            with contextlib.ExitStack() as free:
-                for _ in range(self.spare):
-                    free.callback(os.close, os.dup(listener.fileno()))
-            super().accept(listener)
-        except OSError as error:
-            if error.errno not in (errno.EMFILE, errno.ENFILE):
-                raise
-            if not self.short:
-                self.log.warning("No file descriptor is free: new connections wait.")
-            self.short = True
-            time.sleep(0.01)  # seconds; else the waiting connection would wake us without end
-        else:
-            if self.short:
-                self.log.warning("File descriptors are free again.")
-            self.short = False
-
-    def handle_quit(self, sig, frame):  # noqa: ARG002 - gunicorn's signature
-        """Exit from the event loop, where this thread holds no lock.
-
-        gunicorn's own shuts the thread pool down at once, inside the signal handler. That waits
-        without end for a lock which this thread holds while it gives a request to the pool. It
-        also calls the hook `worker_int`, which this file does not define.
-        """
-        self.alive = False
-        self.method_queue.defer(sys.exit, 0)
-
-
-class ReplaceableWorker(PatientWorker):
+class ReplaceableWorker(ThreadWorker):
     """A worker that serves until the workers of a newer generation do.
 
     gunicorn's reload stops the old workers as soon as the new ones are forked: no worker accepts
@@ -148,10 +108,17 @@ class ReplaceableWorker(PatientWorker):
         self._leave()
         super().handle_exit(sig, frame)
 
-    def handle_quit(self, sig, frame):
-        """Stop without waiting for requests; at once while no connection was accepted."""
+    def handle_quit(self, sig, frame):  # noqa: ARG002 - gunicorn's signature
+        """Stop without waiting for requests; at once while no connection was accepted.
+
+        It exits from the event loop, where this thread holds no lock. gunicorn's own handler shuts
+        the thread pool down inside the signal handler. That waits without end for a lock which
+        this thread holds while it gives a request to the pool. It also calls the hook
+        `worker_int`, which this file does not define.
+        """
         self._leave()
-        super().handle_quit(sig, frame)
+        self.alive = False
+        self.method_queue.defer(sys.exit, 0)
 
     def _leave(self):
         self.roster_generations.stop(self.roster_slot)
@@ -232,6 +199,12 @@ def _refuse(connection, status, reason, _message):
 
 util.write_error = _refuse
 
+#: File descriptors that a worker needs beside its connections. It has 17 for itself; a thread has
+#: up to 6 for the database and for a lock, and 1 while it waits for a request.
+_own_descriptors = 24 + 8 * settings.threads
+_limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+_free = 1000 if _limit == resource.RLIM_INFINITY else _limit - _own_descriptors
+
 _stop_signals = {signal.SIGINT, signal.SIGQUIT, signal.SIGTERM}
 _unblock = functools.partial(signal.pthread_sigmask, signal.SIG_UNBLOCK, _stop_signals)
 
@@ -244,6 +217,9 @@ accesslog = None  # the access line is the application's own
 worker_class = ReplaceableWorker
 workers = settings.workers
 threads = settings.threads
+# A worker with so many lets new connections wait. It would end, with all that it has, if it had no
+# descriptor for a new one.
+worker_connections = max(threads + 1, min(1000, _free))
 preload_app = False  # with it, HUP would keep the old code
 keepalive = 75  # seconds; longer than nginx keeps an idle upstream connection
 timeout = 30  # seconds without a sign of life, until a worker is replaced

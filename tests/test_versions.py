@@ -247,7 +247,6 @@ USES = [
     Use("werkzeug.http.parse_accept_header", 0.5, HTTP, "parse_accept_header(accept_encoding",
         quality_of_gzip),
     # Of its workers and loggers, gunicorn documents only the settings that name another class.
-    Use("gunicorn.workers.gthread.ThreadWorker.accept", "(self, listener)", CONF, "def accept("),
     Use("gunicorn.workers.gthread.ThreadWorker.handle_quit", "(self, sig, frame)", CONF,
         "def handle_quit("),
     Use("gunicorn.workers.gthread.PollableMethodQueue.defer", "self, callback", CONF,

@@ -20,6 +20,7 @@ from gunicorn import util
 from gunicorn.http.errors import NoMoreData
 from gunicorn.workers.gthread import PollableMethodQueue
 
+from app.generations import Generations, new_memory
 from app.store.schema import HEAD
 from app.store.sqlite.connection import sqlite
 from app.store.store import Store
@@ -276,8 +277,9 @@ def test_the_master_holds_none_of_our_code():
 def test_a_worker_can_quit_while_it_accepts(monkeypatch):
     """SIGQUIT waits for no lock of the thread pool, which the interrupted code may hold."""
     monkeypatch.setattr(util, "write_error", util.write_error)  # the configuration replaces it
-    worker = object.__new__(runpy.run_path(str(ROOT / "gunicorn.conf.py"))["PatientWorker"])
-    worker.alive = True
+    worker = object.__new__(runpy.run_path(str(ROOT / "gunicorn.conf.py"))["ReplaceableWorker"])
+    worker.alive = worker.booted = True
+    worker.roster_generations, worker.roster_slot = Generations(new_memory()), 2
     worker.method_queue = PollableMethodQueue()
     worker.method_queue.init()
     worker.tpool = ThreadPoolExecutor(1)
