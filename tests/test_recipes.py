@@ -12,6 +12,7 @@ import textwrap
 
 import pytest
 
+from app.api.context import OPEN_BLUEPRINTS, Area
 from tests.pages import ROOT, section
 
 #: Sends requests to the program in the current folder; those to /admin with the first admin key.
@@ -154,12 +155,22 @@ def test_a_program_without_a_field_keeps_it(program, admin, settings, field):
     assert {**stored, "name": "new", "revision": 3} == read
 
 
+@pytest.fixture
+def add_route(app):
+    """What adds the lines of the recipe at a path."""
+
+    def add(path):
+        added = {"__name__": "app.api.example"}
+        exec(lines("One more route").replace("/admin/example", path), added)  # noqa: S102
+        app.register_blueprint(added["blueprint"])
+
+    return add
+
+
 @pytest.mark.parametrize("path", ["/admin/example", "/v1/example", "/api/example", "/example"])
-def test_a_route_is_closed(app, sign_in, path):
-    """The lines of the recipe add a route, wherever it is, that answers administrators alone."""
-    added = {"__name__": "app.api.example"}
-    exec(lines("One more route").replace("/admin/example", path), added)  # noqa: S102
-    app.register_blueprint(added["blueprint"])
+def test_a_route_is_closed(app, sign_in, add_route, path):
+    """Wherever it is, it answers administrators alone."""
+    add_route(path)
     admin = sign_in(app)
     admin.add("x", permission=[])
     reader = {"Authorization": f"Bearer {admin.new_key()}"}
@@ -172,6 +183,16 @@ def test_a_route_is_closed(app, sign_in, path):
         app.test_client().get(path, headers=reader)
     )
     assert (405, "method_not_allowed") == refusal(admin("PUT", path, {}))
+
+
+@pytest.mark.parametrize(("area", "status"), [(Area.PUBLIC, 401), (Area.OPERATION, 200)])
+def test_a_route_is_opened_with_its_blueprint(client, add_route, monkeypatch, area, status):
+    """For readers it needs no key but refuses a bad one; for operators it reads none."""
+    add_route("/example")
+    monkeypatch.setitem(OPEN_BLUEPRINTS, "example", area)
+
+    assert {"entries": 0} == client.get("/example").json
+    assert status == client.get("/example", headers={"Authorization": "Bearer x"}).status_code
 
 
 def refusal(answer):
