@@ -112,7 +112,7 @@ def revoke(kid: str, *, as_json: bool) -> None:
 )
 @as_json
 def rotate(kid: str, grace: int, *, as_json: bool) -> None:
-    """Make a new key like this one, which ends after the grace.
+    """Make a new key like an old one; the old one ends after the grace.
 
     Example: flask keys rotate 7fGh2kLm --grace 1h
     """
