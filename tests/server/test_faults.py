@@ -219,7 +219,7 @@ def test_a_lock_of_another_process_is_waited_for_and_no_longer(serve):
             assert [503] * 3 == [answer.result() for answer in refused]
             waiting = [clients.submit(write) for _ in range(3)]
             assert {"ready"} == ready(server, workers)
-            time.sleep(end - time.monotonic())
+            time.sleep(max(0, end - time.monotonic()))  # less is left on a busy machine
         assert [201] * 3 == [answer.result(RECOVERED) for answer in waiting]
 
     assert {None} == {answer.headers["x-roster-stale"] for answer in answers}
