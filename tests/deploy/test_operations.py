@@ -23,6 +23,7 @@ pytestmark = [
     pytest.mark.needs("nginx", "nginx"),
     pytest.mark.needs("git", "git"),
     pytest.mark.needs("curl", "curl"),
+    pytest.mark.needs("systemd-sysusers", "systemd"),
 ]
 
 

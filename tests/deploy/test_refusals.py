@@ -394,6 +394,7 @@ def test_the_log_is_rotated_by_size(nginx, tmp_path):
     assert asked == sum(len(path.read_text().splitlines()) for path in (log, old))
 
 
+@pytest.mark.needs("openssl", "openssl")
 def test_tls_is_two_lines_away(nginx, gunicorn, tmp_path, site_at):
     """With the lines that are comments as shipped; plain HTTP on that port is a JSON 400."""
     certificate, key = tmp_path / "fullchain.pem", tmp_path / "key.pem"
