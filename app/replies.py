@@ -183,7 +183,7 @@ class ReplyCache:
             return reply
         if reply.gzipped is None and self._monotonic() >= slot.gzip_from:
             packed = self._compressor.compress(reply.content, fast=key is None)
-            if packed is not None:
+            if packed is not None and reply.gzipped is None:  # no other thread was faster
                 slot.gzip_from = self._monotonic() + GZIP_PAUSE
                 reply.gzipped = Reply(packed, "gzip")
                 self._grow(key, slot, reply.gzipped.size)

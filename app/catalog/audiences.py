@@ -26,7 +26,6 @@ MOST_VIEWERS = 10_000
 
 #: Organization and group of a permission.
 _Scope = tuple[str | None, str | None]
-_Accesses = Index[_Scope, Access]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,18 +39,13 @@ class AccessEntries:
     state: int = field(default_factory=lambda: random.getrandbits(128))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class AccessIndex:
     """The entries of each access, and by scope the accesses that allow or block its viewers."""
 
-    def __init__(
-        self,
-        entries: Mapping[Access, AccessEntries],
-        allowing: _Accesses,
-        blocking: _Accesses,
-    ) -> None:
-        self.entries = entries
-        self.allowing = allowing
-        self.blocking = blocking
+    entries: Mapping[Access, AccessEntries]
+    allowing: Index[_Scope, Access]
+    blocking: Index[_Scope, Access]
 
     def changed(self, lists: Mapping[Access, OrderedModels]) -> "AccessIndex":
         """Return the index after the entries of some accesses changed to `lists`."""

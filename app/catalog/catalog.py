@@ -38,13 +38,14 @@ class Catalog:
         self._monotonic = monotonic
         # Held by the one thread that reads entries; only threads that need these entries wait.
         self._update_lock = threading.Lock()
-        # Protects `_snapshot` while it is replaced.
+        # Protects `last` while it is replaced.
         self._snapshot_lock = threading.Lock()
         # Held by the one thread that reads the store in an outage; no other waits for it.
         self._retry_lock = threading.Lock()
         # Protects the outage, the number of failures and the end of the pause.
         self._outage_lock = threading.Lock()
-        self._snapshot: Snapshot | None = None
+        #: The last snapshot, however old; None before the first one.
+        self.last: Snapshot | None = None
         self._confirmed = monotonic()
         self._failures = 0
         self._retry_at = 0.0
@@ -58,11 +59,6 @@ class Catalog:
     def age(self) -> float:
         """Seconds since the store last confirmed that the snapshot is current."""
         return self._monotonic() - self._confirmed
-
-    @property
-    def last(self) -> Snapshot | None:
-        """The last snapshot, however old, without a read of the store; None before the first."""
-        return self._snapshot
 
     def current(self) -> Snapshot:
         """Return the snapshot to answer from; see `current_or_stale`."""
@@ -80,19 +76,20 @@ class Catalog:
         if outage is None:
             snapshot, is_stale = self._read()
         elif self._monotonic() < self._retry_at or not self._retry_lock.acquire(blocking=False):
-            snapshot, is_stale = self._last(outage), True
+            snapshot, is_stale = self._stale(outage)
         else:
             try:
                 snapshot, is_stale = self._read()
             finally:
                 self._retry_lock.release()
         now = self._clock()
-        is_valid = snapshot.since <= now < snapshot.until
-        return (snapshot if is_valid else self._last_at(now)), is_stale
+        if not snapshot.since <= now < snapshot.until:
+            snapshot = self._last_at(now)
+        return snapshot, is_stale
 
     def _read(self) -> tuple[Snapshot, bool]:
-        """Return the snapshot at the store's revision and False, or the last one and True."""
-        snapshot, failures = self._snapshot, self._failures
+        """Do the same as `current_or_stale`, whatever the date, and without a pause."""
+        snapshot, failures = self.last, self._failures
         started = self._monotonic()
         try:
             position = self._feed.position()
@@ -101,20 +98,20 @@ class Catalog:
             # A standby does not know how old its list is: too old, perhaps, for `max_stale`.
             if snapshot is None and self._max_stale == math.inf:
                 self._load_from_standby()
-            return self._last(error.reason), True
+            return self._stale(error.reason)
         if snapshot is None or snapshot.position != position:
             try:
                 snapshot = self._update(snapshot, position, failures)
             except StoreUnavailable as error:
-                return self._last(error.reason), True
+                return self._stale(error.reason)
         self._confirmed = max(started, self._confirmed)  # another thread may have read later
         if self.outage is not None:
             self._end_outage(failures)
         return snapshot, False
 
-    def _last(self, outage: str) -> Snapshot:
-        """Return the last snapshot; raise `StoreUnavailable` if there is none or it is too old."""
-        snapshot, age = self._snapshot, self.age
+    def _stale(self, outage: str) -> tuple[Snapshot, bool]:
+        """Return the last snapshot and True; raise if there is none or it is too old."""
+        snapshot, age = self.last, self.age
         if snapshot is None:
             raise StoreUnavailable(outage)
         if age > self._max_stale:
@@ -122,22 +119,22 @@ class Catalog:
                 f"The last list is {age:.0f} seconds old, and ROSTER_MAX_STALE is "
                 f"{self._max_stale:.0f}: {outage}"
             )
-        return snapshot
+        return snapshot, True
 
     def _last_at(self, now: float) -> Snapshot:
         """Return the last snapshot, brought to `now`."""
         with self._snapshot_lock:
-            assert self._snapshot is not None, "only a snapshot that serves has boundaries"  # noqa: S101
-            self._snapshot = self._snapshot.at(now)
-            return self._snapshot
+            assert self.last is not None, "only a snapshot that serves has boundaries"  # noqa: S101
+            self.last = self.last.at(now)
+            return self.last
 
     def _load_from_standby(self) -> None:
         """Load the entries of a standby, if there is one: old ones are better than none."""
         with self._update_lock, suppress(StoreUnavailable), _usable():
-            if self._snapshot is None:
+            if self.last is None:
                 stored = self._feed.load(standby=True)
                 with self._snapshot_lock:
-                    self._snapshot = Snapshot.of(stored, self._clock())
+                    self.last = Snapshot.of(stored, self._clock())
 
     def _update(self, seen: Snapshot | None, position: Position, failures: int) -> Snapshot:
         """Return a snapshot at `position` or later; one thread makes it, others wait for it.
@@ -148,7 +145,7 @@ class Catalog:
         with self._update_lock:
             if failures != self._failures:  # what failed for another thread would fail again
                 raise StoreUnavailable(self.outage or "The store could not be read.")
-            last = self._snapshot
+            last = self.last
             if (
                 last is not None
                 and (seen is None or last.position != seen.position)
@@ -163,7 +160,7 @@ class Catalog:
                 self._record_failure(error)  # before another thread gets the lock
                 raise
             with self._snapshot_lock:
-                self._snapshot = snapshot
+                self.last = snapshot
             self.rebuilds += 1
             self.rebuild_seconds += self._monotonic() - started
             return snapshot
