@@ -18,12 +18,12 @@ from app.catalog.errors import (
     KeyNotFound,
     ModelExists,
     ModelNotFound,
+    RevisionMismatch,
     ValidationFailed,
 )
 from app.catalog.keys import ADMIN, ApiKey
 from app.catalog.model import Model
 from app.catalog.ports import Actor, Transaction, Writer
-from app.catalog.precondition import UNCONDITIONAL, Precondition
 from app.schemas import (
     AdminModelSchema,
     KeySchema,
@@ -35,6 +35,33 @@ from app.schemas import (
 _MODEL = AdminModelSchema()
 _KEY = KeySchema()
 _ROTATION = RotationSchema()
+
+#: The header value ``*``: any revision.
+ANY = frozenset({"*"})
+
+
+@dataclass(frozen=True, slots=True)
+class Precondition:
+    """The headers If-Match and If-None-Match of a change (RFC 9110, section 13).
+
+    Each is the set of revisions that the header names, in decimal digits, or `ANY`. If `if_match`
+    is None, there is no such header; if it is empty, it names no revision, and no entry matches.
+    """
+
+    if_match: frozenset[str] | None = None
+    if_none_match: frozenset[str] = frozenset()
+
+    def check(self, current: Model | None) -> None:
+        """Raise `RevisionMismatch` unless `current`, None if absent, meets the precondition."""
+        revision = None if current is None else current.revision
+        names = frozenset() if current is None else ANY | {str(revision)}
+        matches = self.if_match is None or not names.isdisjoint(self.if_match)
+        if not matches or not names.isdisjoint(self.if_none_match):
+            raise RevisionMismatch(revision)
+
+
+#: For a change without these headers.
+UNCONDITIONAL = Precondition()
 
 
 @dataclass(frozen=True, slots=True)

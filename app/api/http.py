@@ -9,7 +9,7 @@ from flask import Response, request
 from werkzeug.datastructures import Accept
 from werkzeug.http import parse_accept_header
 
-from app.catalog.precondition import Precondition
+from app.administration import ANY, Precondition
 from app.replies import Reply
 from app.strict_json import dump
 
@@ -93,14 +93,15 @@ def read_precondition() -> Precondition:
     A tag is the revision of an entry. A malformed header has no tags, so no entry matches it.
     """
     match = request.headers.get("If-Match")
-    none_match = request.headers.get("If-None-Match", "")
-    if_match_any = match is not None and match.strip() == "*"
     return Precondition(
-        if_match=None if match is None or if_match_any else _tags(match, strong=True),
-        if_match_any=if_match_any,
-        if_none_match=_tags(none_match),
-        if_none_match_any=none_match.strip() == "*",
+        None if match is None else _revisions(match, strong=True),
+        _revisions(request.headers.get("If-None-Match", "")),
     )
+
+
+def _revisions(header: str, *, strong: bool = False) -> frozenset[str]:
+    # ``"*"`` in quotes is a tag, and none of ours.
+    return ANY if header.strip() == "*" else _tags(header, strong=strong) - ANY
 
 
 def _tags(header: str, *, strong: bool = False) -> frozenset[str]:

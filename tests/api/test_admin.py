@@ -348,6 +348,7 @@ def test_every_change_names_its_request(admin, log):
         ('"{}"', True),
         ('"99", "{}"', True),
         ("*", True),
+        ('"*"', False),
         ('"99"', False),
         ('W/"{}"', False),
         ("{}", False),

@@ -2,9 +2,9 @@
 
 import pytest
 
+from app.administration import ANY, UNCONDITIONAL, Precondition
 from app.catalog.errors import RevisionMismatch
 from app.catalog.model import Model
-from app.catalog.precondition import UNCONDITIONAL, Precondition
 
 CURRENT = Model(id="x", created=0, owned_by="x", permission=(), root="x", revision=7)
 ABSENT = None
@@ -17,10 +17,10 @@ ABSENT = None
         (UNCONDITIONAL, ABSENT),
         (Precondition(if_match=frozenset({"7"})), CURRENT),
         (Precondition(if_match=frozenset({"6", "7"})), CURRENT),
-        (Precondition(if_match_any=True), CURRENT),
+        (Precondition(if_match=ANY), CURRENT),
         (Precondition(if_none_match=frozenset({"6"})), CURRENT),
         (Precondition(if_none_match=frozenset({"7"})), ABSENT),
-        (Precondition(if_none_match_any=True), ABSENT),
+        (Precondition(if_none_match=ANY), ABSENT),
         (Precondition(if_match=frozenset({"7"}), if_none_match=frozenset({"6"})), CURRENT),
     ],
 )
@@ -36,10 +36,10 @@ def test_holds(precondition: Precondition, current: Model | None) -> None:
         (Precondition(if_match=frozenset()), CURRENT),
         (Precondition(if_match=frozenset({"7"})), ABSENT),
         (Precondition(if_match=frozenset()), ABSENT),
-        (Precondition(if_match_any=True), ABSENT),
+        (Precondition(if_match=ANY), ABSENT),
         (Precondition(if_none_match=frozenset({"7"})), CURRENT),
-        (Precondition(if_none_match_any=True), CURRENT),
-        (Precondition(if_match=frozenset({"7"}), if_none_match_any=True), CURRENT),
+        (Precondition(if_none_match=ANY), CURRENT),
+        (Precondition(if_match=frozenset({"7"}), if_none_match=ANY), CURRENT),
         (Precondition(if_match=frozenset({"7"}), if_none_match=frozenset({"7"})), CURRENT),
     ],
 )
