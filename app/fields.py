@@ -12,7 +12,7 @@ from typing import Any
 from marshmallow import ValidationError, fields, validate
 
 from app.catalog.errors import quote
-from app.catalog.ids import problem_with_id
+from app.catalog.model import problem_with_id
 
 MAX_TEXT = 256
 MAX_LIST = 100

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
 
-from app.catalog.ids import BASE62, random_base62
+from app.catalog.model import BASE62, random_base62
 from app.catalog.visibility import Viewer
 
 READ = "read"

@@ -1,16 +1,23 @@
-"""The entries of the catalogue: `Model`, with its list of `Permission`.
+"""The entries of the catalogue: `Model`, with its list of `Permission`, and their ids.
 
 Field names are those of the reference reply, from the database to the wire. ``visibility`` decides
 which viewers see an entry, and ``lifecycle`` when it is live.
 """
 
 import itertools
+import re
+import secrets
+import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Self
 from weakref import WeakValueDictionary
 
-from app.catalog.ids import random_base62
+#: The alphabet of base 62, least digit first.
+BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
+
+_PRINTABLE = re.compile(r"[!-~](?:[ -~]{0,254}[!-~])?", re.ASCII)
+_UNFETCHABLE = re.compile(r"[?#%\\]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +168,24 @@ class Model:
             **{**defaults, **known, "created": created, "permission": permission},
             unknown_members=unknown,
         )
+
+
+def random_base62(length: int) -> str:
+    """Return `length` random characters, from the operating system's generator."""
+    return "".join(secrets.choice(BASE62) for _ in range(length))
+
+
+def problem_with_id(model_id: str) -> str | None:
+    """Return the reason why `model_id` cannot be the id of a model, as a sentence, or None."""
+    if not _PRINTABLE.fullmatch(model_id):
+        return "Must be 1 to 256 printable ASCII characters, with no space at either end."
+    if _UNFETCHABLE.search(model_id):
+        return "Must not contain any of ? # % \\: not every client could fetch it."
+    if not {"", ".", ".."}.isdisjoint(model_id.split("/")):
+        return "Must not have an empty, '.' or '..' segment between slashes."
+    if model_id.startswith("models/"):
+        return "Must not begin with 'models/': Gemini clients add and strip that prefix."
+    return None
 
 
 def _compose_permissions(

@@ -13,8 +13,7 @@ from zlib import crc32
 from marshmallow import Schema, fields, post_dump
 
 from app.catalog.errors import InvalidValue, quote
-from app.catalog.ids import problem_with_id
-from app.catalog.model import Model
+from app.catalog.model import Model, problem_with_id
 from app.catalog.paging import FIRST_PAGE, MAX_LIMIT, Page, Window
 from app.dialects import Dialect, Problem, Routes
 from app.dialects.encoding import join_items

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 
 from app.catalog.errors import InvalidValue, quote
-from app.catalog.ids import problem_with_id
+from app.catalog.model import problem_with_id
 from app.catalog.paging import MAX_LIMIT
 
 

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.catalog.errors import InvalidValue
-from app.catalog.ids import problem_with_id
-from app.catalog.model import Model
+from app.catalog.model import Model, problem_with_id
 from app.catalog.paging import Page, Window
 from app.dialects.gemini import Gemini
 from tests.dialects.promises import Promises
