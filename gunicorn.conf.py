@@ -1,9 +1,9 @@
 """How gunicorn serves Roster: ``gunicorn`` with no argument reads this file.
 
-The master process must never import the application: what it holds, a HUP cannot replace. So
-the settings, the log format, the metrics' board and the generations of workers, files of the
-standard library alone, are run here and not imported, anew at each HUP, and the store is prepared
-in a child process.
+The master process must not import the application, because a HUP cannot replace what it has
+imported. At each HUP it runs anew the files of the settings, the log format, the shared memory of
+the metrics and the generations of workers, which need the standard library alone. A child process
+prepares the store.
 """
 
 import contextlib

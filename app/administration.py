@@ -79,7 +79,9 @@ class Administration:
         precondition: Precondition = UNCONDITIONAL,
     ) -> Model:
         """Add an entry; `ModelExists` if its id is taken."""
-        checked = _with_id(check(_MODEL, fields))
+        checked = check(_MODEL, fields)
+        if "id" not in checked:
+            raise ValidationFailed({"id": ["Missing: every model needs an id."]})
         now = int(self.clock())
         with self._transaction(actor, now) as (transaction, _):
             if transaction.model(checked["id"]) is not None:
@@ -243,12 +245,6 @@ def _latest_end(acting: ApiKey | None, key: ApiKey) -> int | None:
     Without it, whoever has a stolen admin key has access beyond the key's end.
     """
     return None if acting is None or ADMIN not in key.scopes else acting.ends_at
-
-
-def _with_id(checked: dict[str, Any]) -> dict[str, Any]:
-    if "id" not in checked:
-        raise ValidationFailed({"id": ["Missing: every model needs an id."]})
-    return checked
 
 
 def _same_id(fields: Mapping[str, Any], model_id: str) -> None:

@@ -57,7 +57,7 @@ class Catalog:
 
     @property
     def age(self) -> float:
-        """Seconds since the store last confirmed that the snapshot is current."""
+        """Return the seconds since the store last confirmed that the snapshot is current."""
         return self._monotonic() - self._confirmed
 
     def current(self) -> Snapshot:
