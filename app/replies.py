@@ -17,7 +17,7 @@ from typing import Any
 from app.catalog.model import Model
 from app.catalog.paging import EVERYTHING, Page, Window, bounds, cut, find_span
 from app.catalog.snapshot import Snapshot
-from app.catalog.visibility import Excerpt, Viewer, excerpt_of, shown
+from app.catalog.visibility import Excerpt, Viewer, apply_excerpt, excerpt_of
 from app.compression import Compressor
 from app.dialects import Dialect
 
@@ -150,7 +150,8 @@ class ReplyCache:
         key = (dialect.name, model.id, excerpt)
         slot = self._find(key, model.identity)
         if slot is None:
-            slot = self._add(key, model.identity, Reply(dialect.entry(shown(model, excerpt))))
+            reply = Reply(dialect.entry(apply_excerpt(model, excerpt)))
+            slot = self._add(key, model.identity, reply)
         return self._negotiate(key, slot, gzipped=gzipped)
 
     def constant(self, dialect: Dialect, path: str, *, gzipped: bool) -> Reply:
@@ -277,7 +278,7 @@ class ReplyCache:
         if len(fragments) > 2 * len(snapshot.models) + 1000:
             removed = fragments.keys() - {model.id for model in snapshot.models}
         fresh = {
-            model.id: (model.identity, dialect.item(shown(model, excerpt)))
+            model.id: (model.identity, dialect.item(apply_excerpt(model, excerpt)))
             for model in models
             if (fragment := fragments.get(model.id)) is None or fragment[0] != model.identity
         }

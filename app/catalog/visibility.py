@@ -61,7 +61,7 @@ def excerpt_of(access: Access, viewer: Viewer) -> Excerpt | None:
     return Excerpt(grants, hidden) if hidden or grants != rule else None
 
 
-def shown(model: Model, excerpt: Excerpt | None) -> Model:
+def apply_excerpt(model: Model, excerpt: Excerpt | None) -> Model:
     """Return `model` without what `excerpt` hides; a hidden root becomes its own id."""
     if excerpt is None:
         return model

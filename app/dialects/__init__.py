@@ -67,8 +67,8 @@ class Dialect(ABC):
     #: The query parameter that may hold the key, if the vendor's clients send it there. It selects
     #: the dialect too, unless there is an Authorization header.
     key_parameter: ClassVar[str | None] = None
-    #: Whether replies contain what `app.catalog.visibility.shown` hides from some viewers. If not,
-    #: all viewers of the same entries share their replies.
+    #: Whether replies contain what an `app.catalog.visibility.Excerpt` may leave out. If not, all
+    #: viewers of the same entries share their replies.
     shows_permission: ClassVar[bool] = True
     #: Replaces ``ROSTER_AUTH`` for requests in the dialect, unless that is ``off``.
     auth: str | None = None
