@@ -1,8 +1,8 @@
 """How gunicorn serves Roster: ``gunicorn`` with no argument reads this file.
 
-The master process must not import the application, because a HUP cannot replace what it has
-imported. At each HUP it runs anew the files of the settings, the log format, the shared memory of
-the metrics and the generations of workers, which need the standard library alone. A child process
+The master process must never import the application: a HUP would not replace it. So the settings,
+the log format, the shared pages of the metrics and the generations of workers, which are files of
+the standard library alone, are not imported here but run, again at each HUP, and a child process
 prepares the store.
 """
 
@@ -44,7 +44,7 @@ class JsonLogger(Logger):
     """gunicorn's own messages as redacted JSON."""
 
     def setup(self, cfg):
-        """Take gunicorn's handlers and give them our format."""
+        """Give our format to gunicorn's handlers."""
         super().setup(cfg)
         for handler in self.error_log.handlers:
             handler.setFormatter(_logs["JsonFormatter"]())
@@ -52,9 +52,9 @@ class JsonLogger(Logger):
 
 
 def _redirect(handlers, error_lines):
-    """Let `error_lines` write what `handlers` write to standard error; files stay as they are.
+    """Let `error_lines` write what `handlers` write to standard error.
 
-    gunicorn's own handler waits while nobody reads standard error, and its process with it.
+    While nobody reads standard error, gunicorn's own handler blocks its process.
     """
     for handler in handlers:
         stream = getattr(handler, "stream", None)
@@ -62,22 +62,22 @@ def _redirect(handlers, error_lines):
             handler.setStream(error_lines)
 
 
-#: Of the request which this thread refuses: `request_id`, and `request`, what the log says of it.
+#: For the request that this thread refuses: `request_id`, and `request`, its name in the log.
 _refused = threading.local()
 
 
 class RefusalFormatter(_logs["JsonFormatter"]):
     """Our format for gunicorn's lines in a worker.
 
-    gunicorn repeats word for word what it cannot parse, and nobody can tell a key in that when
-    it is split, folded or encoded. So a line about a refusal has its kind and its request id.
+    gunicorn quotes what it cannot parse, and a split, folded or encoded key in that cannot be
+    recognized. So a line about a refusal has its kind and its request id alone.
     """
 
     def format(self, record):
         """Return the line, without its end."""
         record.request_id = getattr(_refused, "request_id", None)
         if record.request_id is not None:
-            # gunicorn logs at the level error what it answers with a 500.
+            # At the level error gunicorn logs what it answers with a 500.
             verb = "Failed to serve" if record.levelno == logging.ERROR else "Refused"
             record.msg, record.args = f"{verb} {_refused.request}", ()
         if isinstance(record.args, tuple):  # other exceptions quote too, at the level debug
@@ -90,16 +90,16 @@ class RefusalFormatter(_logs["JsonFormatter"]):
 class ReplaceableWorker(ThreadWorker):
     """A worker that serves until the workers of a newer generation do.
 
-    gunicorn's reload stops the old workers as soon as the new ones are forked: no worker accepts
-    connections until these have loaded the application and the catalogue. `on_reload` prevents
-    that, and the old workers end by themselves.
+    gunicorn's reload stops the old workers as soon as the new ones are forked: no worker would
+    accept connections until these have loaded the application and the catalogue. `on_reload`
+    prevents that, and the old workers end by themselves.
     """
 
     #: Seconds until gunicorn starts another worker in place of one that could not start.
     retry_after = 5
 
     def init_signals(self):
-        """Take gunicorn's handlers, then the signals that came since `pre_fork` blocked them."""
+        """Set gunicorn's handlers, then receive the signals that `pre_fork` has blocked."""
         super().init_signals()
         _unblock()
 
@@ -146,7 +146,7 @@ class ReplaceableWorker(ThreadWorker):
             sys.exit(1)  # another code than those that stop the server
 
     def notify(self):
-        """Note that this worker accepts connections, or stop if newer workers accept them.
+        """Publish that this worker accepts connections, or stop if newer workers accept them.
 
         gunicorn calls this first when the worker begins to accept, then at each event and once a
         second.
@@ -172,9 +172,10 @@ class ReplaceableWorker(ThreadWorker):
 
 
 def _refuse(connection, status, reason, _message):
-    """Answer in OpenAI's words what the parser does not understand, or a worker's end cut off.
+    """Answer in OpenAI's dialect what cannot be parsed, or was cut off when a worker ended.
 
-    gunicorn would answer in HTML. Whose client it is, nobody knows before the request is read.
+    gunicorn would answer in HTML. The dialect of the client is not known before the request is
+    read.
     """
     ours = status == HTTPStatus.INTERNAL_SERVER_ERROR
     error = {
@@ -223,10 +224,10 @@ worker_connections = max(threads + 1, min(1000, _free))
 preload_app = False  # with it, HUP would keep the old code
 keepalive = 75  # seconds; longer than nginx keeps an idle upstream connection
 timeout = 30  # seconds without a sign of life, until a worker is replaced
-graceful_timeout = 30  # seconds for requests in hand when a worker is told to go
+graceful_timeout = 30  # seconds for requests in hand when a worker stops
 
-# gunicorn believes SCRIPT_NAME and PATH_INFO headers from the loopback and from Unix sockets:
-# with them, a request for a public path reaches the admin routes past nginx's rules.
+# gunicorn trusts SCRIPT_NAME and PATH_INFO headers from the loopback and from Unix sockets. With
+# them a request for a public path reaches the admin routes in spite of nginx's rules.
 forwarder_headers = ""
 header_map = "refuse"
 control_socket_disable = True  # it would be opened in $HOME
@@ -246,14 +247,14 @@ def on_starting(server):
     server.roster_facts = receiver.recv()
     server.roster_memory = _shared_pages["new_memory"]()
     server.roster_generations = _generations["new_memory"]()
-    os.register_at_fork(after_in_parent=_unblock)  # what `pre_fork` blocked; also if fork fails
+    os.register_at_fork(after_in_parent=_unblock)  # what `pre_fork` blocked, if fork fails too
 
 
 def on_reload(server):
     """Let the old workers serve until the new ones do: see `ReplaceableWorker`.
 
-    gunicorn has set `num_workers` to what the configuration says, and starts the new workers next.
-    Until an old worker has ended, the number includes it.
+    gunicorn has set `num_workers` to the number in the configuration, and starts the new workers
+    next. Until an old worker has ended, the number includes it.
     """
     _warn_of_unknown_variables(server)
     server.num_workers += len(server.WORKERS)
@@ -266,7 +267,7 @@ def on_reload(server):
         worker.age = server.worker_age + 0.5
         if generations.serves(worker.roster_slot) and serving < server.cfg.workers:
             serving += 1
-        else:  # else each reload adds workers while one of the new ones does not serve
+        else:  # else each reload would add workers while one of the new ones does not serve
             server.kill_worker(pid, signal.SIGTERM)
 
 
@@ -292,7 +293,7 @@ def _prepare(sender):
 
 
 def on_exit(server):
-    """Write the log of SQLite into the database where a worker was killed before it could."""
+    """Write SQLite's write-ahead log into the database if a killed worker left it."""
     path = settings.database_path
     if path is not None and path.with_name(f"{path.name}-wal").exists():
         child = _fork.Process(target=_close)
@@ -316,16 +317,16 @@ def _close():
 
 
 def when_ready(server):
-    """Print the start block, once the address is known and taken."""
+    """Print the start block, now that the address is bound."""
     block = _logs["start_block"](server.roster_facts, str(server.LISTENERS[0]))
     _logs["access_lines"].write(block)  # after a USR2 the output may be full already
 
 
 def pre_fork(server, worker):
-    """Give a worker a page of the memory that all workers count in, and a slot beside theirs.
+    """Give a worker its page of the shared memory for metrics, and its slot.
 
-    Block the signals that stop it, until its handlers are there: `init_signals`. Python drops a
-    signal that arrives while it forks, and gunicorn sends one only once.
+    Block the signals that stop it until `init_signals` has set their handlers: Python drops a
+    signal that arrives while it forks, and gunicorn sends each only once.
     """
     worker.roster_generations = _generations["Generations"](server.roster_generations)
     worker.roster_generation = worker.roster_generations.newest
@@ -336,9 +337,9 @@ def pre_fork(server, worker):
 
 
 def child_exit(server, worker):
-    """Leave the page of a worker that has ended to the next one, which counts on from there.
+    """Free the slot of a worker that has ended, and leave its page to the next worker.
 
-    Nobody takes the place of one that a reload has replaced.
+    One that a reload has replaced gets no successor.
     """
     worker.roster_generations.free(worker.roster_slot)
     if worker.roster_generation != worker.roster_generations.newest and server.num_workers > 1:
@@ -348,11 +349,11 @@ def child_exit(server, worker):
 
 
 def post_worker_init(worker):
-    """Load the first image before the first request, and join the count.
+    """Load the first snapshot before the first request, and count in the shared memory.
 
-    If the store cannot be read, a worker waits for it as long as others serve: what they have is
-    not older than the list of a standby. If none does, it accepts connections and serves what it
-    has, or answers 503.
+    If the store cannot be read, a worker waits for it as long as others serve: their snapshot is
+    not older than that of a standby. If none serves, it accepts connections and answers from the
+    snapshot that it has, or with a 503.
     """
     from app.logs import error_lines  # noqa: PLC0415 - in the worker only
     from app.services import services  # noqa: PLC0415
@@ -372,20 +373,20 @@ def post_worker_init(worker):
 
 
 def _load():
-    """Load the first image; tell whether it is the current one.
+    """Load the first snapshot; return whether it is the current one.
 
-    What is wrong with the store is in the log.
+    The log has what is wrong with the store.
     """
     from app.catalog.errors import StoreUnavailable  # noqa: PLC0415
     from app.services import services  # noqa: PLC0415
 
-    gc.disable()  # it would walk through every entry again and again while they are loaded
+    gc.disable()  # it would visit every entry many times during the load
     try:
         services().warm_up()
     except StoreUnavailable:
         return False
     else:
-        gc.freeze()  # what is there now stays; what a failure leaves does not
+        gc.freeze()  # not what a failed load has left
     finally:
         gc.enable()
     return services().catalog.outage is None

@@ -27,8 +27,7 @@ def create_app(
 ) -> Application:
     """Return the application for `settings`, or for those of the environment.
 
-    `clock` returns Unix seconds; tests pass their own. Nothing is opened here: the store is, when
-    it is first used.
+    `clock` returns Unix seconds. The store is opened at its first use.
     """
     logs.configure()
     settings = settings or environment_settings()
@@ -55,7 +54,7 @@ def create_app(
 
 
 def dialects_of(settings: Settings) -> Dialects:
-    """Return every dialect, in the order in which a request's headers are checked."""
+    """Return every dialect, in the order in which they are checked; the last is the default."""
     return Dialects(
         Anthropic(),
         Gemini(),

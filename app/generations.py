@@ -1,4 +1,4 @@
-"""Which workers accept connections, in memory that all processes of a gunicorn share.
+"""Which workers accept connections, in memory that all processes of one gunicorn share.
 
 The first workers of a server are one generation, and each reload starts another. Workers of an
 older generation accept connections until all workers of the newest one do.
@@ -12,17 +12,17 @@ import mmap
 #: More than there can be workers: at most 64 are configured, as many serve on in a reload, and
 #: the others end.
 SLOTS = 1000
-#: Bytes of a number; it is written at once, so nobody reads a half of it.
+#: Bytes of a number. It is written in one step, so that nobody reads half of it.
 _NUMBER = 4
-#: Where the memory has the newest generation, how many workers it needs, and the first slot.
+#: Indexes of the newest generation, of the number of workers that it needs, of the first slot.
 _NEWEST, _NEEDED, _FIRST = range(3)
-#: In the slot of a worker: there is none, or it does not accept connections. Any other number is
-#: the generation of a worker that does.
+#: Values of a slot: no worker has it, or its worker accepts no connections. Any other value is the
+#: generation of a worker that accepts them.
 _FREE, _IDLE = range(2)
 
 
 def new_memory() -> mmap.mmap:
-    """Return memory for the first generation, which this process and its children will share."""
+    """Return memory that this process and its children will share, with the first generation."""
     memory = mmap.mmap(-1, _NUMBER * (_FIRST + SLOTS))
     memoryview(memory).cast("I")[_NEWEST] = _IDLE + 1
     return memory
@@ -40,7 +40,7 @@ class Generations:
         return self._numbers[_NEWEST]
 
     def begin(self, needed: int) -> None:
-        """Begin a generation; older workers stop when `needed` workers of it serve."""
+        """Begin a generation; older workers stop when `needed` of its workers serve."""
         self._numbers[_NEEDED] = needed
         self._numbers[_NEWEST] += 1
 
@@ -63,15 +63,15 @@ class Generations:
         self._numbers[slot] = _IDLE
 
     def serves(self, slot: int) -> bool:
-        """Tell whether the worker with this slot accepts connections."""
+        """Return whether the worker with this slot accepts connections."""
         return self._numbers[slot] > _IDLE
 
     def any_serves(self, up_to: int) -> bool:
-        """Tell whether any worker of the generation `up_to`, or an older one, serves."""
+        """Return whether any worker of the generation `up_to`, or of an older one, serves."""
         return any(_IDLE < number <= up_to for number in self._numbers[_FIRST:])
 
     def is_replaced(self, generation: int) -> bool:
-        """Tell whether as many workers as are needed serve in a newer generation than this."""
+        """Return whether enough workers of a newer generation serve."""
         newest = self.newest
         if newest == generation:
             return False

@@ -1,4 +1,4 @@
-"""Typed access to what the factory wired: `services()` inside a request or a command."""
+"""The objects that the factory wired together: `services()` in a request or a command."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ EXTENSION = "roster"
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What views and commands work with."""
+    """The objects that views and commands work with."""
 
     settings: Settings
     dialects: Dialects
@@ -42,23 +42,20 @@ class Services:
     clock: Callable[[], float]
 
     def init_app(self, app: Flask) -> None:
-        """Make this what `services()` returns for `app`."""
+        """Register with `app`: `services()` then returns this."""
         app.extensions[EXTENSION] = self
 
     def warm_up(self) -> None:
-        """Load the first image, and make the list that everybody asks for.
+        """Load the first snapshot, and cache the list of the default dialect.
 
-        Those of the other dialects cost nothing where nobody asks for them.
+        The lists of other dialects are made when somebody requests them.
         """
+        dialect = self.dialects.default
         snapshot = self.catalog.current()
-        plain = self.dialects.default
-        self.replies.listing(snapshot, plain, ANONYMOUS, plain.window({}), gzipped=False)
+        self.replies.listing(snapshot, dialect, ANONYMOUS, dialect.window({}), gzipped=False)
 
     def start(self) -> dict[str, str]:
-        """Open the store and return what a server says of it when it starts.
-
-        For `app.logs.start_block`.
-        """
+        """Open the store and return the facts for `app.logs.start_block`."""
         self.store.open(create=True)
         self.store.add_given_key()
         snapshot = self.catalog.current()
@@ -89,8 +86,8 @@ def services_of(app: Flask) -> Services:
 
 
 def _digest_in_file(settings: Settings) -> str:
-    """Return the digest of the key in its file, of nothing where there is none to be read."""
+    """Return the digest of the key in the key file, of an empty string if it cannot be read."""
     try:
         return digest(read_key_file(settings))
-    except (OSError, UnicodeDecodeError):  # it decides a line of the start block, and no more
+    except (OSError, UnicodeDecodeError):  # only a line of the start block depends on it
         return digest("")

@@ -1,11 +1,11 @@
-"""HTTP: the routes, and what all of them share. Flask and status codes live here."""
+"""HTTP: routes, status codes, headers; everything that needs Flask."""
 
 from app.api import admin, errors, models, operation
 from app.api.application import Application
 
 
 def init_app(app: Application) -> None:
-    """Give `app` the routes, and the answers to every error."""
+    """Register the routes and the error handlers."""
     app.url_map.merge_slashes = False
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     errors.init_app(app)

@@ -1,4 +1,4 @@
-"""The admin routes: entries and keys, one at a time. The guard asks for an admin key."""
+"""The admin routes, for entries and keys."""
 
 from collections.abc import Sequence
 from urllib.parse import quote
@@ -23,7 +23,7 @@ _KEY = KeySchema()
 
 @blueprint.get("/models")
 def list_models() -> Response:
-    """Answer a page of all entries, hidden ones too; ``after`` and filters as in public."""
+    """Return a page of all entries, hidden ones included; parameters as on the public route."""
     check_parameters("limit", "after", "owned_by", "q")
     page = cut([request.context.snapshot.models], _window())
     return _page(_MODEL, page.models, has_more=page.has_more)
@@ -41,7 +41,7 @@ def create_model() -> Response:
 
 @blueprint.get("/models/<path:model_id>")
 def show_model(model_id: str) -> Response:
-    """Answer one entry, hidden or not."""
+    """Return one entry, hidden or not."""
     check_parameters()
     model = request.context.snapshot.get(model_id)
     if model is None:
@@ -55,7 +55,7 @@ def show_model(model_id: str) -> Response:
 
 @blueprint.put("/models/<path:model_id>")
 def replace_model(model_id: str) -> Response:
-    """Put an entry in place of what is there."""
+    """Replace an entry, or add it."""
     fields = read_object()
     model, created = request.context.services.administration.replace_model(
         model_id, fields, actor=request.context.actor, precondition=read_precondition()
@@ -85,7 +85,7 @@ def remove_model(model_id: str) -> Response:
 
 @blueprint.get("/keys")
 def list_keys() -> Response:
-    """Answer a page of all keys, oldest first, without what is secret."""
+    """Return a page of all keys, the oldest first, without their secrets."""
     check_parameters("limit", "after")
     window = _window()
     keys = request.context.snapshot.keys
@@ -99,7 +99,7 @@ def list_keys() -> Response:
 
 @blueprint.post("/keys")
 def create_key() -> Response:
-    """Make a key; the answer is the only place where it is ever shown."""
+    """Create a key, and return it this once."""
     key, secret = request.context.services.administration.create_key(
         read_object(), actor=request.context.actor
     )
@@ -108,7 +108,7 @@ def create_key() -> Response:
 
 @blueprint.delete("/keys/<kid>")
 def revoke_key(kid: str) -> Response:
-    """Refuse a key from now on."""
+    """Revoke a key."""
     check_parameters()
     request.context.services.administration.revoke_key(kid, actor=request.context.actor)
     return empty_reply(204)
@@ -116,7 +116,7 @@ def revoke_key(kid: str) -> Response:
 
 @blueprint.post("/keys/<kid>/rotate")
 def rotate_key(kid: str) -> Response:
-    """Make a new key like this one, and let this one live for the grace."""
+    """Create a key like this one, which expires after the grace."""
     key, secret = request.context.services.administration.rotate_key(
         kid, read_object(), actor=request.context.actor
     )
@@ -124,7 +124,7 @@ def rotate_key(kid: str) -> Response:
 
 
 def _window() -> Window:
-    """Return the page that is asked for; whole lists would be encoded at each request."""
+    """Return the window of the query, limited: here entries are encoded for each request."""
     window = request.context.dialect.window(request.args)
     return window if window.limit else window._replace(limit=MAX_LIMIT)
 

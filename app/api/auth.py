@@ -59,7 +59,7 @@ def _is_constant(current: RequestContext) -> bool:
 
 
 def may_see_counts() -> bool:
-    """Tell whether the caller of an operation route has an admin key, or is on this host.
+    """Return whether the caller of an operation route has an admin key, or is on this host.
 
     A refused key is logged and counted; the answer stays 200.
     """
@@ -69,13 +69,13 @@ def may_see_counts() -> bool:
     except InvalidKey as error:
         current.refuse_key(error)
     except StoreUnavailable:
-        pass  # it may be newer than the last image
+        pass  # the key may be newer than the last snapshot
     has_key = current.key is not None and ADMIN in current.key.scopes
     return has_key or is_local(current.environ)
 
 
 def _read_key(current: RequestContext, *, public: bool) -> None:
-    """Note the key in the request, if there is one; raise what is wrong with it."""
+    """Set the key in the context of its request; raise `InvalidKey` for a bad one."""
     presented = _presented(current, public=public)
     if presented:
         try:
@@ -87,7 +87,7 @@ def _read_key(current: RequestContext, *, public: bool) -> None:
 
 
 def _presented(current: RequestContext, *, public: bool) -> set[str]:
-    """Return every key in the request; a header that is no key, or several, is `InvalidKey`."""
+    """Return every key in the request; raise `InvalidKey` for a malformed Authorization."""
     environ = current.environ
     presented = set()
     if authorization := environ.get("HTTP_AUTHORIZATION", "").strip(" \t"):
@@ -109,8 +109,8 @@ def _presented(current: RequestContext, *, public: bool) -> set[str]:
 def _check(current: RequestContext, presented: set[str]) -> ApiKey:
     """Return the row of the one key presented, or raise `InvalidKey`."""
     secret = min(presented)
-    # What is malformed or mistyped has a digest that nobody stored: to look it up is cheaper
-    # than to check form and checksum.
+    # A malformed or mistyped key has a digest that is not stored. To look it up is cheaper than to
+    # check form and checksum.
     if len(presented) > 1:
         raise InvalidKey(mask(secret), "ambiguous")
     if not secret.isascii():
@@ -121,7 +121,7 @@ def _check(current: RequestContext, presented: set[str]) -> ApiKey:
         if kid is None:
             raise InvalidKey(mask(secret), "malformed")
         if current.stale is not None:
-            # It may be newer than the last image: a 401 would be final for the client.
+            # The key may be newer than the snapshot, and a 401 would be final for the client.
             raise StoreUnavailable("A key was presented that the last image does not have.")
         raise InvalidKey(mask(secret), "unknown", kid)
     if (state := key.state(current.services.clock())) != "active":

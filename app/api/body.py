@@ -1,6 +1,7 @@
-"""What callers send: a body as it was announced, and of administrators one strict JSON object.
+"""Reading the body and the parameters of a request.
 
-Flask's own `get_json` would take too much and fail too late: see ``app.strict_json``.
+Flask's `get_json` accepts what is no JSON, and can fail with a RecursionError: see
+``app.strict_json``.
 """
 
 from typing import Any
@@ -14,7 +15,7 @@ from app.strict_json import parse_object
 
 #: The longest body of a single entry or key, in bytes.
 MAX_BODY = 64 * 1024  # 64 KiB
-#: The longest body that asks for a model. Anyone may send one, and 64 KiB of JSON take 5 ms.
+#: The longest body of a lookup. Anyone may send one, and 64 KiB of JSON take 5 ms to parse.
 MAX_LOOKUP = 4 * 1024  # 4 KiB
 
 
@@ -37,13 +38,13 @@ def read_body(limit: int = MAX_BODY) -> bytes:
     """Return the body of the request, of `limit` bytes at most.
 
     Raises, in this order: `UnsupportedMediaType` for an encoded one, `BodyTooLarge`,
-    `InvalidBody` for one that arrived otherwise than announced.
+    `InvalidBody` for an incomplete one.
     """
     if request.headers.get("Content-Encoding"):
         raise UnsupportedMediaType("Send the body as it is, without a Content-Encoding.")
     if (request.content_length or 0) > limit:
         raise BodyTooLarge(limit)
-    # A chunked body is cut at the limit without a word: one byte more shows that it was.
+    # Werkzeug cuts a chunked body at the limit and raises nothing. One byte more shows the cut.
     request.max_content_length = limit + 1
     try:
         body = request.get_data(cache=False)
@@ -57,7 +58,7 @@ def read_body(limit: int = MAX_BODY) -> bytes:
 
 
 def check_parameters(*known: str) -> None:
-    """Raise `InvalidValue` for a query parameter that is not `known`: here none is ignored."""
+    """Raise `InvalidValue` for a query parameter that is not `known`."""
     for name in request.args:
         if name not in known:
             raise InvalidValue(quote(name), f"Unknown query parameter '{quote(name)}'.")

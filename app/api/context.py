@@ -87,14 +87,14 @@ class RequestContext:
     kid: str | None = None
     #: Why the key was refused: one of ``app.catalog.errors.REFUSALS``.
     refused: str | None = None
-    #: Seconds since the store confirmed the image, if it cannot be read now.
+    #: Seconds since the store confirmed the snapshot, if it cannot be read now.
     stale: int | None = None
     #: The answer, when `finish` has completed it.
     response: Response | None = field(default=None, repr=False)
     _snapshot: Snapshot | None = field(default=None, repr=False)
 
     def refuse_key(self, error: InvalidKey | MissingKey) -> None:
-        """Note why the key is not accepted, for the access line and the metrics."""
+        """Store why the key is not accepted, for the access line and the metrics."""
         self.refused, self.kid = error.reason, error.kid
         if self.services.metrics is not None:
             self.services.metrics.tally.count_refusal(error.reason)
@@ -230,18 +230,18 @@ def _area(request: Request) -> Area:
 
 def _request_id(environ: Mapping[str, Any]) -> str:
     given = environ.get("HTTP_X_REQUEST_ID")
-    # One that looks like a key, be it taken apart, would put it into the log.
+    # One that looks like a key, or a part of a key, must not get into the log.
     if given and _REQUEST_ID.fullmatch(given) and not KEY_BEGINNING.search(given):
         return str(given)
-    # 24 characters of base 62. It is no secret, and the system's randomness would hand the
-    # interpreter to another thread.
+    # It is no secret: the system's random numbers would cost a switch to another thread.
     return f"req_{getrandbits(96):024x}"
 
 
 def client_address(environ: Mapping[str, Any], proxies: tuple[str, ...]) -> str | None:
-    """Return the address of the client, None if it has none or a proxy named none.
+    """Return the address of the client, None if it has none.
 
-    It has digits, letters, dots and colons alone.
+    The last entry of ``X-Forwarded-For`` is believed where the peer is one of our `proxies`, or at
+    a Unix socket. Earlier entries are written by the caller.
     """
     forwarded = environ.get(_FORWARDED)
     if forwarded is not None:
@@ -250,7 +250,7 @@ def client_address(environ: Mapping[str, Any], proxies: tuple[str, ...]) -> str 
 
 
 def is_local(environ: Mapping[str, Any]) -> bool:
-    """Tell whether the client is on this host, and asks without a proxy."""
+    """Return whether the client is on this host, and connected without a proxy."""
     if _FORWARDED in environ:
         return False
     peer = environ.get("REMOTE_ADDR", _UNKNOWN)
@@ -271,7 +271,7 @@ def _client(peer: str, forwarded: str | None, proxies: tuple[str, ...]) -> str |
 
 
 def _parse(text: str) -> IPv4Address | IPv6Address | None:
-    """Return the address in `text`, None if it is none."""
+    """Return the address in `text`, None if there is none."""
     try:
         address = ip_address(text.partition("%")[0])  # behind it is the zone: any characters
     except ValueError:

@@ -1,4 +1,4 @@
-"""Errors on their way out: one table from code to status, one envelope per dialect."""
+"""The answers to errors: a status for each code, in the envelope of the dialect."""
 
 import logging
 import math
@@ -57,12 +57,12 @@ _CODES = {
     503: "unavailable",
 }
 
-#: Seconds after which an outage is worth another try; SDKs really wait that long.
+#: The Retry-After of an outage, in seconds. SDKs wait that long.
 RETRY_AFTER = 1
 
 
 class InvalidBody(RosterError):
-    """The body did not arrive as it was announced."""
+    """The body is incomplete."""
 
     code = "invalid_body"
 
@@ -77,7 +77,7 @@ class BodyTooLarge(RosterError):
 
 
 class MetricsMissing(RosterError):
-    """What counts for the metrics is not installed."""
+    """The package that ``/metrics`` needs is not installed."""
 
     code = "unknown_url"
 
@@ -86,7 +86,7 @@ class MetricsMissing(RosterError):
 
 
 class UnsupportedMediaType(RosterError):
-    """The body is not said to be JSON, or is encoded."""
+    """The Content-Type is not JSON, or the body has a Content-Encoding."""
 
     code = "unsupported_media_type"
 

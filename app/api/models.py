@@ -1,4 +1,4 @@
-"""The public routes: the list of models and one of them, in every dialect."""
+"""The public routes: the list of models and single models, in every dialect."""
 
 from collections.abc import Callable
 
@@ -18,7 +18,7 @@ blueprint = Blueprint("models", __name__)
 
 
 def init_app(app: Flask) -> None:
-    """Give `app` the routes that all dialects share, and each dialect its own."""
+    """Register the routes that all dialects share, and those of each dialect."""
     app.register_blueprint(blueprint)
     for dialect in services_of(app).dialects:
         if dialect.routes is not None:
@@ -26,7 +26,7 @@ def init_app(app: Flask) -> None:
 
 
 def _add(app: Flask, routes: Routes) -> None:
-    """Add the routes of one dialect; which one it is, a request tells by its path."""
+    """Register the routes of one dialect, which the path of a request selects."""
 
     def add(path: str, view: Callable[..., Response], method: str = "GET") -> None:
         app.add_url_rule(path, f"models.{view.__name__}", view, methods=[method])
@@ -43,7 +43,7 @@ def _add(app: Flask, routes: Routes) -> None:
 
 @blueprint.get("/v1/models")
 def list_models() -> Response:
-    """Answer the list of what the caller sees."""
+    """Return the list of the models that the caller sees."""
     current = request.context
     window, viewer = current.dialect.window(current.query), current.viewer
     body = current.services.replies.listing(
@@ -58,27 +58,27 @@ def list_models() -> Response:
 
 @blueprint.get("/v1/models/<path:model_id>")
 def show_model(model_id: str) -> Response:
-    """Answer one model, if the caller sees it."""
+    """Return one model, if the caller sees it."""
     current = request.context
     return reply(current.environ, _entry(current, model_id))
 
 
 def look_up_model() -> Response:
-    """Answer the model that the body names, if the caller sees it."""
+    """Return the model that the body names, if the caller sees it."""
     current = request.context
     routes = current.dialect.routes
-    assert routes is not None, "this is one of them"  # noqa: S101
+    assert routes is not None, "the dialect has this route"  # noqa: S101
     given = parse_object(read_body(MAX_LOOKUP))
     model_id = next(filter(None, map(given.get, routes.lookup_fields)), None)
     if not isinstance(model_id, str):
         [name, *_] = routes.lookup_fields
         raise InvalidValue(name, f"'{name}' must be the id of a model.")
-    # A tag says something of what GET answers: here it would be of no use.
+    # An entity tag is for GET: here it would be of no use.
     return reply(current.environ, _entry(current, model_id), tagged=False)
 
 
 def show_constant() -> Response:
-    """Answer what a dialect says at this path to everyone."""
+    """Return the constant that a dialect has at this path."""
     current = request.context
     body = current.services.replies.constant(
         current.dialect,
@@ -91,7 +91,7 @@ def show_constant() -> Response:
 @blueprint.route("/v1/models", methods=["OPTIONS"])
 @blueprint.route("/v1/models/<path:model_id>", methods=["OPTIONS"])
 def preflight(model_id: str | None = None) -> Response:  # noqa: ARG001 - any id will do
-    """Answer what these routes allow."""
+    """Return the methods that the route has."""
     current = request.context
     return cors.preflight_response(current.services.settings.cors_origins, current.environ)
 

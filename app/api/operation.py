@@ -1,4 +1,4 @@
-"""The operation routes: is the process up, can it serve, and what is this. Anyone may ask."""
+"""The operation routes, for load balancers and monitoring. They need no key."""
 
 import re
 
@@ -15,8 +15,8 @@ from app.store.schema import HEAD
 
 blueprint = Blueprint("operation", __name__)
 
-# The folders of a path, and hosts and users as the client of a database server names them.
-_PLACES = re.compile(
+# Folders of paths, and hosts and users in the messages of a PostgreSQL client.
+_LOCATIONS = re.compile(
     r"""(?<![^\s'"(=]) / \S* /
     | "[^"]*" (\ \([^)]*\))?
     | (?<=\bhost\ ) '[^']*'
@@ -28,39 +28,39 @@ _PLACES = re.compile(
 
 @blueprint.get("/")
 def index() -> Response:
-    """Answer what this is and where to go."""
+    """Return name, version and links."""
     links = {"models": "/v1/models", "health": "/healthz", "readiness": "/readyz"}
     return json_reply({"name": "Roster", "version": VERSION, "links": links})
 
 
 @blueprint.get("/healthz")
 def healthz() -> Response:
-    """Answer that the process is up; the store is not asked."""
+    """Return that the process is up; the store is not read."""
     return json_reply({"status": "ok"})
 
 
 @blueprint.get("/readyz")
 def readyz() -> Response:
-    """Answer whether lists are answered, from which image, and whether the store can be read.
+    """Return whether lists are answered, from which snapshot, and whether the store can be read.
 
-    ``image_age`` is in seconds, since the store last confirmed that the image is current.
+    ``image_age`` is in seconds, since the store last confirmed that the snapshot is current.
     During an outage the status stays 200 while lists are answered: all hosts have the outage at
-    once, and a load balancer that takes them all out leaves the last images to nobody. Anyone may
-    ask: the places that the reason names are for the log, and numbers, which count what is hidden,
-    for administrators and this host.
+    once, and a load balancer that removes them all leaves nobody to answer from the last snapshot.
+    Reasons are shown without the locations that they name, and the numbers, which count hidden
+    entries too, to administrators and this host alone.
     """
     current = request.context
     catalog, writes = current.services.catalog, current.services.store.writes
     try:
         snapshot = current.snapshot
     except StoreUnavailable as error:
-        reason = _without_places(error.reason)
+        reason = _without_locations(error.reason)
         return json_reply({"status": "unavailable", "store": reason, "writes": writes}, 503)
     is_stale = current.stale is not None
     outage = catalog.outage or "ok"  # it may just have ended
     facts = {
         "status": "stale" if is_stale else "ready",
-        "store": _without_places(outage) if is_stale else "ok",
+        "store": _without_locations(outage) if is_stale else "ok",
         "writes": writes,
         "image_age": round(catalog.age, 3),
     }
@@ -71,26 +71,26 @@ def readyz() -> Response:
     return json_reply(facts)
 
 
-def _without_places(reason: str) -> str:
+def _without_locations(reason: str) -> str:
     settings = request.context.services.settings
     names = {settings.database_name}
     for path in (settings.database_path, settings.first_key_path, settings.admin_key_file):
         if path is not None:
             names |= {str(path), str(path.absolute()), short_path(path)}
-    # Those of the settings may be relative, or have spaces.
+    # The paths of the settings may be relative, or have spaces, which the pattern does not find.
     folders = {f"{name.rpartition('/')[0]}/" for name in names} - {"/"}
     for folder in sorted(folders, key=len, reverse=True):
         reason = reason.replace(folder, "")
-    return _PLACES.sub("", reason)
+    return _LOCATIONS.sub("", reason)
 
 
 @blueprint.get("/metrics")
 def metrics() -> Response:
-    """Answer what all workers together have counted, in the format that is asked for."""
+    """Return the counts of all workers together, in the format that Accept selects."""
     own = request.context.services.metrics
     if own is None:
         raise MetricsMissing
-    # What it imports is there, and is paid for by those who ask for metrics.
+    # Imported here, because it takes time that only requests for metrics should pay.
     from app.metrics.exposition import expose  # noqa: PLC0415
 
     body, content_type = expose(own.gather(), request.headers.get("Accept", ""))
