@@ -148,7 +148,7 @@ class Replies:
     def __init__(self, catalogue: Catalogue, service: Server) -> None:
         self._read = catalogue.read
         self._port = service.port
-        self.default = self._fetch({})
+        self.plain = self._fetch({})
         self.compressed = self._fetch(GZIP)
 
     def cases(self, *, with_gzip: bool) -> dict[str, tuple[Mapping[str, str], int]]:
