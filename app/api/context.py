@@ -29,7 +29,7 @@ from app.catalog.snapshot import Snapshot
 from app.catalog.visibility import ANONYMOUS, Viewer
 from app.dialects import Dialect, Dialects
 from app.logs import write_access_line
-from app.services import EXTENSION, Services
+from app.services import Services
 
 #: Headers that may change the answer of a public route, beside those that select a dialect.
 _VARY = ("Accept-Encoding", "Authorization", "X-Api-Key", "Api-Key", "X-Goog-Api-Key")
@@ -124,12 +124,15 @@ class RequestContext:
 class Request(flask.Request):
     """Flask's request, with its context."""
 
+    #: Set when Flask asks the application for a URL adapter, the first step of each request.
+    services: Services
+
     @cached_property
     def context(self) -> RequestContext:
         """Return what is known of this request; read when it is first asked for."""
         started = time.perf_counter_ns()
         environ = self.environ
-        services: Services = current_app.extensions[EXTENSION]
+        services = self.services
         rule = self.url_rule
         area = _area(self) if rule is None else _area_of(rule.endpoint)
         text = environ.get("QUERY_STRING", "")
@@ -160,9 +163,12 @@ def finish(response: Response) -> Response:
         ("request-id", current.request_id),
     ]
     if current.area is Area.PUBLIC:
-        is_reply = isinstance(response, LazyResponse) and status in (200, 304)
-        scope = "public" if is_reply and current.key is None else "private"
-        headers.append(("Cache-Control", f"{scope}, no-cache"))
+        is_for_all = (
+            current.key is None and status in (200, 304) and isinstance(response, LazyResponse)
+        )
+        headers.append(
+            ("Cache-Control", "public, no-cache" if is_for_all else "private, no-cache")
+        )
         headers.append(("Vary", _vary(current.services.dialects)))
         if origins := current.services.settings.cors_origins:
             headers += cors.headers(origins, current.environ)
