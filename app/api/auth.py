@@ -3,6 +3,7 @@
 import re
 
 from app.api.context import (
+    KEY_HEADERS,
     MAX_PARAMETERS,
     TOO_MANY,
     Area,
@@ -20,7 +21,7 @@ from app.catalog.errors import (
 from app.catalog.keys import ADMIN, ApiKey, digest, mask, parse_kid
 
 _BEARER = re.compile(r"bearer +([!-+\--~]+)", re.ASCII | re.IGNORECASE)
-_KEY_HEADERS = ("HTTP_X_API_KEY", "HTTP_X_GOOG_API_KEY", "HTTP_API_KEY")
+_CGI_NAMES = [f"HTTP_{name.upper().replace('-', '_')}" for name in KEY_HEADERS[1:]]
 
 
 def guard(current: RequestContext) -> None:
@@ -97,7 +98,7 @@ def _presented(current: RequestContext, *, public: bool) -> set[str]:
             raise InvalidKey(mask(""), "malformed")
         presented.add(bearer[1])
     if public:
-        for header in _KEY_HEADERS:
+        for header in _CGI_NAMES:
             if value := environ.get(header):
                 presented.add(value)
         parameter = current.dialect.key_parameter

@@ -31,8 +31,8 @@ from app.dialects import Dialect, Dialects
 from app.logs import write_access_line
 from app.services import Services
 
-#: Headers that may change the answer of a public route, beside those that select a dialect.
-_VARY = ("Accept-Encoding", "Authorization", "X-Api-Key", "Api-Key", "X-Goog-Api-Key")
+#: Headers that may have a key. Routes that are not public read the first alone.
+KEY_HEADERS = ("Authorization", "X-Api-Key", "Api-Key", "X-Goog-Api-Key")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 
@@ -214,7 +214,7 @@ def finish(response: Response) -> Response:
 @lru_cache(maxsize=8)  # of each application in the process
 def _vary(dialects: Dialects) -> str:
     """Return every request header that may change the answer of a public route."""
-    return ", ".join(dict.fromkeys((*_VARY, *dialects.headers, "Origin")))
+    return ", ".join(dict.fromkeys(("Accept-Encoding", *KEY_HEADERS, *dialects.headers, "Origin")))
 
 
 def _area_of(endpoint: str) -> Area:

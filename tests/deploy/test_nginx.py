@@ -8,7 +8,7 @@ from itertools import count, product
 import pytest
 
 from app import dialects_of
-from app.api.auth import _KEY_HEADERS
+from app.api.context import KEY_HEADERS
 from app.dialects import Dialects
 from app.settings import Settings
 from tests.dialects.test_made_up import MadeUp
@@ -21,8 +21,6 @@ GET //v1/models, GET /v1//models, GET /v1/models/, GET /v1/models/acme//coder%20
 GET /v1/models/..%2F..%2Fadmin/models, GET /v1/models/../../admin/models, GET /admin/models
 GET /v1/models/unknown, HEAD /v1/models/unknown, GET /v1/models?limit=2, GET /v1/models?limit=0"""
 fresh_id = map("fresh-{}".format, count()).__next__
-#: The headers in which the application looks for a key.
-KEY_HEADERS = ["Authorization", *(n[5:].title().replace("_", "-") for n in _KEY_HEADERS)]
 
 pytestmark = pytest.mark.needs("nginx", "nginx")
 shipped = pytest.mark.parametrize("site", ["off"], indirect=True)
