@@ -5,7 +5,10 @@ import logging
 import os
 import runpy
 import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from gunicorn import util
@@ -70,25 +73,43 @@ def test_a_worker_that_has_answered_its_last_request_serves_no_more(worker):
     assert not worker.roster_generations.serves(worker.roster_slot)
 
 
-def test_a_loaded_image_is_frozen(conf, app):
-    """The garbage collector leaves what stays alone."""
-    with app.app_context():
-        loaded = conf["_load"]()
-    frozen = gc.get_freeze_count()
-    gc.unfreeze()
+def test_a_worker_can_quit_while_it_accepts(worker):
+    """SIGQUIT waits for no lock of the thread pool, which the interrupted code may hold."""
+    worker.alive = True
+    worker.tpool = ThreadPoolExecutor(1)
+    with worker.tpool._shutdown_lock:
+        handler = threading.Thread(target=worker.handle_quit, args=(signal.SIGQUIT, None))
+        handler.start()
+        handler.join(5)
+        waits = handler.is_alive()
 
-    assert loaded
-    assert frozen > 0
+    assert not waits
+    with pytest.raises(SystemExit):
+        worker.method_queue.run_callbacks(None)
+
+
+@pytest.fixture
+def loaded(conf, worker):
+    """Return what loads the snapshot of an application, and counts the objects then frozen."""
+
+    def load(app):
+        worker.wsgi, worker.ppid, worker.roster_page = app, os.getppid(), None
+        worker.log = SimpleNamespace(error_log=logging.getLogger("of a test"))
+        conf["post_worker_init"](worker)
+        frozen = gc.get_freeze_count()
+        gc.unfreeze()
+        return frozen
+
+    return load
+
+
+def test_a_loaded_snapshot_is_frozen(loaded, app):
+    """The garbage collector leaves what stays alone."""
+    assert loaded(app) > 0
     assert gc.isenabled()
 
 
-def test_what_a_failure_leaves_is_not_frozen(conf, unopened_app):
+def test_what_a_failure_leaves_is_not_frozen(loaded, unopened_app):
     """A worker may try for hours, and the garbage collector frees what each try leaves."""
-    with unopened_app.app_context():
-        loaded = conf["_load"]()
-    frozen = gc.get_freeze_count()
-    gc.unfreeze()
-
-    assert not loaded
-    assert 0 == frozen
+    assert 0 == loaded(unopened_app)
     assert gc.isenabled()

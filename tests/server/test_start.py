@@ -3,24 +3,18 @@
 import json
 import os
 import re
-import runpy
 import signal
 import socket
 import stat
 import subprocess
 import sys
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPResponse
 from pathlib import Path
 
 import pytest
-from gunicorn import util
 from gunicorn.http.errors import NoMoreData
-from gunicorn.workers.gthread import PollableMethodQueue
 
-from app.generations import Generations, new_memory
 from app.store.schema import HEAD
 from app.store.sqlite.connection import sqlite
 from app.store.store import Store
@@ -272,27 +266,6 @@ def test_the_master_holds_none_of_our_code():
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
 
     assert 0 == done.returncode
-
-
-def test_a_worker_can_quit_while_it_accepts(monkeypatch):
-    """SIGQUIT waits for no lock of the thread pool, which the interrupted code may hold."""
-    monkeypatch.setattr(util, "write_error", util.write_error)  # the configuration replaces it
-    worker = object.__new__(runpy.run_path(str(ROOT / "gunicorn.conf.py"))["ReplaceableWorker"])
-    worker.alive = worker.booted = True
-    worker.roster_generations, worker.roster_slot = Generations(new_memory()), 2
-    worker.method_queue = PollableMethodQueue()
-    worker.method_queue.init()
-    worker.tpool = ThreadPoolExecutor(1)
-    with worker.tpool._shutdown_lock:
-        handler = threading.Thread(target=worker.handle_quit, args=(signal.SIGQUIT, None))
-        handler.start()
-        handler.join(5)
-        waits = handler.is_alive()
-
-    assert not waits
-    with pytest.raises(SystemExit):
-        worker.method_queue.run_callbacks(None)
-    worker.method_queue.close()
 
 
 def test_a_unix_socket_is_for_owner_and_group(tmp_path):
