@@ -50,6 +50,14 @@ class JsonLogger(Logger):
             handler.setFormatter(_logs["JsonFormatter"]())
         _redirect(self.error_log.handlers, _logs["error_lines"])
 
+    def error(self, msg, *args, **kwargs):
+        """Log an error; of an address that cannot be bound, with what to do."""
+        if msg == "Can't connect to %s":
+            msg = (
+                "Cannot listen at %s: stop what listens there, or set ROSTER_BIND to another one."
+            )
+        super().error(msg, *args, **kwargs)
+
 
 def _redirect(handlers, error_lines):
     """Let `error_lines` write what `handlers` write to standard error.

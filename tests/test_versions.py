@@ -203,6 +203,7 @@ POSTGRESQL, FIELDS, SCHEMAS = "app/store/postgresql.py", "app/fields.py", "app/s
 EXPOSITION, TERMINAL = "app/metrics/exposition.py", "app/cli/terminal.py"
 
 PARTS = ["_on_close", "_status", "_status_code", "direct_passthrough", "headers", "response"]
+LISTENING = '"Can\'t connect to %s"'
 MATCH = "(self, path_info=None, method=None, return_rule=False, query_args=None, websocket=None)"
 STARTING = [
     "self.init_signals()",
@@ -288,6 +289,9 @@ USES = [
     Use("gunicorn.arbiter.Arbiter.WORKER_BOOT_ERROR", 3, CONF, "sys.exit(1)", value),
     Use("gunicorn.arbiter.Arbiter.APP_LOAD_ERROR", 4, CONF, "sys.exit(1)", value),
     Use("gunicorn.glogging.Logger.setup", "(self, cfg)", CONF, "def setup("),
+    Use("gunicorn.glogging.Logger.error", "self, msg", CONF, "def error(self, msg",
+        first_two_parameters),
+    Use("gunicorn.sock.create_sockets", [LISTENING], CONF, LISTENING, in_order(LISTENING)),
     Use("gunicorn.glogging.Logger.__init__", "error_log", CONF, "self.error_log.",
         assigned("error_log")),
     Use("gunicorn.util.write_error", "(sock, status_int, reason, mesg)", CONF, "def _refuse("),

@@ -88,6 +88,21 @@ def test_bad_settings_stop_the_start_all_at_once(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_an_address_in_use_is_named_with_its_setting(tmp_path):
+    """The last line of a start that is given up says what to do."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        address = f"127.0.0.1:{port}"
+        refused = gunicorn(ROSTER_INSTANCE_PATH=str(tmp_path), ROSTER_BIND=address)
+
+    assert 1 == refused.returncode
+    assert (
+        f"Cannot listen at ('127.0.0.1', {port}): stop what listens there, or set ROSTER_BIND to "
+        "another one."
+    ) == json.loads(refused.stderr.splitlines()[-1])["message"]
+
+
 def test_an_unknown_setting_is_one_warning(serve):
     """A variable that is no setting is warned of, and the nearest one named."""
     server = serve(ROSTER_PORT="tcp://10.0.0.1:80")
