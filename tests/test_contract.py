@@ -4,11 +4,10 @@ import json
 import re
 from pathlib import Path
 
-from app.api.body import MAX_BODY, MAX_LOOKUP
 from app.api.context import MAX_PARAMETERS
 from app.api.cors import EXPOSED
 from app.api.errors import STATUS
-from app.api.http import MAX_LENGTH
+from app.api.http import MAX_BODY, MAX_LENGTH, MAX_LOOKUP
 from app.catalog.paging import MAX_LIMIT
 from app.compression import SIZES
 from app.schemas import AdminModelSchema

@@ -300,7 +300,7 @@ USES = [
         first_two_parameters),
     Use("gunicorn.arbiter.Arbiter.LISTENERS", [], CONF, "server.LISTENERS", value),
     Use("gunicorn.http.errors.ParseException",
-        ["ParseException", "Exception", "BaseException", "object"], "app/api/body.py",
+        ["ParseException", "Exception", "BaseException", "object"], HTTP,
         "except (ParseException", ancestors),
     # psycopg does not document that a connection waits for a generator, nor what it sends to it.
     Use("psycopg.Connection.wait", "self, gen", POSTGRESQL, "def wait(", first_two_parameters),

@@ -6,9 +6,15 @@ from urllib.parse import quote
 from flask import Blueprint, Response
 from marshmallow import Schema
 
-from app.api.body import check_parameters, read_object
 from app.api.context import request
-from app.api.http import empty_reply, is_known, json_reply, read_precondition
+from app.api.http import (
+    check_parameters,
+    empty_reply,
+    is_known,
+    json_reply,
+    read_object,
+    read_precondition,
+)
 from app.catalog.errors import InvalidValue, ModelNotFound
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model

@@ -61,36 +61,6 @@ _CODES = {
 RETRY_AFTER = 1
 
 
-class InvalidBody(RosterError):
-    """The body is incomplete."""
-
-    code = "invalid_body"
-
-
-class BodyTooLarge(RosterError):
-    """The body is longer than the route takes."""
-
-    code = "request_too_large"
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"The body is longer than {limit} bytes.")
-
-
-class MetricsMissing(RosterError):
-    """The package that ``/metrics`` needs is not installed."""
-
-    code = "unknown_url"
-
-    def __init__(self) -> None:
-        super().__init__("There are no metrics: install Roster with its extra 'metrics'.")
-
-
-class UnsupportedMediaType(RosterError):
-    """The Content-Type is not JSON, or the body has a Content-Encoding."""
-
-    code = "unsupported_media_type"
-
-
 class _OutageLog:
     """The log lines "Answered 503", at most one a second; the metrics count every request."""
 

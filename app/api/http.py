@@ -1,4 +1,8 @@
-"""Responses as HTTP wants them: encodings, conditional requests, bodies in JSON."""
+"""Requests and responses: bodies, encodings, entity tags.
+
+Flask's `get_json` accepts what is no JSON, and can fail with a RecursionError: see
+``app.strict_json``.
+"""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -6,16 +10,22 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from flask import Response, request
+from gunicorn.http.errors import ParseException
 from werkzeug.datastructures import Accept
 from werkzeug.http import parse_accept_header
 
 from app.administration import ANY, Precondition
+from app.catalog.errors import InvalidValue, RosterError, quote
 from app.replies import Reply
-from app.strict_json import dump
+from app.strict_json import dump, parse_object
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
+#: The longest body of a single entry or key, in bytes.
+MAX_BODY = 64 * 1024  # 64 KiB
+#: The longest body of a lookup. Anyone may send one, and 64 KiB of JSON take 5 ms to parse.
+MAX_LOOKUP = 4 * 1024  # 4 KiB
 #: The longest Accept-Encoding header that is read: 8 KiB take 2 ms to parse.
 MAX_LENGTH = 256  # characters
 
@@ -26,6 +36,110 @@ _TAGS = re.compile(rf"[\s,]*{_TAG.pattern}(?:\s*,[\s,]*{_TAG.pattern})*[\s,]*")
 #: The names of the attributes that Flask gives a response when it builds one.
 _PARTS = frozenset(vars(Response()))
 _STATUS_LINES = {200: "200 OK", 304: "304 NOT MODIFIED"}
+
+
+class InvalidBody(RosterError):
+    """The body is incomplete."""
+
+    code = "invalid_body"
+
+
+class BodyTooLarge(RosterError):
+    """The body is longer than the route takes."""
+
+    code = "request_too_large"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The body is longer than {limit} bytes.")
+
+
+class UnsupportedMediaType(RosterError):
+    """The Content-Type is not JSON, or the body has a Content-Encoding."""
+
+    code = "unsupported_media_type"
+
+
+def read_object() -> dict[str, Any]:
+    """Return the JSON object in the body of an administrator's request.
+
+    Raises, in this order: `UnsupportedMediaType`, what `read_body` does, `InvalidValue` for a
+    query parameter, `InvalidJson`.
+    """
+    if request.mimetype != "application/json":
+        raise UnsupportedMediaType(
+            f"Send JSON with 'Content-Type: application/json', not '{quote(request.mimetype)}'."
+        )
+    body = read_body()
+    check_parameters()
+    return parse_object(body)
+
+
+def read_body(limit: int = MAX_BODY) -> bytes:
+    """Return the body of the request, of `limit` bytes at most.
+
+    Raises, in this order: `UnsupportedMediaType` for an encoded one, `BodyTooLarge`,
+    `InvalidBody` for an incomplete one.
+    """
+    if request.headers.get("Content-Encoding"):
+        raise UnsupportedMediaType("Send the body as it is, without a Content-Encoding.")
+    if (request.content_length or 0) > limit:
+        raise BodyTooLarge(limit)
+    # Werkzeug cuts a chunked body at the limit and raises nothing. One byte more shows the cut.
+    request.max_content_length = limit + 1
+    try:
+        body = request.get_data(cache=False)
+    except (ParseException, OSError) as error:
+        raise InvalidBody("The body did not arrive whole.") from error
+    if len(body) > limit:
+        raise BodyTooLarge(limit)
+    if request.content_length is not None and len(body) != request.content_length:
+        raise InvalidBody("The body is shorter than its Content-Length.")
+    return body
+
+
+def check_parameters(*known: str) -> None:
+    """Raise `InvalidValue` for a query parameter that is not `known`."""
+    for name in request.args:
+        if name not in known:
+            raise InvalidValue(quote(name), f"Unknown query parameter '{quote(name)}'.")
+
+
+def read_precondition() -> Precondition:
+    """Return what If-Match and If-None-Match of the request require of the entry.
+
+    A tag is the revision of an entry. A malformed header has no tags, so no entry matches it.
+    """
+    match = request.headers.get("If-Match")
+    return Precondition(
+        None if match is None else _revisions(match, strong=True),
+        _revisions(request.headers.get("If-None-Match", "")),
+    )
+
+
+@lru_cache(maxsize=256)  # there are few clients and many requests
+def accepts_gzip(accept_encoding: str | None) -> bool:
+    """Return whether an Accept-Encoding header (RFC 9110, section 12.5.3) allows gzip."""
+    if not accept_encoding or len(accept_encoding) > MAX_LENGTH:
+        return False
+    return bool(parse_accept_header(accept_encoding, Accept).quality("gzip") > 0)
+
+
+def is_known(if_none_match: str | None, etag: str) -> bool:
+    """Return whether an If-None-Match header names `etag`; weak tags and ``*`` count."""
+    if if_none_match is None or if_none_match == etag:
+        return if_none_match is not None
+    return if_none_match.strip() == "*" or etag.strip('"') in _tags(if_none_match)
+
+
+def _revisions(header: str, *, strong: bool = False) -> frozenset[str]:
+    # ``"*"`` in quotes is a tag, and none of ours.
+    return ANY if header.strip() == "*" else _tags(header, strong=strong) - ANY
+
+
+def _tags(header: str, *, strong: bool = False) -> frozenset[str]:
+    if not _TAGS.fullmatch(header):
+        return frozenset()
+    return frozenset(tag for weak, tag in _TAG.findall(header) if not (weak and strong))
 
 
 class LazyResponse(Response):
@@ -70,44 +184,6 @@ def reply(environ: Mapping[str, Any], body: Reply, *, tagged: bool = True) -> La
     fields.append(("Content-Type", "application/json"))
     fields.append(("Content-Length", str(len(body.content))))
     return LazyResponse(body.content, 200, fields)
-
-
-@lru_cache(maxsize=256)  # there are few clients and many requests
-def accepts_gzip(accept_encoding: str | None) -> bool:
-    """Return whether an Accept-Encoding header (RFC 9110, section 12.5.3) allows gzip."""
-    if not accept_encoding or len(accept_encoding) > MAX_LENGTH:
-        return False
-    return bool(parse_accept_header(accept_encoding, Accept).quality("gzip") > 0)
-
-
-def is_known(if_none_match: str | None, etag: str) -> bool:
-    """Return whether an If-None-Match header names `etag`; weak tags and ``*`` count."""
-    if if_none_match is None or if_none_match == etag:
-        return if_none_match is not None
-    return if_none_match.strip() == "*" or etag.strip('"') in _tags(if_none_match)
-
-
-def read_precondition() -> Precondition:
-    """Return what If-Match and If-None-Match of the request require of the entry.
-
-    A tag is the revision of an entry. A malformed header has no tags, so no entry matches it.
-    """
-    match = request.headers.get("If-Match")
-    return Precondition(
-        None if match is None else _revisions(match, strong=True),
-        _revisions(request.headers.get("If-None-Match", "")),
-    )
-
-
-def _revisions(header: str, *, strong: bool = False) -> frozenset[str]:
-    # ``"*"`` in quotes is a tag, and none of ours.
-    return ANY if header.strip() == "*" else _tags(header, strong=strong) - ANY
-
-
-def _tags(header: str, *, strong: bool = False) -> frozenset[str]:
-    if not _TAGS.fullmatch(header):
-        return frozenset()
-    return frozenset(tag for weak, tag in _TAG.findall(header) if not (weak and strong))
 
 
 def json_reply(value: object, status: int = 200) -> Response:

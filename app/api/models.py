@@ -5,9 +5,8 @@ from collections.abc import Callable
 from flask import Blueprint, Flask, Response
 
 from app.api import cors
-from app.api.body import MAX_LOOKUP, read_body
 from app.api.context import RequestContext, request
-from app.api.http import accepts_gzip, reply
+from app.api.http import MAX_LOOKUP, accepts_gzip, read_body, reply
 from app.catalog.errors import InvalidValue
 from app.dialects import Routes
 from app.replies import Reply

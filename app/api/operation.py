@@ -6,9 +6,8 @@ from flask import Blueprint, Response
 
 from app.api.auth import may_see_counts
 from app.api.context import request
-from app.api.errors import MetricsMissing
 from app.api.http import json_reply
-from app.catalog.errors import StoreUnavailable
+from app.catalog.errors import RosterError, StoreUnavailable
 from app.services import VERSION
 from app.settings import short_path
 from app.store.schema import HEAD
@@ -24,6 +23,15 @@ _LOCATIONS = re.compile(
     | (?<=\bhostaddr:\ ) '[^']*'""",
     re.VERBOSE,
 )
+
+
+class MetricsMissing(RosterError):
+    """The package that ``/metrics`` needs is not installed."""
+
+    code = "unknown_url"
+
+    def __init__(self) -> None:
+        super().__init__("There are no metrics: install Roster with its extra 'metrics'.")
 
 
 @blueprint.get("/")
