@@ -14,7 +14,7 @@ from hashlib import sha256
 from itertools import islice
 from typing import Any
 
-from app.catalog.model import Model
+from app.catalog.model import Access, Model
 from app.catalog.paging import EVERYTHING, Page, Window, bounds, cut, find_span
 from app.catalog.snapshot import Snapshot
 from app.catalog.visibility import Excerpt, Viewer, apply_excerpt, excerpt_of
@@ -242,10 +242,12 @@ class ReplyCache:
         """Make the list of `page`, with each entry encoded as `viewer` is shown it."""
         models = page.models
         if dialect.shows_permission and snapshot.audiences.of_viewer(viewer).has_excerpts:
-            excerpts = {a: excerpt_of(a, viewer) for a in {model.access for model in models}}
-            by_excerpt: defaultdict[Excerpt | None, list[Model]] = defaultdict(list)
+            by_access: defaultdict[Access, list[Model]] = defaultdict(list)
             for model in models:
-                by_excerpt[excerpts[model.access]].append(model)
+                by_access[model.access].append(model)
+            by_excerpt: defaultdict[Excerpt | None, list[Model]] = defaultdict(list)
+            for access, some in by_access.items():
+                by_excerpt[excerpt_of(access, viewer)] += some
             encoded: dict[str, bytes] = {}
             for excerpt, some in by_excerpt.items():
                 items = self._encode(snapshot, dialect, some, excerpt)
