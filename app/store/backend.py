@@ -1,4 +1,4 @@
-"""What differs from one database to another, behind one face; `Store` is what they share."""
+"""What differs between SQLite and PostgreSQL; `Store` is what they share."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator, Sequence
@@ -73,8 +73,8 @@ class Proof:
     transaction_id: str | None
 
 
-class Database(ABC):
-    """A database that a store can be on. It connects when it is first used."""
+class Backend(ABC):
+    """SQLite or PostgreSQL. It connects when it is first used."""
 
     #: For transactions that read: each sees one state.
     reading: sa.Engine
@@ -99,7 +99,7 @@ class Database(ABC):
 
     @abstractmethod
     def preparing(self, deadline: float) -> AbstractContextManager[None]:
-        """Hold the lock of writers; raise `StoreUnavailable` at `deadline` (`time.monotonic`)."""
+        """Hold the lock of those who prepare it, until `deadline` (`time.monotonic`)."""
 
     def check(self) -> None:  # noqa: B027 - a server checks its own files
         """Raise `StoreRefused` when the database is damaged."""
@@ -109,39 +109,32 @@ class Database(ABC):
         """Tell whether there is nothing for `prepare` to do."""
 
     @abstractmethod
-    def prepare(self) -> None:
-        """Make what must be there before there are tables."""
-
-    def copy_before_upgrade(self, schema: int) -> None:  # noqa: B027 - a server's backups are its own affair
-        """Keep a copy of the database as it is, before it gets a newer schema."""
-
-    def startup_warning(self) -> str | None:
-        """Return what an operator should know of this database as it is used here."""
-        return None
+    def prepare(self, schema: int | None) -> None:
+        """Make what must be there before there are tables; back up what has an older `schema`."""
 
     @abstractmethod
-    def turn(self, deadline: float) -> AbstractContextManager[None]:
-        """Wait for one's turn to write until `deadline` (`time.monotonic`), and hold it."""
+    def writer_lock(self, deadline: float) -> AbstractContextManager[None]:
+        """Hold the lock of writers; raise `StoreUnavailable` at `deadline` (`time.monotonic`)."""
 
-    def commit(self, connection: sa.Connection, proof: Proof) -> None:  # noqa: ARG002
+    @abstractmethod
+    def commit(self, connection: sa.Connection, proof: Proof) -> None:
         """Commit a write; raise `ChangeUncertain` or `ChangeLost` where nobody confirms it."""
-        connection.commit()
 
     def standby(self) -> sa.Connection:
         """Return a connection to a server that only follows the one which can be written."""
         raise StoreUnavailable("There is no standby.")
 
     @abstractmethod
-    def keep(self) -> sa.Connection:
-        """Return a connection for reading the revision over and over, outside transactions."""
+    def revision_connection(self) -> sa.Connection:
+        """Return a connection for reading the revision repeatedly, outside transactions."""
 
     @abstractmethod
     def size(self, connection: sa.Connection) -> int:
         """Return how many bytes the database takes on its disk."""
 
-    def is_busy(self, error: Exception) -> bool:  # noqa: ARG002 - others may be
+    @abstractmethod
+    def is_busy(self, error: Exception) -> bool:
         """Tell whether the driver's `error` would be the same on another connection."""
-        return False
 
     def is_outage(self, error: sa.exc.DBAPIError) -> bool:
         """Tell whether `error` is about the database's own state, and no mistake of ours."""

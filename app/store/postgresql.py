@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from app.catalog.errors import ChangeLost, ChangeUncertain, StoreRefused, StoreUnavailable
-from app.store.backend import WRITE_TIMEOUT, Database, Proof, Restored
+from app.store.backend import WRITE_TIMEOUT, Backend, Proof, Restored
 from app.store.tables import changes
 
 _log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ _STATUS = sa.text("SELECT pg_xact_status(CAST(:transaction AS xid8))")
 _MARK = sa.select(changes.c.mark).where(changes.c.revision == sa.bindparam("which"))
 
 
-class PostgreSQL(Database):
+class PostgreSQL(Backend):
     """The database that `url` names, in libpq's syntax.
 
     The row of the catalogue is the writers' queue: whoever has moved the revision holds its lock
@@ -100,7 +100,7 @@ class PostgreSQL(Database):
         self.writing = engine.execution_options(
             isolation_level="READ COMMITTED", patience=_WRITE_TIMEOUT
         )
-        self._kept = self._engine(
+        self._autocommit = self._engine(
             partial(self._connect, _REVISION_TIMEOUT),
             poolclass=sa.NullPool,
             isolation_level="AUTOCOMMIT",
@@ -118,7 +118,7 @@ class PostgreSQL(Database):
     @contextmanager
     def preparing(self, deadline: float) -> Iterator[None]:
         """Hold an advisory lock, in a session that ends with it."""
-        with self._kept.connect() as connection:
+        with self._autocommit.connect() as connection:
             session: Any = connection.connection.driver_connection
             wait = max(1, int(deadline - time.monotonic()))
             session.patience = wait + 1
@@ -130,7 +130,7 @@ class PostgreSQL(Database):
         """Tell that a database that exists lacks nothing."""
         return True
 
-    def prepare(self) -> None:
+    def prepare(self, schema: int | None) -> None:  # noqa: ARG002 - its backups are the server's
         """Refuse a database that cannot hold every text."""
         with self.reading.connect() as connection:
             encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
@@ -139,7 +139,7 @@ class PostgreSQL(Database):
                 f"The database has the encoding {encoding}: make one with ENCODING 'UTF8'."
             )
 
-    def turn(self, deadline: float) -> AbstractContextManager[None]:  # noqa: ARG002 - its own
+    def writer_lock(self, deadline: float) -> AbstractContextManager[None]:  # noqa: ARG002 - its own
         """Leave it to the row of the catalogue, which a writer changes first."""
         return nullcontext()
 
@@ -168,7 +168,10 @@ class PostgreSQL(Database):
         deadline = time.monotonic() + _OUTCOME_TIMEOUT
         which = {"transaction": proof.transaction_id, "which": proof.first.revision}
         while time.monotonic() < deadline:
-            with suppress(sa.exc.DBAPIError, StoreUnavailable), self._kept.connect() as connection:
+            with (
+                suppress(sa.exc.DBAPIError, StoreUnavailable),
+                self._autocommit.connect() as connection,
+            ):
                 status: str | None = "in progress"
                 while status == "in progress" and time.monotonic() < deadline:
                     status = connection.execute(_STATUS, which).scalar_one()
@@ -184,9 +187,9 @@ class PostgreSQL(Database):
         """Return a connection to any server that can be reached."""
         return self._standby.connect()
 
-    def keep(self) -> sa.Connection:
+    def revision_connection(self) -> sa.Connection:
         """Return a connection that waits for an answer as long as a reader may."""
-        return self._kept.connect()
+        return self._autocommit.connect()
 
     def size(self, connection: sa.Connection) -> int:
         """Ask for the whole database, which takes no lock."""

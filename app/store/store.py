@@ -1,37 +1,27 @@
-"""The database: how it is opened, followed, written and backed up."""
+"""The store: what the catalogue, the commands and the metrics read, write, back up and copy."""
 
-import atexit
-import logging
-import os
-import threading
 import time
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 
 import sqlalchemy as sa
 
-from app.catalog.errors import StoreRefused, StoreUnavailable
+from app.catalog.errors import StoreUnavailable
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model
 from app.catalog.ports import Actor, Changes, Position, StoredCatalog
 from app.settings import Settings
-from app.store.backend import OPEN_TIMEOUT, WRITE_TIMEOUT, Database, Restored, Size
+from app.store.backend import OPEN_TIMEOUT, Backend, Restored, Size
 from app.store.copying import Contents, contents, copy
 from app.store.documents import read_key, read_model
-from app.store.first_key import add_first_key, add_given_key
+from app.store.first_key import add_given_key
+from app.store.opening import START, Opening
 from app.store.revision import RevisionReader
-from app.store.schema import HEAD, check_oldest, check_program, schema_number, upgrade
-from app.store.sqlite.backend import SQLite
+from app.store.schema import check_oldest, upgrade
 from app.store.tables import catalogue, changes, keys, models
-from app.store.transaction import SqlTransaction, first_statement, has_keys
-from app.store.writer_slots import WriterSlots
-
-_log = logging.getLogger(__name__)
-
-_START = Actor("start")
+from app.store.transaction import writing
+from app.store.writing import Writer
 
 # Made once: to make a statement costs SQLAlchemy more than to run it.
 _CATALOGUE = sa.select(catalogue.c.revision, catalogue.c.mark, catalogue.c.oldest_schema)
@@ -90,197 +80,68 @@ class Store:
         clock: Callable[[], float],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._settings = settings
+        self.settings = settings
         self._clock = clock
-        self._monotonic = monotonic
-        self._writer_slots = WriterSlots(max(1, settings.threads - 1))
-        self._opening = threading.Lock()
-        self._opened: Hashable | None = None
-        self._opener = 0
-        #: What became of the last write of this process: ``ok``, ``failing``, or ``unknown``; and
-        #: when that was, on the monotonic clock.
-        self.writes = "unknown"
-        self.wrote_at = 0.0
+        self._opening = Opening(settings, clock, monotonic)
+        self.writer = Writer(self._opening, settings.threads)
+        # On the way of each request; a method of our own would cost another call.
+        self.position = RevisionReader(self._opening).position
+        self.transaction = self.writer.transaction
+        self.schema = self._opening.schema
+        self.close = self._opening.close
 
     @property
     def name(self) -> str:
         """What a person calls the database."""
-        return self._settings.database_name
-
-    @cached_property
-    def _database(self) -> Database:
-        path = self._settings.database_path
-        if path is not None:
-            return SQLite(path)
-        try:
-            from app.store.postgresql import PostgreSQL  # noqa: PLC0415 - psycopg is an extra
-        except ImportError as error:
-            raise StoreRefused(
-                f"PostgreSQL needs psycopg, which cannot be used here ({error}): "
-                "pip install 'psycopg[binary]'"
-            ) from error
-        return PostgreSQL(str(self._settings.database_url))
-
-    @cached_property
-    def _first_statement(self) -> sa.Executable:
-        return first_statement(self._database.transaction_id)
-
-    @cached_property
-    def _revision_reader(self) -> RevisionReader:
-        return RevisionReader(self._database, self._identify, self._monotonic)
+        return self.settings.database_name
 
     @property
-    def _engine(self) -> sa.Engine:
-        return self._database.reading
+    def backend(self) -> Backend:
+        """SQLite or PostgreSQL."""
+        return self._opening.backend
 
-    # Opening
+    @property
+    def writes(self) -> str:
+        """What became of the last write of this process: ``ok``, ``failing`` or ``unknown``."""
+        return self.writer.writes
+
+    @property
+    def wrote_at(self) -> float:
+        """When that was, on the monotonic clock."""
+        return self.writer.wrote_at
 
     def open(self, *, create: bool = False) -> None:
-        """Prepare the database for this process; nothing happens when that was done before.
-
-        An older schema is upgraded. A missing database is an outage, and never an empty
-        catalogue, unless it is to be created: then it gets our schema and the first admin key.
-        Any number of processes may do so at once. Raises `StoreUnavailable`, among others for a
-        newer schema and a malformed key file.
-        """
-        if self._opened is not None and self._opened == self._revision_reader.look():
-            return
-        with self._opening, self._database.outages():
-            identity = self._revision_reader.look()
-            if self._opened is not None:
-                if identity == self._opened:
-                    return
-                self._leave()
-            if create and identity is not None:
-                self._database.check()
-            if self._unprepared(create=create):
-                # What is hidden from readers is hidden from strangers on the host, too.
-                self._settings.instance_path.mkdir(mode=0o750, parents=True, exist_ok=True)
-                deadline = time.monotonic() + OPEN_TIMEOUT
-                with self._database.preparing(deadline):
-                    self._prepare(deadline)
-            self._opened = self._revision_reader.look()
-            self._opener = os.getpid()
-            if self._settings.database_path is not None:  # a silent server would hold up the exit
-                atexit.unregister(self.close)  # of a parent, or when another file was open
-                atexit.register(self.close)
-            warning = self._database.startup_warning()
-            if warning is not None:
-                _log.warning(warning)
+        """Prepare the database for this process; see `Opening.open`."""
+        self._opening.open(create=create)
 
     def add_given_key(self) -> None:
         """Add the key of ``ROSTER_ADMIN_KEY_FILE``, as a server does when it starts."""
         now = int(self._clock())
-        with self.transaction(actor=_START, now=now) as transaction:
-            add_given_key(transaction, self._settings, now)
-
-    def close(self) -> None:
-        """Close this process's connections, but for those that other threads keep.
-
-        At the exit, when no other threads are left but daemons, an opened SQLite file is closed.
-        """
-        atexit.unregister(self.close)
-        # Else there is nothing to close, and may be no driver, or it is a parent's after a fork.
-        if "_database" in vars(self) and self._opener in (0, os.getpid()):
-            self._revision_reader.close()
-            self._database.close()
-        self._opened, self._opener = None, 0
-
-    def schema(self) -> int | None:
-        """Return the schema of the database, None when there is none; change nothing."""
-        if self._database.identity() is None:
-            return None
-        with self._reading() as connection:
-            return schema_number(connection)
-
-    def copy_to(self, url: str) -> Contents:
-        """Copy everything into the empty database `url`, as one transaction saw it.
-
-        All of it is there when this returns, or nothing. Raises `StoreRefused` for a database
-        that is not empty.
-        """
-        self.open()
-        target = Store(replace(self._settings, database_url=url), self._clock)
-        deadline = time.monotonic() + OPEN_TIMEOUT
-        try:
-            with target._database.outages(), target._database.preparing(deadline):
-                target._database.prepare()
-                with target._writing(deadline) as there, self._reading() as here:
-                    upgrade(there)
-                    return copy(here, there)
-        finally:
-            target.close()
-
-    def _identify(self) -> Hashable:
-        self.open()
-        return self._opened
-
-    def _leave(self) -> None:
-        # After a fork the connections are the parent's, and not ours to close.
-        self._engine.dispose(close=self._opener == os.getpid())
-
-    def _unprepared(self, *, create: bool) -> bool:
-        number = self.schema()
-        if number is None and not create:
-            if self._opened is not None:
-                raise StoreUnavailable(f"The database {self.name} is gone: put it back.")
-            raise StoreUnavailable(
-                f"There is no database {self.name}: a server's start and 'flask db upgrade' "
-                "make one."
-            )
-        if number is None or number < HEAD:
-            return True
-        with self._engine.connect() as connection:
-            if number > HEAD:
-                check_program(connection, number)
-            return not self._database.is_prepared(connection) or not has_keys(connection)
-
-    def _prepare(self, deadline: float) -> None:
-        self._database.prepare()
-        number = self.schema()
-        if number is not None and number < HEAD:
-            self._database.copy_before_upgrade(number)
-        with self._writing(deadline) as sql:
-            upgrade(sql)
-        now = int(self._clock())
-        with self._transaction(deadline, actor=_START, now=now) as transaction:
-            if not transaction.has_keys():
-                add_first_key(transaction, self._settings, now)
-
-    # Following
-
-    def position(self) -> Position:
-        """Return the last committed change."""
-        return self._revision_reader.position()
+        with self.transaction(actor=START, now=now) as transaction:
+            add_given_key(transaction, self.settings, now)
 
     def load(self, *, standby: bool = False) -> StoredCatalog:
         """Return all entries and keys, as one transaction saw them."""
         if standby:
-            with self._database.outages(), self._database.standby() as connection:
-                return self._image(connection)
-        self.open()
-        with self._reading() as connection:
-            return self._image(connection)
-
-    def _image(self, connection: sa.Connection) -> StoredCatalog:
-        row = _catalogue(connection)
-        entries = [read_model(*entry) for entry in connection.execute(_MODELS)]
-        api_keys = [read_key(*key) for key in connection.execute(_KEYS)]
-        return StoredCatalog(row.revision, entries, api_keys, row.mark)
+            with self.backend.outages(), self.backend.standby() as connection:
+                return _stored_catalog(connection)
+        self._opening.open()
+        with self._opening.reading() as connection:
+            return _stored_catalog(connection)
 
     def contents(self) -> Contents:
         """Return the revision, and how many entries, keys and changes there are."""
-        self.open()
-        with self._reading() as connection:
+        self._opening.open()
+        with self._opening.reading() as connection:
             _catalogue(connection)
             return contents(connection)
 
     def size(self) -> Size:
         """Return the size of the log and the database; wait no longer than for the revision."""
-        self.open()
-        with self._database.outages(), self._database.keep() as connection:
+        self._opening.open()
+        with self.backend.outages(), self.backend.revision_connection() as connection:
             log_changes = connection.execute(_LOG_CHANGES).scalar_one()
-            return Size(log_changes, self._database.size(connection))
+            return Size(log_changes, self.backend.size(connection))
 
     def changes_since(self, position: Position) -> Changes | None:
         """Return what changed after `position`; one statement, so one state of the database.
@@ -291,7 +152,7 @@ class Store:
         newest, count, last = position.revision, 0, position
         changed: dict[str, Model | None] = {}
         changed_keys: dict[str, ApiKey] = {}
-        with self._reading() as connection:
+        with self._opening.reading() as connection:
             for row in connection.execute(_CHANGES, after):
                 newest, count = max(newest, row.newest), count + row.changes
                 last = Position(row.last_revision, row.last_mark)
@@ -305,60 +166,32 @@ class Store:
             return None
         return Changes(newest, changed, changed_keys, last.mark)
 
-    # Writing
+    def copy_to(self, url: str) -> Contents:
+        """Copy everything into the empty database `url`, as one transaction saw it.
 
-    @contextmanager
-    def transaction(self, *, actor: Actor, now: int) -> Iterator[SqlTransaction]:
-        """Open a transaction for `actor` at `now`, after all others.
-
-        One deadline, set at arrival, serves for the queue of our writers and for SQLite's lock.
+        All of it is there when this returns, or nothing. Raises `StoreRefused` for a database
+        that is not empty.
         """
-        deadline = time.monotonic() + WRITE_TIMEOUT
+        self._opening.open()
+        opening = Opening(replace(self.settings, database_url=url), self._clock)
+        deadline = time.monotonic() + OPEN_TIMEOUT
         try:
-            self.open()
-            with (
-                self._writer_slots.taken(deadline),
-                self._database.outages(),
-                self._database.turn(deadline),
-                self._transaction(deadline, actor=actor, now=now) as transaction,
-            ):
-                yield transaction
-        except StoreUnavailable:
-            self.writes, self.wrote_at = "failing", time.monotonic()
-            raise
-        if transaction.changed:
-            self.writes, self.wrote_at = "ok", time.monotonic()
-
-    @contextmanager
-    def _transaction(self, deadline: float, *, actor: Actor, now: int) -> Iterator[SqlTransaction]:
-        with self._writing(deadline) as connection:
-            transaction = SqlTransaction(connection, self._first_statement, actor=actor, now=now)
-            yield transaction
-            if transaction.changed:
-                self._database.commit(connection, transaction.proof)
-            else:
-                connection.rollback()
-
-    @contextmanager
-    def _reading(self) -> Iterator[sa.Connection]:
-        with self._database.outages(), self._engine.connect() as connection:
-            yield connection
-
-    @contextmanager
-    def _writing(self, deadline: float) -> Iterator[sa.Connection]:
-        with self._database.writing.connect() as connection:
-            connection.execution_options(write_until=deadline)
-            yield connection
-            if connection.in_transaction():
-                connection.commit()
+            target = opening.backend
+            with target.outages(), target.preparing(deadline):
+                target.prepare(None)
+                with writing(target, deadline) as there, self._opening.reading() as here:
+                    upgrade(there)
+                    return copy(here, there)
+        finally:
+            opening.close()
 
     def backup(self, target: Path) -> None:
         """Write a consistent copy to `target` while others go on; for its owner alone.
 
         Raises `FileExistsError` rather than replace anything.
         """
-        self.open()
-        self._database.backup(target)
+        self._opening.open()
+        self.backend.backup(target)
 
     def restore(self, source: Path, *, actor: Actor, revive_keys: bool = False) -> Restored:
         """Put the backup `source` in the place of the database, which nobody may have open.
@@ -368,10 +201,17 @@ class Store:
         has a line of `actor` for each.
         Raises `StoreRefused` where a person has to act, and `StoreUnavailable`.
         """
-        with self._database.outages():
-            return self._database.restore(
+        with self.backend.outages():
+            return self.backend.restore(
                 source, self._clock(), actor=actor, revive_keys=revive_keys
             )
+
+
+def _stored_catalog(connection: sa.Connection) -> StoredCatalog:
+    row = _catalogue(connection)
+    entries = [read_model(*entry) for entry in connection.execute(_MODELS)]
+    api_keys = [read_key(*key) for key in connection.execute(_KEYS)]
+    return StoredCatalog(row.revision, entries, api_keys, row.mark)
 
 
 def _catalogue(connection: sa.Connection) -> sa.Row[int, str, int]:

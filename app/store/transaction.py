@@ -1,6 +1,9 @@
 """One write: the row, the next revision and the line in the log, together."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -8,7 +11,7 @@ import sqlalchemy as sa
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model
 from app.catalog.ports import Actor, Position
-from app.store.backend import Proof
+from app.store.backend import Backend, Proof
 from app.store.documents import read_key, read_model, write_key, write_model
 from app.store.schema import check_oldest, new_mark
 from app.store.tables import catalogue, changes, keys, models
@@ -32,12 +35,37 @@ _NEXT = (
 )
 
 
-def first_statement(transaction_id: sa.ColumnElement[Any]) -> sa.Executable:
+@cache
+def _first_statement(transaction_id: sa.ColumnElement[Any]) -> sa.Executable:
     """Return the statement that a writer begins with.
 
     On PostgreSQL its row lock makes revisions commit in order.
     """
     return _NEXT.returning(catalogue.c.oldest_schema, transaction_id.label("transaction_id"))
+
+
+@contextmanager
+def writing(backend: Backend, deadline: float) -> Iterator[sa.Connection]:
+    """Give a connection in a transaction that writes, and commit it."""
+    with backend.writing.connect() as connection:
+        connection.execution_options(write_until=deadline)
+        yield connection
+        if connection.in_transaction():
+            connection.commit()
+
+
+@contextmanager
+def transaction(
+    backend: Backend, deadline: float, *, actor: Actor, now: int
+) -> Iterator["SqlTransaction"]:
+    """Give a transaction of `actor` at `now`; commit it if it has changed anything."""
+    with writing(backend, deadline) as connection:
+        opened = SqlTransaction(connection, backend.transaction_id, actor=actor, now=now)
+        yield opened
+        if opened.changed:
+            backend.commit(connection, opened.proof)
+        else:
+            connection.rollback()
 
 
 class SqlTransaction:
@@ -50,7 +78,7 @@ class SqlTransaction:
     def __init__(
         self,
         connection: sa.Connection,
-        first_statement: sa.Executable,
+        transaction_id: sa.ColumnElement[Any],
         *,
         actor: Actor,
         now: int,
@@ -59,7 +87,9 @@ class SqlTransaction:
         self._actor = actor
         self._now = now
         self._mark = new_mark()
-        row = connection.execute(first_statement, {"fresh_mark": self._mark}).one()
+        row = connection.execute(
+            _first_statement(transaction_id), {"fresh_mark": self._mark}
+        ).one()
         check_oldest(row.oldest_schema)
         self._revision: int = row.revision
         #: The first change of this transaction, if it makes any, and what it is called.

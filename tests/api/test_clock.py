@@ -84,7 +84,7 @@ def test_writes_are_in_the_order_in_which_they_came(client, admin, clock, jumpin
 
 def test_the_age_of_the_image_is_not_told_by_the_clock(app, client, admin, jumping, monkeypatch):
     """In an outage x-roster-stale counts seconds that passed, whatever the clock says."""
-    monkeypatch.setattr("app.store.revision.SURE", 0)
+    monkeypatch.setattr("app.store.opening.CHECK_INTERVAL", 0)
     monkeypatch.setattr("app.catalog.catalog.PAUSE", 0)
     admin.add("x")
     assert 200 == client.get("/v1/models").status_code

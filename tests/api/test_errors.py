@@ -370,7 +370,7 @@ def test_without_any_image_reads_are_a_503(unopened_app, settings, access_lines)
 
 def test_readiness_tells_strangers_no_places(app, admin, client, caplog, monkeypatch):
     """Why the store cannot be read is told to anyone, and where it is to the log alone."""
-    monkeypatch.setattr("app.store.revision.SURE", 0)
+    monkeypatch.setattr("app.store.opening.CHECK_INTERVAL", 0)
     assert 200 == client.get("/readyz").status_code
     path = app.extensions["roster"].settings.database_path
     for file in path.parent.glob("roster.db*"):
@@ -530,7 +530,7 @@ def test_readiness_tells_whether_writes_succeed(app, admin, client, outage):
     """What became of the last write is told, and not what may become of the next one."""
     begin, end = outage
     store = app.extensions["roster"].store
-    store.writes = "unknown"  # as in a worker that has not written yet
+    store.writer.writes = "unknown"  # as in a worker that has not written yet
     told = [client.get("/readyz").json["writes"]]
     admin.add("x")
     assert 409 == admin("POST", "/admin/models", {"id": "x"}).status_code

@@ -47,13 +47,13 @@ def target(request, settings, tmp_path, clock):
 
 @pytest.fixture
 def url(target):
-    return target._settings.database_url or f"sqlite:///{target._settings.database_path}"
+    return target.settings.database_url or f"sqlite:///{target.settings.database_path}"
 
 
 def rows(store):
     """Return every row but for the lineage."""
     found = {}
-    with store._engine.connect() as connection:
+    with store.backend.reading.connect() as connection:
         for table in metadata.sorted_tables:
             columns = [column for column in table.c if column.name != "lineage"]
             found[table.name] = sorted(map(repr, connection.execute(sa.select(*columns))))

@@ -21,13 +21,13 @@ NEWER = {"aliases": ["other-name"], "limits": {"rpm": 60.5, "burst": None}}
 
 
 def add_members(store, table, document):
-    with store._engine.begin() as connection:
+    with store.backend.reading.begin() as connection:
         connection.execute(sa.update(table).values(document=json.dumps(document)))
         begin_history(connection)  # or nobody would read it
 
 
 def stored(store, table=models):
-    with store._engine.connect() as connection:
+    with store.backend.reading.connect() as connection:
         return json.loads(connection.execute(sa.select(table.c.document)).scalar_one())
 
 
@@ -77,7 +77,7 @@ def test_a_write_keeps_what_a_newer_program_stored(newer, admin, method):
     assert [("p2", True), ("p3", False)] == [
         (p["id"], NEWER.items() <= p.items()) for p in document["permission"]
     ]
-    with newer._engine.connect() as connection:
+    with newer.backend.reading.connect() as connection:
         line = connection.execute(sa.select(changes).order_by(-changes.c.revision)).first()
     assert document == json.loads(line.after)
     assert NEWER.items() <= json.loads(line.before).items()

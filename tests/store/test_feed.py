@@ -95,11 +95,11 @@ def test_a_follower_searches_and_never_scans(store):
     position = store.position()
     executed = []
     sa.event.listen(
-        store._engine, "before_cursor_execute", lambda *args: executed.append(args[2:4])
+        store.backend.reading, "before_cursor_execute", lambda *args: executed.append(args[2:4])
     )
     store.changes_since(position)
     [_begin, (statement, parameters)] = executed
-    with store._engine.connect() as connection:
+    with store.backend.reading.connect() as connection:
         rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
         steps = [row.detail.split(" (")[0] for row in rows]
 
@@ -130,7 +130,7 @@ STEPS = {
 )
 def test_any_history_is_followed_from_anywhere(store, writes):
     """From each earlier position, the changes lead to what is stored now."""
-    with store._engine.begin() as connection:
+    with store.backend.reading.begin() as connection:
         for table in (models, keys):
             connection.execute(sa.delete(table))
     images = [store.load()]

@@ -95,7 +95,7 @@ def check(table, row):
 
 
 def content(store):
-    return {path.name: path.read_bytes() for path in store._settings.instance_path.iterdir()}
+    return {path.name: path.read_bytes() for path in store.settings.instance_path.iterdir()}
 
 
 def run(path, *statements):
@@ -392,7 +392,7 @@ def test_a_loop_in_the_database_before(store, good, tmp_path):
     file.write_bytes(good)
     with closing(sqlite.connect(file)) as connection:
         [(root,)] = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'keys'")
-    store._settings.database_path.write_bytes(with_loop(good, root))
+    store.settings.database_path.write_bytes(with_loop(good, root))
 
     assert "the table of keys is damaged" == refusal(store, file).keys.problem
 
@@ -428,4 +428,4 @@ def test_the_good_one(store, good, tmp_path):
     os.truncate(tmp_path / "long.db", 2**40)
 
     assert [1] * 3 == [refusal(store, path).entries for path in tmp_path.glob("*.db")]
-    assert len(good) == store._settings.database_path.stat().st_size
+    assert len(good) == store.settings.database_path.stat().st_size

@@ -30,7 +30,7 @@ def store(settings, clock):
 
 
 def scalar(store, sql):
-    with store._engine.connect() as connection:
+    with store.backend.reading.connect() as connection:
         return connection.execute(sa.text(sql)).scalar()
 
 
@@ -77,7 +77,7 @@ def test_alembic_is_not_imported_when_the_schema_is_ours(settings, store):
 def test_a_file_that_is_no_database_is_refused(store, settings):
     """A corrupt file is an outage with SQLite's reason, never an empty catalogue."""
     settings.instance_path.mkdir()
-    store._settings.database_path.write_bytes(b"this is no database, " * 100)
+    store.settings.database_path.write_bytes(b"this is no database, " * 100)
 
     with pytest.raises(StoreUnavailable) as refused:
         store.open(create=True)
@@ -101,7 +101,7 @@ def test_a_corrupt_page_is_never_a_short_list(store, settings, admin):
 
 
 def copy_of(store) -> Path:
-    target = store._settings.database_path.with_name("copy.db")
+    target = store.settings.database_path.with_name("copy.db")
     store.backup(target)
     return target
 
@@ -164,7 +164,7 @@ def test_the_first_key_is_for_its_owner_alone(store, settings):
     assert ("admin",) == key.scopes
     assert secret not in scalar(store, "SELECT group_concat(document) FROM keys")
     assert [path] == list(settings.instance_path.glob("admin-key*"))
-    assert 0o640 == stat.S_IMODE(store._settings.database_path.stat().st_mode)
+    assert 0o640 == stat.S_IMODE(store.settings.database_path.stat().st_mode)
 
 
 def test_a_store_with_keys_gets_no_other(store, settings):
@@ -381,20 +381,20 @@ def test_eight_first_starts_make_one_database(tmp_path):
         assert [0] * 8 == [process.exitcode for process in started]
 
 
-def test_a_fork_opens_its_own_connections(store):
+def test_a_fork_opens_its_own_connections(store, monkeypatch):
     """A process forked from one that has the store open does not touch its connections."""
+    monkeypatch.setattr("app.store.opening.CHECK_INTERVAL", 0)
     store.open(create=True)
     assert 1 == store.position().revision
-    store._revision_reader._sure_until = 0
     fork = multiprocessing.get_context("fork")
     results = fork.Queue()
     child = fork.Process(
-        target=lambda: results.put((store.position().revision, id(store._engine.pool)))
+        target=lambda: results.put((store.position().revision, id(store.backend.reading.pool)))
     )
     child.start()
     revision, pool = results.get(timeout=60)
     child.join()
 
     assert 1 == revision
-    assert id(store._engine.pool) != pool
+    assert id(store.backend.reading.pool) != pool
     assert 1 == store.position().revision

@@ -93,7 +93,7 @@ def test_eight_first_starts_make_one_database(open_store, empty):
 
     assert [1] * 8 == [store.position().revision for store in stores]
     assert [1] * 8 == [len(store.load().keys) for store in stores]
-    assert 1 == sum(store._settings.first_key_path.exists() for store in stores)
+    assert 1 == sum(store.settings.first_key_path.exists() for store in stores)
 
 
 def test_another_encoding_is_refused(open_store, cluster):
@@ -225,7 +225,7 @@ def test_a_locked_log_holds_up_no_metrics(open_store, empty, monkeypatch):
     monkeypatch.setattr(postgresql._Session, "patience", 0.1)
     store = open_store(empty)
     store.open(create=True)
-    with store._engine.begin() as connection:
+    with store.backend.reading.begin() as connection:
         connection.exec_driver_sql("LOCK TABLE changes IN ACCESS EXCLUSIVE MODE")
 
         assert "The database has not answered for 0.1 s." == refusal(store.size)
@@ -268,7 +268,9 @@ def test_a_connection_that_has_become_read_only_is_dropped(open_store, empty):
     """One write is refused and no more: the next one is on a new connection."""
     store = open_store(empty)
     store.open(create=True)
-    with store._engine.connect() as connection:  # as on a server that was the primary before
+    with (
+        store.backend.reading.connect() as connection
+    ):  # as on a server that was the primary before
         connection.exec_driver_sql("SET default_transaction_read_only = on")
         connection.commit()
 

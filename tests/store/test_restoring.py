@@ -6,6 +6,7 @@ import os
 import random
 import resource
 import stat
+from contextlib import nullcontext
 
 import pytest
 import sqlalchemy as sa
@@ -21,6 +22,7 @@ from app.store.documents import write_key, write_model
 from app.store.schema import HEAD, migrate
 from app.store.sqlite import restoring
 from app.store.sqlite.connection import create_engine, sqlite
+from app.store.sqlite.presence import Presence
 from app.store.store import Store
 
 NOW = 1_800_000_000
@@ -60,7 +62,7 @@ def refusal(call):
 
 
 def files(store):
-    return sorted(path.name for path in store._settings.instance_path.iterdir())
+    return sorted(path.name for path in store.settings.instance_path.iterdir())
 
 
 def change(path, *statements):
@@ -258,7 +260,7 @@ def test_the_highest_revision_goes_on(store, backup, tmp_path, before):
     change(backup, f"UPDATE catalogue SET revision = {2**52}")  # noqa: S608
     store.close()
     if before:
-        change(store._settings.database_path, f"UPDATE catalogue SET revision = {before}")  # noqa: S608
+        change(store.settings.database_path, f"UPDATE catalogue SET revision = {before}")  # noqa: S608
     store.restore(backup, actor=Actor("test"))
     put(store, "z")
     revision = store.position().revision
@@ -438,7 +440,7 @@ def test_each_key_that_ends_again_has_a_line_in_the_log(store, tmp_path, kids):
     last = store.position().revision
     store.close()
     restored = store.restore(tmp_path / "backup.db", actor=Actor("cli:ann"))
-    with store._engine.connect() as connection:
+    with store.backend.reading.connect() as connection:
         lines = connection.execute(
             sa.text("SELECT revision, actor, action, kid FROM changes WHERE revision > :last"),
             {"last": last},
@@ -507,7 +509,7 @@ def test_keys_that_differ_from_those_before_are_named(store, tmp_path, kids, mem
 def test_where_no_key_was_before_each_is_named(store, tmp_path, kids):
     """A database without keys is known as well: all keys are new to it."""
     store.close()
-    change(store._settings.database_path, "DELETE FROM keys")
+    change(store.settings.database_path, "DELETE FROM keys")
 
     assert kids.keys() - {"new"} <= set(
         named(store.restore(tmp_path / "backup.db", actor=Actor("test")).keys.added)
@@ -550,7 +552,7 @@ def test_a_restore_says_which_keys_it_could_not_look_up(
     """A database that was tampered with is replaced, and what of its keys is unknown is told."""
     monkeypatch.setattr("app.store.sqlite.adopting._PATIENCE", 0.1)
     store.close()
-    change(store._settings.database_path, *statement.split(";"))
+    change(store.settings.database_path, *statement.split(";"))
     keys = store.restore(tmp_path / "backup.db", actor=Actor("test")).keys
 
     assert (problem, []) == (keys.problem, list(keys.revoked))
@@ -578,7 +580,7 @@ MALFORMED = {
 @pytest.mark.parametrize(("values", "end"), MALFORMED.values(), ids=MALFORMED)
 def test_a_malformed_key_stays_revoked(store, kids, clock, values, end):
     """Nothing else of a row than its end is needed; where that is unknown it is now."""
-    path = store._settings.database_path
+    path = store.settings.database_path
     backup = path.parent.parent / "backup.db"
     store.close()
     change(path, f"UPDATE keys SET {values} WHERE kid = '{kids['revoked']}'")  # noqa: S608
@@ -604,7 +606,7 @@ def test_the_revision_is_not_needed_for_the_keys(store, tmp_path, kids, monkeypa
     """Where the database before lost its revision, or hides it, its keys stay revoked."""
     monkeypatch.setattr("app.store.sqlite.adopting._PATIENCE", 0.1)
     store.close()
-    change(store._settings.database_path, "DROP TABLE catalogue", view)
+    change(store.settings.database_path, "DROP TABLE catalogue", view)
     keys = store.restore(tmp_path / "backup.db", actor=Actor("test")).keys
 
     assert (["revoked"], None) == (named(keys.revoked), keys.problem)
@@ -621,7 +623,7 @@ def test_keys_before_a_damaged_page_stay_revoked(store, tmp_path):
         for key in made:
             transaction.put_key(dataclasses.replace(key, revoked_at=NOW), key, "key.revoke")
     store.close()
-    path = store._settings.database_path
+    path = store.settings.database_path
     content = bytearray(path.read_bytes())
     row = (made[-1].kid + made[-1].digest).encode()
     for page in range(0, len(content), 4096):
@@ -638,7 +640,7 @@ def test_a_malformed_key_stays_rotated(store, tmp_path, kids):
     """Of a rotated key the end of its grace is all that is needed."""
     store.close()
     change(
-        store._settings.database_path,
+        store.settings.database_path,
         "UPDATE keys SET document = json_set(document, '$.scopes', 'x')",
     )
     store.restore(tmp_path / "backup.db", actor=Actor("test"))
@@ -688,10 +690,10 @@ def test_a_file_in_use_is_no_backup(store, settings, backup, tmp_path):
 
 def test_a_backup_written_past_a_worker_is_loaded(store, backup, clock, monkeypatch):
     """A worker that slept through a restore takes what was written after it for what it is."""
-    monkeypatch.setattr("app.store.revision.SURE", 0)
+    monkeypatch.setattr("app.store.opening.CHECK_INTERVAL", 0)
     catalog = Catalog(store, clock)
     assert ["x", "y"] == [model.id for model in catalog.current().models]
-    monkeypatch.setattr(store._database._presence, "alone", multiprocessing.Lock)
+    monkeypatch.setattr(Presence, "alone", lambda _: nullcontext())
     store.restore(backup, actor=Actor("test"))
     put(store, "z")
 

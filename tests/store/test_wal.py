@@ -85,7 +85,7 @@ def stopped_with(store, *entries):
 
 
 def path_of(store, suffix=""):
-    path = store._settings.database_path
+    path = store.settings.database_path
     return path.with_name(path.name + suffix)
 
 
@@ -269,8 +269,8 @@ def test_a_first_start_may_be_killed(at):
     wal = path_of(store, "-wal")
 
     def begin():
-        with store._database.preparing(time.monotonic() + PATIENCE):
-            store._database.prepare()
+        with store.backend.preparing(time.monotonic() + PATIENCE):
+            store.backend.prepare(None)
             assert (4096, False) == (path_of(store).stat().st_size, wal.exists())
             os._exit(9)
 
@@ -284,7 +284,7 @@ def test_a_first_start_may_fail(at, monkeypatch):
     """A start that made no tables, and closed the file, is followed by one that makes them."""
     store = at("a")
     with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
-        patch.setattr("app.store.store.upgrade", lambda _: 1 / 0)
+        patch.setattr("app.store.opening.upgrade", lambda _: 1 / 0)
         store.open(create=True)
     store.close()
     assert 4096 == path_of(store).stat().st_size
@@ -416,13 +416,13 @@ ENDING = """
 from app import create_app
 from app.metrics import gathering
 from app.metrics.shared_pages import new_memory
-from app.store import revision
+from app.store import opening
 
-gathering.TICK, revision.SURE = 0.001, 0
+gathering.TICK, opening.CHECK_INTERVAL = 0.001, 0
 services = create_app().extensions["roster"]
 services.store.open(create=True)
 services.metrics.share(new_memory(), 0)
-while services.store._engine.pool.checkedout() < 2:
+while services.store.backend.reading.pool.checkedout() < 2:
     pass
 """
 

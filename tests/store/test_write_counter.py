@@ -55,7 +55,7 @@ def reads(settings):
 def store(settings, clock, monotonic, reads):
     opened = Store(settings, clock, monotonic)
     sa.event.listen(
-        opened._engine, "connect", lambda driver, _: driver.set_trace_callback(reads.note)
+        opened.backend.reading, "connect", lambda driver, _: driver.set_trace_callback(reads.note)
     )
     opened.open(create=True)
     opened.position()
@@ -295,20 +295,18 @@ def test_killed_writers_and_a_harmed_file_hide_no_write(store, settings, clock, 
     assert store.load().revision == store.position().revision
 
 
-class Locked:
-    """A cursor of a database that somebody else holds."""
-
-    def execute(self, *_):
-        raise sqlite.OperationalError("database is locked")
+def locked():
+    raise sqlite.OperationalError("database is locked")
 
 
-def test_an_unchanged_counter_hides_no_outage(store, monotonic, monkeypatch):
+def test_an_unchanged_counter_hides_no_outage(store, monotonic, revision_connections, monkeypatch):
     """Once a read has failed, the position that was known before is not given."""
+    store.close()  # what was opened before is not among the connections
     known = store.position().revision
-    store._revision_reader._threads.kept.cursor = Locked()
+    revision_connections[0].connection.driver_connection.close()
     monotonic.now += 1
     with monkeypatch.context() as patch:
-        patch.setattr(store._database, "keep", lambda: Locked().execute())
+        patch.setattr(store.backend, "revision_connection", locked)
         for _ in range(2):
             with pytest.raises(StoreUnavailable, match="cannot be reached"):
                 store.position()

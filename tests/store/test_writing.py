@@ -47,7 +47,7 @@ def since(store, revision):
 
 
 def log(store):
-    with store._engine.connect() as connection:
+    with store.backend.reading.connect() as connection:
         rows = connection.execute(sa.text("SELECT * FROM changes ORDER BY revision"))
         return [dict(row._mapping) for row in rows]
 
@@ -163,7 +163,7 @@ def test_a_log_with_a_gap_tells_nothing(store):
     """Where the log lacks a revision, followers are told to load everything."""
     for name in "abc":
         put(store, model(name))
-    with store._engine.begin() as connection:
+    with store.backend.reading.begin() as connection:
         connection.execute(sa.text("DELETE FROM changes WHERE revision = 2"))
 
     assert [None, None, None] == [since(store, revision) for revision in (1, 2, 99)]
@@ -193,22 +193,19 @@ def test_the_log_of_another_history_tells_nothing(store):
     assert None is store.changes_since(position._replace(mark="another"))
 
 
-def test_a_broken_connection_is_replaced(store):
-    """A reader whose kept connection fails opens another one, and nobody notices."""
+def test_a_broken_connection_is_replaced(store, revision_connections, monkeypatch):
+    """A reader whose connection fails opens another one, and nobody notices."""
+    monkeypatch.setattr("app.store.opening.CHECK_INTERVAL", 0)
     store.position()
-    broken = store._revision_reader._threads.kept.connection.connection.driver_connection
-    store._revision_reader._threads.kept.cursor.close()
-    store._revision_reader._sure_until = 0
+    revision_connections[0].connection.driver_connection.close()
 
     assert 1 == store.position().revision
-    assert (
-        broken is not store._revision_reader._threads.kept.connection.connection.driver_connection
-    )
+    assert 2 == len(revision_connections)
 
 
 def test_a_lost_table_is_an_outage(store):
     """A database that is no longer ours is an outage, for readers and writers."""
-    with store._engine.begin() as connection:
+    with store.backend.reading.begin() as connection:
         connection.execute(sa.text("DROP TABLE catalogue"))
 
     with pytest.raises(StoreUnavailable):
@@ -222,10 +219,10 @@ def test_a_lost_table_is_an_outage(store):
 @ON_A_FILE
 def test_a_locked_database_refuses_writes_and_serves_reads(store, settings, clock, monkeypatch):
     """While another program holds the write lock, reads go on and a write is an outage."""
-    monkeypatch.setattr("app.store.store.WRITE_TIMEOUT", 0.05)
+    monkeypatch.setattr("app.store.writing.WRITE_TIMEOUT", 0.05)
     impatient = Store(settings, clock)
     impatient.open()
-    holder = sqlite.connect(store._settings.database_path, isolation_level=None)
+    holder = sqlite.connect(store.settings.database_path, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
 
     assert 1 == impatient.position().revision
@@ -258,40 +255,34 @@ def test_concurrent_writers_lose_nothing(store):
     assert list(range(1, 82)) == [line["revision"] for line in log(store)]
 
 
-def test_each_thread_keeps_its_connection(store):
-    """A thread reads the revision over and over on one connection of its own."""
-    store.position()
-    mine = store._revision_reader._threads.kept.cursor
-    other = []
+def test_each_thread_has_a_connection_of_its_own(store, revision_connections, monkeypatch):
+    """A thread reads the revision repeatedly on one connection, which no other thread uses."""
+    monkeypatch.setattr("app.store.opening.CHECK_INTERVAL", 0)
+    for expected in ("one", "one", "another", "one"):
+        if expected == "one":
+            store.position()
+        else:
+            thread = threading.Thread(target=store.position)
+            thread.start()
+            thread.join()
 
-    def read():
-        store._revision_reader._sure_until = 0
-        store.position()
-        other.append(store._revision_reader._threads.kept.cursor)
-
-    thread = threading.Thread(target=read)
-    thread.start()
-    thread.join()
-    store._revision_reader._sure_until = 0
-    store.position()
-
-    assert mine is store._revision_reader._threads.kept.cursor
-    assert mine is not other[0]
+    assert 2 == len(set(map(id, revision_connections)))
+    assert 2 == len(revision_connections)
 
 
 @ON_A_FILE
 def test_a_lost_file_is_an_outage(store, monkeypatch):
     """A database whose file is gone is neither written to nor made anew."""
-    monkeypatch.setattr("app.store.revision.SURE", 0)
+    monkeypatch.setattr("app.store.opening.CHECK_INTERVAL", 0)
     store.position()
-    for path in store._settings.database_path.parent.glob("roster.db*"):
+    for path in store.settings.database_path.parent.glob("roster.db*"):
         path.unlink()
 
     for use in (store.position, store.load, lambda: put(store, model()), store.open):
         with pytest.raises(StoreUnavailable) as refused:
             use()
         assert (f"The database {store.name} is gone: put it back.") == refused.value.reason
-    assert not store._settings.database_path.exists()
+    assert not store.settings.database_path.exists()
 
 
 @ON_A_FILE
@@ -299,7 +290,7 @@ def test_a_file_that_one_thread_misses_is_gone_for_all(store):
     """A thread that may rely on its last look does not, once another thread has looked."""
     with ThreadPoolExecutor(1) as other:
         assert 1 == other.submit(store.position).result().revision
-        for path in store._settings.instance_path.glob("roster.db*"):
+        for path in store.settings.instance_path.glob("roster.db*"):
             path.unlink()
         with pytest.raises(StoreUnavailable):
             store.open()
@@ -311,7 +302,7 @@ def test_a_file_that_one_thread_misses_is_gone_for_all(store):
 @ON_A_FILE
 def test_a_read_only_file_is_an_outage(store, monkeypatch):
     """What may not be written is not opened: its connections would stay read-only."""
-    monkeypatch.setattr("app.store.revision.SURE", 0)
+    monkeypatch.setattr("app.store.opening.CHECK_INTERVAL", 0)
     store.position()
     monkeypatch.setattr("app.store.sqlite.backend.os.access", lambda *_: False)
     for use in (store.position, store.load, lambda: put(store, model()), store.open):
@@ -326,16 +317,16 @@ def test_a_read_only_file_is_an_outage(store, monkeypatch):
 @ON_A_FILE
 def test_another_file_in_its_place_is_read(store, clock, tmp_path, monkeypatch):
     """A database that is put in place of ours is the one that is read and written from then on."""
-    monkeypatch.setattr("app.store.revision.SURE", 0)
+    monkeypatch.setattr("app.store.opening.CHECK_INTERVAL", 0)
     put(store, model("old"))
     other = Store(Settings(instance_path=tmp_path / "other"), clock)
     other.open(create=True)
     put(other, model("new"))
     put(other, model("newer"))
     other.close()
-    for log in store._settings.database_path.parent.glob("roster.db-*"):
+    for log in store.settings.database_path.parent.glob("roster.db-*"):
         log.unlink()  # it belongs to the file that is replaced
-    other._settings.database_path.replace(store._settings.database_path)
+    other.settings.database_path.replace(store.settings.database_path)
 
     assert 3 == store.position().revision
     assert {"new", "newer"} == {entry.id for entry in store.load().models}
@@ -368,7 +359,7 @@ def test_a_missing_database_is_an_outage(settings, clock):
 def test_a_row_that_is_not_ours_is_an_outage(store, statement):
     """What this program cannot read it does not guess: the last image goes on serving."""
     put(store, model())
-    with store._engine.begin() as connection:
+    with store.backend.reading.begin() as connection:
         connection.exec_driver_sql(statement)
 
     with pytest.raises(StoreUnavailable):
@@ -416,7 +407,7 @@ def test_mistakes_of_ours_are_not_outages(store):
 @ON_A_FILE
 def test_a_writer_waits_so_long_and_no_longer(store, settings, clock, monkeypatch):
     """A writer that cannot get its turn in time is refused, within a process and between two."""
-    monkeypatch.setattr("app.store.store.WRITE_TIMEOUT", 0.05)
+    monkeypatch.setattr("app.store.writing.WRITE_TIMEOUT", 0.05)
     other = Store(settings, clock)
     other.open()
     with store.transaction(actor=Actor("test"), now=NOW):

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from app.catalog.errors import StoreRefused, StoreUnavailable
 from app.catalog.ports import Actor
-from app.store.backend import READ_TIMEOUT, WRITE_TIMEOUT, Database, Restored
+from app.store.backend import READ_TIMEOUT, WRITE_TIMEOUT, Backend, Proof, Restored
 from app.store.files import (
     check_own,
     new_file,
@@ -20,6 +20,7 @@ from app.store.files import (
     remove_left_drafts,
     warn_of_others,
 )
+from app.store.schema import HEAD
 from app.store.sqlite.connection import create_engine, journal_mode, sqlite, wait_for_others
 from app.store.sqlite.locks import FileLock
 from app.store.sqlite.presence import Presence
@@ -33,7 +34,7 @@ _log = logging.getLogger(__name__)
 _Identity = tuple[int, int, int]
 
 
-class SQLite(Database):
+class SQLite(Backend):
     """The database in the file `path`; several processes of one host may use it."""
 
     # Of a damaged file even the sentence about the damage may be unreadable.
@@ -47,7 +48,7 @@ class SQLite(Database):
         self._lock = FileLock(path.with_name(path.name + ".lock"))
         self.write_counter = self._counter = WriteCounter(path.with_name(path.name + ".writes"))
         self._presence = Presence(path.with_name(path.name + ".users"), self._check_pair)
-        self.reading = self.writing = create_engine(path, self._presence.enter)
+        self.reading = self.writing = create_engine(path, self._enter)
 
     def identity(self) -> _Identity | None:
         """Return which file it is, and for which process.
@@ -73,7 +74,7 @@ class SQLite(Database):
     def preparing(self, deadline: float) -> Iterator[None]:
         """Hold the writers' lock, in a folder that is made for it."""
         self._make_folder()
-        with self.turn(deadline):
+        with self.writer_lock(deadline):
             try:
                 yield
             except BaseException:
@@ -86,7 +87,7 @@ class SQLite(Database):
         """Look at every page: a tenth of a second for 100,000 entries."""
         remove_left_drafts(self._path.parent)
         warn_of_others(self._path)
-        self._presence.enter()
+        self._enter()
         check(self._path)
 
     def is_prepared(self, connection: sa.Connection) -> bool:
@@ -94,8 +95,8 @@ class SQLite(Database):
         mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar_one()
         return bool(mode == journal_mode())
 
-    def prepare(self) -> None:
-        """Make the file, and choose its journal."""
+    def prepare(self, schema: int | None) -> None:
+        """Make the file, choose its journal, and copy a file of an older schema."""
         if not self._path.exists():
             gone = (  # they would follow a new one, and serve empty lists
                 f"{self._path} is gone, and servers or commands had it open: put it back. To "
@@ -107,31 +108,24 @@ class SQLite(Database):
                 with own_file(self._path):
                     pass
         self._choose_journal(journal_mode())
-
-    def copy_before_upgrade(self, schema: int) -> None:
-        """Copy the file to one beside it that is named after the schema; replace none."""
-        for target in numbered(self._path.with_name(f"{self._path.name}.schema-{schema}")):
-            with suppress(FileExistsError):
-                self.backup(target)
-                _log.warning("Kept %s as it was before the upgrade.", target)
-                return
-
-    def startup_warning(self) -> str | None:
-        """Return what the library at hand lacks."""
-        if journal_mode() == "wal":
-            return None
-        return (
-            f"SQLite {sqlite.sqlite_version} has the WAL-reset bug: using journal_mode=TRUNCATE, "
-            "where a write holds up readers. Install pysqlite3 or a newer SQLite."
-        )
+        if schema is not None and schema < HEAD:
+            for target in numbered(self._path.with_name(f"{self._path.name}.schema-{schema}")):
+                with suppress(FileExistsError):
+                    self.backup(target)
+                    _log.warning("Kept %s as it was before the upgrade.", target)
+                    return
 
     @contextmanager
-    def turn(self, deadline: float) -> Iterator[None]:
-        """Queue at the lock; at SQLite's own, the slowest would wait a hundred times longer."""
+    def writer_lock(self, deadline: float) -> Iterator[None]:
+        """Queue at a lock of ours; at SQLite's, the slowest would wait a hundred times longer."""
         with self._lock.held(deadline), self._counter.counted():
             yield
 
-    def keep(self) -> sa.Connection:
+    def commit(self, connection: sa.Connection, proof: Proof) -> None:  # noqa: ARG002 - it answers
+        """Commit."""
+        connection.commit()
+
+    def revision_connection(self) -> sa.Connection:
         """Return a connection that waits as long for others as a reader may."""
         connection = self.reading.connect()
         wait_for_others(connection, READ_TIMEOUT)
@@ -185,6 +179,14 @@ class SQLite(Database):
             if has_content(wal):
                 with self._presence.alone():
                     _log.warning("%s was not written into the database: keep both files.", wal)
+
+    def _enter(self) -> None:
+        if self._presence.enter() and journal_mode() != "wal":
+            _log.warning(
+                "SQLite %s has the WAL-reset bug: using journal_mode=TRUNCATE, where a write "
+                "holds up readers. Install pysqlite3 or a newer SQLite.",
+                sqlite.sqlite_version,
+            )
 
     def _choose_journal(self, mode: str) -> None:
         connection = self.writing.raw_connection()

@@ -31,11 +31,14 @@ class Presence:
         self._process = 0
         self._file = ExitStack()
 
-    def enter(self) -> None:
-        """Take the shared lock, until `leave` or the process's end; the first process checks."""
+    def enter(self) -> bool:
+        """Take the shared lock, until `leave` or the process's end; the first process checks.
+
+        Return whether this process did not have it yet.
+        """
         with self._mutex:
             if self._process == os.getpid():
-                return
+                return False
             self._file.close()  # after a fork it is the parent's: ours to close, not to rely on
             deadline = time.monotonic() + OPEN_TIMEOUT
             with ExitStack() as stack:
@@ -49,6 +52,7 @@ class Presence:
                         raise StoreUnavailable("Another process checks or restores the database.")
                     time.sleep(POLL)
                 self._process, self._file = os.getpid(), stack.pop_all()
+                return True
 
     def leave(self) -> None:
         """Release the lock."""

@@ -19,7 +19,7 @@ from app.store.sqlite.adopting import is_whole, open_untrusted
 from app.store.sqlite.connection import sqlite
 from app.store.sqlite.wal import read_uri
 from app.store.tables import keys
-from app.store.transaction import SqlTransaction, first_statement
+from app.store.transaction import SqlTransaction
 
 # Views, virtual tables and generated columns may compute without end.
 _IS_TABLE = """SELECT count(*) = 3 FROM sqlite_master AS t, pragma_table_xinfo(t.name) AS c
@@ -91,7 +91,7 @@ def carry_over(
     revoked: list[ApiKey] = []
     rotated: list[ApiKey] = []
     if pairs and not revive:
-        transaction = SqlTransaction(connection, first_statement(sa.null()), actor=actor, now=now)
+        transaction = SqlTransaction(connection, sa.null(), actor=actor, now=now)
         for key, ended in pairs:
             is_revoked = ended.revoked_at != key.revoked_at
             transaction.put_key(ended, key, "key.revoke" if is_revoked else "key.rotate")

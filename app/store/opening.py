@@ -1,0 +1,215 @@
+"""Opening the database: it is made, checked and upgraded once, and watched from then on.
+
+What reads and writes asks this; nothing here asks what reads and writes.
+"""
+
+import atexit
+import os
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import sqlalchemy as sa
+
+from app.catalog.errors import StoreRefused, StoreUnavailable
+from app.catalog.ports import Actor
+from app.settings import Settings
+from app.store.backend import OPEN_TIMEOUT, Backend
+from app.store.first_key import add_first_key
+from app.store.schema import HEAD, check_program, schema_number, upgrade
+from app.store.sqlite.backend import SQLite
+from app.store.transaction import has_keys, transaction, writing
+
+#: How long the database is taken for the same before its identity is checked again, in seconds.
+CHECK_INTERVAL = 1.0
+#: Who makes the changes of a server's start, for the log.
+START = Actor("start")
+
+
+@dataclass(slots=True)
+class RevisionConnection:
+    """A thread's connection for reading the revision, and the row that it last returned."""
+
+    connection: sa.Connection
+    cursor: Any
+    #: The process and the database that the connection belongs to.
+    pid: int
+    identity: Hashable
+    #: The number of timeouts in the process when the connection was made.
+    timeouts: int
+    row: tuple[Any, ...] = (-1, "")
+
+
+class Opening:
+    """The database of `settings`, as this process has it open.
+
+    `clock` returns Unix seconds, `monotonic` seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self.monotonic = monotonic
+        self._lock = threading.Lock()
+        self._opened: Hashable | None = None
+        self._pid = 0
+        self._threads = threading.local()
+        self._timeouts = 0
+        #: What the last check found, and until when no other one is needed.
+        self._identity: Hashable | None = None
+        self.checked_until = 0.0
+
+    @cached_property
+    def backend(self) -> Backend:
+        """SQLite or PostgreSQL; nothing is opened."""
+        path = self._settings.database_path
+        if path is not None:
+            return SQLite(path)
+        try:
+            from app.store.postgresql import PostgreSQL  # noqa: PLC0415 - psycopg is an extra
+        except ImportError as error:
+            raise StoreRefused(
+                f"PostgreSQL needs psycopg, which cannot be used here ({error}): "
+                "pip install 'psycopg[binary]'"
+            ) from error
+        return PostgreSQL(str(self._settings.database_url))
+
+    def open(self, *, create: bool = False) -> Hashable:
+        """Prepare the database for this process, unless that was done; return its identity.
+
+        An older schema is upgraded. A missing database is an outage, and never an empty
+        catalogue, unless it is to be created: then it gets our schema and the first admin key.
+        Any number of processes may do so at once. Raises `StoreUnavailable`, among others for a
+        newer schema and a malformed key file.
+        """
+        if self._opened is not None and self._opened == self._check():
+            return self._opened
+        with self._lock, self.backend.outages():
+            identity = self._check()
+            if self._opened is not None:
+                if identity == self._opened:
+                    return identity
+                # After a fork the connections are the parent's, and not ours to close.
+                self.backend.reading.dispose(close=self._pid == os.getpid())
+            if create and identity is not None:
+                self.backend.check()
+            if self._is_unprepared(create=create):
+                # What readers may not see, strangers on the host may not see either.
+                self._settings.instance_path.mkdir(mode=0o750, parents=True, exist_ok=True)
+                deadline = time.monotonic() + OPEN_TIMEOUT
+                with self.backend.preparing(deadline):
+                    self._prepare(deadline)
+            self._opened = self._check()
+            self._pid = os.getpid()
+            if self._settings.database_path is not None:  # a silent server would hold up the exit
+                atexit.unregister(self.close)  # of a parent, or when another file was open
+                atexit.register(self.close)
+            return self._opened
+
+    def close(self) -> None:
+        """Close this process's connections, except those that other threads use.
+
+        At the exit, when no other threads are left but daemons, an opened SQLite file is closed.
+        """
+        atexit.unregister(self.close)
+        # Else there is nothing to close, and may be no driver, or it is a parent's after a fork.
+        if "backend" in vars(self) and self._pid in (0, os.getpid()):
+            self._threads.revision = None
+            self.backend.close()
+        self._opened, self._pid, self.checked_until = None, 0, 0.0
+
+    def schema(self) -> int | None:
+        """Return the schema of the database, None when there is none; change nothing."""
+        if self.backend.identity() is None:
+            return None
+        with self.reading() as connection:
+            return schema_number(connection)
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """Give a connection whose statements see one state; open the database before."""
+        with self.backend.outages(), self.backend.reading.connect() as connection:
+            yield connection
+
+    def revision_connection(self) -> RevisionConnection | None:
+        """Return this thread's connection to the database as it is now, None if it has none."""
+        if self.monotonic() >= self.checked_until:
+            self._check()
+        found: RevisionConnection | None = getattr(self._threads, "revision", None)
+        if (
+            found is not None
+            and found.pid == os.getpid()
+            and found.identity == self._identity
+            and found.timeouts == self._timeouts
+        ):
+            return found
+        return None
+
+    def connect_for_revision(self) -> RevisionConnection:
+        """Open the database if need be, and return a new connection for this thread."""
+        identity = self.open()
+        self._threads.revision = None  # back into the pool, before another one is taken
+        connection = self.backend.revision_connection()
+        cursor = connection.connection.cursor()
+        found = RevisionConnection(connection, cursor, os.getpid(), identity, self._timeouts)
+        self._threads.revision = found
+        return found
+
+    def discard_revision_connection(self, error: Exception) -> None:
+        """Close this thread's connection after `error`.
+
+        Raises `StoreUnavailable` where a new one would fail as well, after as long a wait. The
+        connections of other threads are not used any more then.
+        """
+        found, self._threads.revision = self._threads.revision, None
+        found.connection.invalidate()
+        if self.backend.is_busy(error):
+            self._timeouts += 1
+            raise StoreUnavailable(str(error)) from error
+
+    def _check(self) -> Hashable | None:
+        """Return the identity of the database, None while there is none.
+
+        It counts for all threads: what is gone for one is gone for each.
+        """
+        try:
+            identity = self._identity = self.backend.identity()
+        except StoreUnavailable:
+            self._identity, self.checked_until = None, 0.0
+            raise
+        self.checked_until = 0.0 if identity is None else self.monotonic() + CHECK_INTERVAL
+        return identity
+
+    def _is_unprepared(self, *, create: bool) -> bool:
+        number = self.schema()
+        if number is None and not create:
+            name = self._settings.database_name
+            if self._opened is not None:
+                raise StoreUnavailable(f"The database {name} is gone: put it back.")
+            raise StoreUnavailable(
+                f"There is no database {name}: a server's start and 'flask db upgrade' make one."
+            )
+        if number is None or number < HEAD:
+            return True
+        with self.backend.reading.connect() as connection:
+            if number > HEAD:
+                check_program(connection, number)
+            return not self.backend.is_prepared(connection) or not has_keys(connection)
+
+    def _prepare(self, deadline: float) -> None:
+        self.backend.prepare(self.schema())
+        with writing(self.backend, deadline) as connection:
+            upgrade(connection)
+        now = int(self._clock())
+        with transaction(self.backend, deadline, actor=START, now=now) as first:
+            if not first.has_keys():
+                add_first_key(first, self._settings, now)

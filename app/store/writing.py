@@ -1,0 +1,93 @@
+"""How a write gets into the database: slot, lock, transaction."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from app.catalog.errors import StoreUnavailable
+from app.catalog.ports import Actor
+from app.store.backend import WRITE_TIMEOUT
+from app.store.opening import Opening
+from app.store.transaction import SqlTransaction, transaction
+
+#: How long no writer may have got the lock until further ones are refused at once, in seconds.
+_STUCK = 1.0
+
+
+class WriterSlots:
+    """The slots for writers of a process, fewer than it has threads: readers need one, too.
+
+    While writers get the lock, others wait for a slot. When none does, as behind a lock of another
+    program, they are refused after a second.
+    """
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self.in_use = 0
+        self._changed = threading.Condition()
+        #: When a writer last ended, or began to wait alone.
+        self._progress = 0.0
+
+    @contextmanager
+    def taken(self, deadline: float) -> Iterator[None]:
+        """Take a slot; raise `StoreUnavailable` where none gets free soon.
+
+        At `deadline` (`time.monotonic`) it is too late in any case.
+        """
+        with self._changed:
+            if not self.in_use:
+                self._progress = time.monotonic()
+            while self.in_use >= self._number:
+                patience = min(self._progress + _STUCK, deadline) - time.monotonic()
+                if patience <= 0:
+                    raise StoreUnavailable("Other writers wait already, and none has its turn.")
+                self._changed.wait(patience)
+            self.in_use += 1
+        progress = True
+        try:
+            yield
+        except StoreUnavailable:
+            progress = False
+            raise
+        finally:
+            with self._changed:
+                self.in_use -= 1
+                if progress:
+                    self._progress = time.monotonic()
+                self._changed.notify()
+
+
+class Writer:
+    """The transactions of a process, `threads` of which may serve requests."""
+
+    def __init__(self, opening: Opening, threads: int) -> None:
+        self._opening = opening
+        self.slots = WriterSlots(max(1, threads - 1))
+        #: What became of the last write of this process: ``ok``, ``failing``, or ``unknown``; and
+        #: when that was, on the monotonic clock.
+        self.writes = "unknown"
+        self.wrote_at = 0.0
+
+    @contextmanager
+    def transaction(self, *, actor: Actor, now: int) -> Iterator[SqlTransaction]:
+        """Open a transaction for `actor` at `now`, after all others.
+
+        One deadline, set at arrival, serves for the queue of our writers and for SQLite's lock.
+        """
+        deadline = time.monotonic() + WRITE_TIMEOUT
+        try:
+            self._opening.open()
+            backend = self._opening.backend
+            with (
+                self.slots.taken(deadline),
+                backend.outages(),
+                backend.writer_lock(deadline),
+                transaction(backend, deadline, actor=actor, now=now) as opened,
+            ):
+                yield opened
+        except StoreUnavailable:
+            self.writes, self.wrote_at = "failing", time.monotonic()
+            raise
+        if opened.changed:
+            self.writes, self.wrote_at = "ok", time.monotonic()
