@@ -31,10 +31,14 @@ def own_file(path: Path, flags: int = os.O_RDWR | os.O_CREAT) -> Iterator[int]:
     Others may have put anything there under its name: raises `StoreRefused` as `check_own` does,
     and `OSError`. Nothing of what is there is changed, and a pipe is not waited for.
     """
-    check_own(path)
-    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o640)
+    flags |= os.O_NOFOLLOW | os.O_NONBLOCK
     try:
-        _check(path, os.fstat(descriptor))  # it may be another one by now
+        descriptor = os.open(path, flags & ~os.O_CREAT)
+    except OSError:
+        check_own(path)  # it has the better reason, if it is not simply missing
+        descriptor = os.open(path, flags, 0o640)
+    try:
+        _check(path, os.fstat(descriptor))
         yield descriptor
     finally:
         os.close(descriptor)
