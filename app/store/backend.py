@@ -1,8 +1,8 @@
 """What differs between SQLite and PostgreSQL; `Store` is what they share."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Hashable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from app.catalog.errors import StoreUnavailable
 from app.catalog.keys import ApiKey
-from app.catalog.ports import Actor, Position
+from app.catalog.ports import Position
 from app.store.sqlite.write_counter import WriteCounter
 
 #: How long a writer waits from its arrival, for writers of ours and for others, in seconds.
@@ -136,39 +136,11 @@ class Backend(ABC):
     def is_busy(self, error: Exception) -> bool:
         """Tell whether the driver's `error` would be the same on another connection."""
 
-    def is_outage(self, error: sa.exc.DBAPIError) -> bool:
-        """Tell whether `error` is about the database's own state, and no mistake of ours."""
-        return isinstance(error, sa.exc.OperationalError | sa.exc.InternalError)
-
-    @abstractmethod
-    def backup(self, target: Path) -> None:
-        """Write a consistent copy to `target`; see `Store.backup`."""
-
-    @abstractmethod
-    def restore(
-        self, source: Path, now: float, *, actor: Actor, revive_keys: bool = False
-    ) -> Restored:
-        """Put a backup in the place of the database; see `Store.restore`."""
+    def is_outage(self, error: Exception) -> bool:
+        """Tell whether `error` is about the state of database and disk, and no mistake of ours."""
+        outages = (OSError, sa.exc.OperationalError, sa.exc.InternalError, *self.driver_error)
+        return isinstance(error, outages)
 
     def close(self) -> None:
         """Close the connections of this process."""
         self.reading.dispose()
-
-    @contextmanager
-    def outages(self) -> Iterator[None]:
-        """Turn what database and disk report of their own state into `StoreUnavailable`."""
-        try:
-            yield
-        except sa.exc.DBAPIError as error:
-            if self.is_outage(error):
-                raise StoreUnavailable(_line(error.orig)) from error
-            raise
-        except OSError as error:
-            raise StoreUnavailable(_line(error)) from error
-        except self.driver_error as error:
-            raise StoreUnavailable(_line(error)) from error
-
-
-def _line(error: BaseException | None) -> str:
-    # libpq's sentences come in several lines.
-    return " ".join(str(error).split())

@@ -93,7 +93,7 @@ class Opening:
         """
         if self._opened is not None and self._opened == self._check():
             return self._opened
-        with self._lock, self.backend.outages():
+        with self._lock, self.outages():
             identity = self._check()
             if self._opened is not None:
                 if identity == self._opened:
@@ -135,9 +135,21 @@ class Opening:
             return schema_number(connection)
 
     @contextmanager
+    def outages(self) -> Iterator[None]:
+        """Turn what database and disk report of their own state into `StoreUnavailable`."""
+        try:
+            yield
+        except Exception as error:
+            if not self.backend.is_outage(error):
+                raise
+            # libpq's sentences come in several lines.
+            reason = " ".join(str(getattr(error, "orig", error)).split())
+            raise StoreUnavailable(reason) from error
+
+    @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
         """Give a connection whose statements see one state; open the database before."""
-        with self.backend.outages(), self.backend.reading.connect() as connection:
+        with self.outages(), self.backend.reading.connect() as connection:
             yield connection
 
     def revision_connection(self) -> RevisionConnection | None:

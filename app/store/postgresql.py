@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -18,7 +17,7 @@ import sqlalchemy as sa
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from app.catalog.errors import ChangeLost, ChangeUncertain, StoreRefused, StoreUnavailable
-from app.store.backend import WRITE_TIMEOUT, Backend, Proof, Restored
+from app.store.backend import WRITE_TIMEOUT, Backend, Proof
 from app.store.tables import changes
 
 _log = logging.getLogger(__name__)
@@ -200,23 +199,10 @@ class PostgreSQL(Backend):
         """Tell whether the server was silent: on another connection it would be, too."""
         return isinstance(error, Silent)
 
-    def is_outage(self, error: sa.exc.DBAPIError) -> bool:
+    def is_outage(self, error: Exception) -> bool:
         """Tell also of tables that are not there, or not ours to read."""
-        return super().is_outage(error) or getattr(error.orig, "sqlstate", None) in _NOT_OURS
-
-    def backup(self, target: Path) -> None:
-        """Refuse: the server's own tools do it, and put it back."""
-        raise StoreRefused(
-            "A database of a server is backed up by the server's tools: "
-            f"pg_dump -Fc -f {target} URL"
-        )
-
-    def restore(self, *_: object, **__: object) -> Restored:
-        """Refuse, for the same reason."""
-        raise StoreRefused(
-            "A database of a server is restored by the server's tools, from a backup of theirs: "
-            "pg_restore -c -1 -d URL FILE"
-        )
+        state = getattr(getattr(error, "orig", None), "sqlstate", None)
+        return super().is_outage(error) or state in _NOT_OURS
 
     @staticmethod
     def _engine(connect: Callable[[], Any], **options: Any) -> sa.Engine:

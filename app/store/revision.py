@@ -45,7 +45,7 @@ class RevisionReader:
         if connection is not None:
             with suppress(*opening.backend.driver_error):
                 return self._read(connection)
-        with opening.backend.outages():
+        with opening.outages():
             return self._read(opening.connect_for_revision())
 
     def _read(self, connection: RevisionConnection) -> Position:

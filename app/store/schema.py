@@ -6,6 +6,7 @@ without it, by comparing the stamp in the database with `HEAD`.
 
 import logging
 import secrets
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,9 @@ _log = logging.getLogger(__name__)
 
 #: The number of the newest revision in ``migrations/versions``; a test holds the two equal.
 HEAD = 3
+
+#: Returns a random text that marks one state of one database: see `app.catalog.ports`.
+new_mark = partial(secrets.token_hex, 8)
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -41,7 +45,8 @@ def check_program(connection: sa.Connection, number: int) -> None:
         oldest = connection.execute(sa.select(catalogue.c.oldest_schema)).scalar_one()
     except (sa.exc.DBAPIError, sa.exc.NoResultFound):  # newer than anything we can imagine
         oldest = number
-    check_oldest(oldest, number)
+    if oldest > HEAD:
+        raise newer_schema(number)
     _log.warning(
         "The database has schema %d, this program has %d: it goes on beside the newer program.",
         number,
@@ -49,13 +54,12 @@ def check_program(connection: sa.Connection, number: int) -> None:
     )
 
 
-def check_oldest(oldest: int, number: int | None = None) -> None:
-    """Refuse to go on where the database asks for programs of the schema `oldest` at least."""
-    if oldest > HEAD:
-        raise StoreRefused(
-            f"The database has schema {number or oldest}, this program knows schemas up to "
-            f"{HEAD}: run the newer program, or put back a backup from before its upgrade."
-        )
+def newer_schema(number: int) -> StoreRefused:
+    """Return the error for a database that asks for programs of a newer schema than `HEAD`."""
+    return StoreRefused(
+        f"The database has schema {number}, this program knows schemas up to {HEAD}: run the "
+        "newer program, or put back a backup from before its upgrade."
+    )
 
 
 def upgrade(connection: sa.Connection) -> None:
@@ -91,8 +95,3 @@ def begin_history(connection: sa.Connection) -> None:
     """
     mark = new_mark()
     connection.execute(sa.update(catalogue).values(mark=mark, lineage=f"{HEAD}-{mark}"))
-
-
-def new_mark() -> str:
-    """Return a random text that marks one state of one database: see `app.catalog.ports`."""
-    return secrets.token_hex(8)

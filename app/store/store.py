@@ -7,7 +7,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from app.catalog.errors import StoreUnavailable
+from app.catalog.errors import StoreRefused, StoreUnavailable
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model
 from app.catalog.ports import Actor, Changes, Position, StoredCatalog
@@ -15,10 +15,12 @@ from app.settings import Settings
 from app.store.backend import OPEN_TIMEOUT, Backend, Restored, Size
 from app.store.copying import Contents, contents, copy
 from app.store.documents import read_key, read_model
+from app.store.files import new_file
 from app.store.first_key import add_given_key
 from app.store.opening import START, Opening
 from app.store.revision import RevisionReader
-from app.store.schema import check_oldest, upgrade
+from app.store.schema import HEAD, newer_schema, upgrade
+from app.store.sqlite.backend import SQLite
 from app.store.tables import catalogue, changes, keys, models
 from app.store.transaction import writing
 from app.store.writing import Writer
@@ -123,7 +125,7 @@ class Store:
     def load(self, *, standby: bool = False) -> StoredCatalog:
         """Return all entries and keys, as one transaction saw them."""
         if standby:
-            with self.backend.outages(), self.backend.standby() as connection:
+            with self._opening.outages(), self.backend.standby() as connection:
                 return _stored_catalog(connection)
         self._opening.open()
         with self._opening.reading() as connection:
@@ -139,7 +141,7 @@ class Store:
     def size(self) -> Size:
         """Return the size of the log and the database; wait no longer than for the revision."""
         self._opening.open()
-        with self.backend.outages(), self.backend.revision_connection() as connection:
+        with self._opening.outages(), self.backend.revision_connection() as connection:
             log_changes = connection.execute(_LOG_CHANGES).scalar_one()
             return Size(log_changes, self.backend.size(connection))
 
@@ -177,7 +179,7 @@ class Store:
         deadline = time.monotonic() + OPEN_TIMEOUT
         try:
             target = opening.backend
-            with target.outages(), target.preparing(deadline):
+            with opening.outages(), target.preparing(deadline):
                 target.prepare(None)
                 with writing(target, deadline) as there, self._opening.reading() as here:
                     upgrade(there)
@@ -191,7 +193,9 @@ class Store:
         Raises `FileExistsError` rather than replace anything.
         """
         self._opening.open()
-        self.backend.backup(target)
+        backend = self._sqlite(f"backed up by the server's tools: pg_dump -Fc -f {target} URL")
+        with new_file(target) as draft, self._opening.outages():
+            backend.copy(draft)
 
     def restore(self, source: Path, *, actor: Actor, revive_keys: bool = False) -> Restored:
         """Put the backup `source` in the place of the database, which nobody may have open.
@@ -201,10 +205,16 @@ class Store:
         has a line of `actor` for each.
         Raises `StoreRefused` where a person has to act, and `StoreUnavailable`.
         """
-        with self.backend.outages():
-            return self.backend.restore(
-                source, self._clock(), actor=actor, revive_keys=revive_keys
-            )
+        backend = self._sqlite(
+            "restored by the server's tools, from a backup of theirs: pg_restore -c -1 -d URL FILE"
+        )
+        with self._opening.outages():
+            return backend.restore(source, self._clock(), actor=actor, revive_keys=revive_keys)
+
+    def _sqlite(self, instead: str) -> SQLite:
+        if isinstance(self.backend, SQLite):
+            return self.backend
+        raise StoreRefused(f"A database of a server is {instead}")
 
 
 def _stored_catalog(connection: sa.Connection) -> StoredCatalog:
@@ -219,5 +229,6 @@ def _catalogue(connection: sa.Connection) -> sa.Row[int, str, int]:
     row = connection.execute(_CATALOGUE).one_or_none()
     if row is None:
         raise StoreUnavailable("The database has lost its revision.")
-    check_oldest(row.oldest_schema)
+    if row.oldest_schema > HEAD:
+        raise newer_schema(row.oldest_schema)
     return row

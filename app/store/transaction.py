@@ -13,7 +13,7 @@ from app.catalog.model import Model
 from app.catalog.ports import Actor, Position
 from app.store.backend import Backend, Proof
 from app.store.documents import read_key, read_model, write_key, write_model
-from app.store.schema import check_oldest, new_mark
+from app.store.schema import HEAD, new_mark, newer_schema
 from app.store.tables import catalogue, changes, keys, models
 
 # Statements are made once: to make one costs SQLAlchemy more than to run it.
@@ -90,7 +90,8 @@ class SqlTransaction:
         row = connection.execute(
             _first_statement(transaction_id), {"fresh_mark": self._mark}
         ).one()
-        check_oldest(row.oldest_schema)
+        if row.oldest_schema > HEAD:
+            raise newer_schema(row.oldest_schema)
         self._revision: int = row.revision
         #: The first change of this transaction, if it makes any, and what it is called.
         self.proof = Proof(Position(self._revision, self._mark), row.transaction_id)

@@ -81,7 +81,7 @@ class Writer:
             backend = self._opening.backend
             with (
                 self.slots.taken(deadline),
-                backend.outages(),
+                self._opening.outages(),
                 backend.writer_lock(deadline),
                 transaction(backend, deadline, actor=actor, now=now) as opened,
             ):

@@ -78,7 +78,7 @@ class SQLite(Backend):
             try:
                 yield
             except BaseException:
-                with suppress(StoreUnavailable), self.outages():
+                with suppress(StoreUnavailable, OSError, sa.exc.DBAPIError):
                     if self._path.stat().st_size == NO_TABLES:
                         self._choose_journal("delete")  # else it looks like a file without its log
                 raise
@@ -111,7 +111,8 @@ class SQLite(Backend):
         if schema is not None and schema < HEAD:
             for target in numbered(self._path.with_name(f"{self._path.name}.schema-{schema}")):
                 with suppress(FileExistsError):
-                    self.backup(target)
+                    with new_file(target) as draft:
+                        self.copy(draft)
                     _log.warning("Kept %s as it was before the upgrade.", target)
                     return
 
@@ -140,18 +141,13 @@ class SQLite(Backend):
         """Tell whether somebody else holds a lock."""
         return isinstance(error, sqlite.OperationalError) and "locked" in str(error)
 
-    def is_outage(self, error: sa.exc.DBAPIError) -> bool:
+    def is_outage(self, error: Exception) -> bool:
         """Tell also of a damaged file."""
         return super().is_outage(error) or type(error) is sa.exc.DatabaseError
 
-    def backup(self, target: Path) -> None:
-        """Copy page by page, by SQLite's backup API."""
-        with (
-            new_file(target) as draft,
-            self.outages(),
-            self.reading.connect() as connection,
-            closing(sqlite.connect(draft)) as copy,
-        ):
+    def copy(self, target: Path) -> None:
+        """Copy the database into the file `target`, by SQLite's backup API."""
+        with self.reading.connect() as connection, closing(sqlite.connect(target)) as copy:
             connection.connection.driver_connection.backup(copy)  # type: ignore[union-attr]
 
     def restore(
