@@ -120,8 +120,8 @@ def restore(file: Path, *, revive_keys: bool, as_json: bool) -> None:
         "changed": (keys.changed, "Not what they were before; revoke what you do not know"),
     }
     if as_json:
-        kept = None if restored.kept is None else str(restored.kept)
-        facts = {"revision": restored.revision, "entries": restored.entries, "kept": kept}
+        previous = None if restored.previous is None else str(restored.previous)
+        facts = {"revision": restored.revision, "entries": restored.entries, "kept": previous}
         ids = {name: [key.kid for key in found] for name, (found, _) in lists.items()}
         echo_json({"database": store.name, **facts, "keys": {**ids, "problem": keys.problem}})
         return
@@ -129,8 +129,8 @@ def restore(file: Path, *, revive_keys: bool, as_json: bool) -> None:
         f"Restored {store.name} from {file}: revision {restored.revision}, "
         f"{restored.entries} entries."
     )
-    if restored.kept is not None:
-        click.echo(f"What was there before is {short_path(restored.kept)}.")
+    if restored.previous is not None:
+        click.echo(f"What was there before is {short_path(restored.previous)}.")
     for found, sentence in lists.values():
         if found:
             named = ", ".join(f"{key.kid} ({key.name})" for key in found)

@@ -147,8 +147,8 @@ class Metrics:
             0 if snapshot is None else len(snapshot.models),
             self._catalog.age,
             self._catalog.outage is not None,
-            self._store.writes == "failing",
-            self._store.wrote_at,
+            self._store.writer.writes == "failing",
+            self._store.writer.wrote_at,
             self._replies.size,
         )
 

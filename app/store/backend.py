@@ -1,4 +1,4 @@
-"""What differs between SQLite and PostgreSQL; `Store` is what they share."""
+"""The interface of SQLite and PostgreSQL: what differs between the two."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
@@ -14,9 +14,9 @@ from app.catalog.keys import ApiKey
 from app.catalog.ports import Position
 from app.store.sqlite.write_counter import WriteCounter
 
-#: How long a writer waits from its arrival, for writers of ours and for others, in seconds.
+#: How long a writer waits for locks, in seconds.
 WRITE_TIMEOUT = 5.0
-#: How long a reader waits; the last image is at hand. In seconds.
+#: How long a reader waits for locks, in seconds; then the last snapshot is served.
 READ_TIMEOUT = 0.25
 #: How long a start waits for another process that checks, restores or prepares the same database,
 #: in seconds.
@@ -25,11 +25,11 @@ OPEN_TIMEOUT = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What a restored database holds, and where the one before it is, if there was one."""
+    """What a restored database holds, and the path of the one that it has replaced."""
 
     revision: int
     entries: int
-    kept: Path | None
+    previous: Path | None
     keys: "RestoredKeys"
 
 
@@ -45,9 +45,9 @@ class RestoredKeys:
     revived: Sequence[ApiKey] = ()
     #: Made since the backup.
     gone: Sequence[ApiKey] = ()
-    #: In the backup alone. No key is ever deleted: somebody else may have put these there.
+    #: In the backup alone. No key is ever deleted: somebody may have added these to the file.
     added: Sequence[ApiKey] = ()
-    #: In both, and different in more than their ends, which is all that we ever change.
+    #: In both, with more differences than their ends, which alone this program changes.
     changed: Sequence[ApiKey] = ()
     #: Why not all of this is known, None if it is.
     problem: str | None = None
@@ -59,7 +59,7 @@ class Size:
 
     #: Revisions from the first line of the log to the last.
     log_changes: int
-    #: What the database takes on its disk.
+    #: The size on the disk.
     database_bytes: int
 
 
@@ -69,7 +69,7 @@ class Proof:
 
     #: Its first change.
     first: Position
-    #: What the database calls the transaction, if it has a name for it.
+    #: The id of the transaction in the database, if it has one.
     transaction_id: str | None
 
 
@@ -80,48 +80,48 @@ class Backend(ABC):
     reading: sa.Engine
     #: For transactions that write: each sees what was committed before it, and commits durably.
     writing: sa.Engine
-    #: What the driver raises where SQLAlchemy is not in between.
+    #: The errors of the driver, for statements that do not go through SQLAlchemy.
     driver_error: tuple[type[Exception], ...]
-    #: The driver's SQL for revision and mark, if they are no longer those of its parameters.
+    #: The driver's SQL for revision and mark: no row while they equal the parameters.
     moved: str
-    #: What a writer's first statement returns beside the revision, for `commit`.
+    #: The SQL for the id of a transaction, which `commit` needs.
     transaction_id: sa.ColumnElement[Any] = sa.null()
-    #: What changes with every write, if there is anything that costs less than to ask.
+    #: The write counter, if this database has one.
     write_counter: WriteCounter | None = None
 
     @abstractmethod
     def identity(self) -> Hashable | None:
-        """Return what connections belong to, None while there is no database.
+        """Return the identity of process and database, None while there is no database.
 
-        When it is another than before, the connections are another process's, or to a database
-        that has been replaced.
+        It changes after a fork, and when the database is replaced: connections that were made
+        before must not be used.
         """
 
     @abstractmethod
     def preparing(self, deadline: float) -> AbstractContextManager[None]:
-        """Hold the lock of those who prepare it, until `deadline` (`time.monotonic`)."""
+        """Hold the lock for preparing the database; wait until `deadline` (`time.monotonic`)."""
 
     def check(self) -> None:  # noqa: B027 - a server checks its own files
-        """Raise `StoreRefused` when the database is damaged."""
+        """Raise `StoreRefused` if the database is damaged."""
 
     @abstractmethod
     def is_prepared(self, connection: sa.Connection) -> bool:
-        """Tell whether there is nothing for `prepare` to do."""
+        """Return whether `prepare` has nothing to do."""
 
     @abstractmethod
     def prepare(self, schema: int | None) -> None:
-        """Make what must be there before there are tables; back up what has an older `schema`."""
+        """Prepare the database for its tables; back it up if it has an older `schema`."""
 
     @abstractmethod
     def writer_lock(self, deadline: float) -> AbstractContextManager[None]:
-        """Hold the lock of writers; raise `StoreUnavailable` at `deadline` (`time.monotonic`)."""
+        """Hold the writers' lock; raise `StoreUnavailable` at `deadline` (`time.monotonic`)."""
 
     @abstractmethod
     def commit(self, connection: sa.Connection, proof: Proof) -> None:
-        """Commit a write; raise `ChangeUncertain` or `ChangeLost` where nobody confirms it."""
+        """Commit a write; raise `ChangeUncertain` or `ChangeLost` if it is not confirmed."""
 
     def standby(self) -> sa.Connection:
-        """Return a connection to a server that only follows the one which can be written."""
+        """Return a connection to any server, which may be a standby."""
         raise StoreUnavailable("There is no standby.")
 
     @abstractmethod
@@ -130,14 +130,14 @@ class Backend(ABC):
 
     @abstractmethod
     def size(self, connection: sa.Connection) -> int:
-        """Return how many bytes the database takes on its disk."""
+        """Return the size of the database in bytes."""
 
     @abstractmethod
     def is_busy(self, error: Exception) -> bool:
-        """Tell whether the driver's `error` would be the same on another connection."""
+        """Return whether `error` is a timeout, which a new connection would have as well."""
 
     def is_outage(self, error: Exception) -> bool:
-        """Tell whether `error` is about the state of database and disk, and no mistake of ours."""
+        """Return whether `error` is about the state of database or disk, and no bug of ours."""
         outages = (OSError, sa.exc.OperationalError, sa.exc.InternalError, *self.driver_error)
         return isinstance(error, outages)
 

@@ -24,9 +24,9 @@ class Contents:
 def copy(source: sa.Connection, target: sa.Connection) -> Contents:
     """Copy what `source` sees into the empty `target`, inside its open transaction.
 
-    The tables of both have our schema. The target is in the same state then, and its history goes
-    on from there. Raises `StoreRefused` when it is not empty, and when it does not hold in the end
-    what the source has.
+    The tables of both have our schema. Afterwards both are in the same state. Raises
+    `StoreRefused` if the target is not empty, and if its contents differ from the source's in the
+    end.
     """
     if any(_count(target, table) for table in (models, keys, changes)):
         raise StoreRefused("The database to copy to is not empty: nothing was copied.")

@@ -17,7 +17,7 @@ _MAX_DOCUMENT = 1024 * 1024
 _KID = re.compile(r"[0-9A-Za-z]{8}", re.ASCII)
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
-# What does not make two entries differ is not part of them.
+# Fields that are not compared, such as the revision, are not part of the document.
 _MODEL_FIELDS = [f.name for f in fields(Model) if f.compare and f.name != "permission"]
 _PERMISSION_FIELDS = [f.name for f in fields(Permission) if f.compare]
 _KEY_FIELDS = [f.name for f in fields(ApiKey) if f.compare and f.name not in ("kid", "digest")]
@@ -41,7 +41,7 @@ _STORED_KEY = _StoredKeySchema()
 
 
 def write_model(model: Model) -> str:
-    """Return the document of an entry: what is stored of it, all but its revision."""
+    """Return the document of an entry: all of it but its revision."""
     known = ((name, getattr(model, name)) for name in _MODEL_FIELDS)
     document = {name: value for name, value in known if value is not None}
     document["permission"] = [
@@ -54,11 +54,13 @@ def write_model(model: Model) -> str:
 def read_model(document: str, revision: int) -> Model:
     """Return the entry of a stored document; `StoreUnavailable` if it is not one of ours.
 
-    Members that this program does not know belong to a newer one, and are kept.
+    Members of a newer program, which this one does not know, become `unknown_members`.
     """
     try:
-        known = _apart(Model, json.loads(document))
-        permission = tuple(Permission(**_apart(Permission, p)) for p in known.pop("permission"))
+        known = _separate_unknown(Model, json.loads(document))
+        permission = tuple(
+            Permission(**_separate_unknown(Permission, p)) for p in known.pop("permission")
+        )
         return Model(**known, permission=permission, revision=revision)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise StoreUnavailable(f"A stored entry cannot be read: {quote(str(error))}") from error
@@ -81,7 +83,7 @@ def write_key(key: ApiKey) -> str:
 def read_key(kid: str, digest: str, document: str) -> ApiKey:
     """Return the key of a stored row; `StoreUnavailable` if it is not one of ours."""
     try:
-        known = _apart(ApiKey, json.loads(document))
+        known = _separate_unknown(ApiKey, json.loads(document))
         known["scopes"] = tuple(known["scopes"])
         known["groups"] = tuple(known["groups"])
         return ApiKey(kid=kid, digest=digest, **known)
@@ -110,8 +112,8 @@ def parse_untrusted(document: object) -> dict[str, Any]:
     return parse_object(ONCE_TAKEN.sub("\N{LATIN SMALL LETTER E WITH ACUTE}", document).encode())
 
 
-def _apart(kind: type, document: dict[str, Any]) -> dict[str, Any]:
-    """Return `document` with the members that `kind` does not have apart, where it keeps them."""
+def _separate_unknown(kind: type, document: dict[str, Any]) -> dict[str, Any]:
+    """Return `document` with the members that `kind` does not have in `unknown_members`."""
     known = _KNOWN[kind]
     if document.keys() <= known:
         return document

@@ -1,4 +1,4 @@
-"""Files beside the database: ours and no link, and whole, on the disk, or not there at all."""
+"""Files beside the database: checked before they are used, and written whole or not at all."""
 
 import glob
 import logging
@@ -17,7 +17,7 @@ from app.catalog.errors import StoreRefused
 
 _log = logging.getLogger(__name__)
 
-#: How long nothing was written to a draft that a killed process has left, in seconds.
+#: How old a draft is that a killed process has left, in seconds.
 _LEFT = 24 * 60 * 60  # a day
 #: Read or write, for those who are neither the owner nor in the group. Kubernetes gives all files
 #: of a volume to its group.
@@ -28,14 +28,14 @@ OTHERS = stat.S_IROTH | stat.S_IWOTH
 def own_file(path: Path, flags: int = os.O_RDWR | os.O_CREAT) -> Iterator[int]:
     """Give a descriptor of a file that this program made, or makes for its owner and group.
 
-    Others may have put anything there under its name: raises `StoreRefused` as `check_own` does,
-    and `OSError`. Nothing of what is there is changed, and a pipe is not waited for.
+    Other users may have put anything under its name: raises `StoreRefused` as `check_own` does,
+    and `OSError`. What is there is not changed, and a pipe is not waited for.
     """
     flags |= os.O_NOFOLLOW | os.O_NONBLOCK
     try:
         descriptor = os.open(path, flags & ~os.O_CREAT)
     except OSError:
-        check_own(path)  # it has the better reason, if it is not simply missing
+        check_own(path)  # its error says more, unless the file is missing
         descriptor = os.open(path, flags, 0o640)
     try:
         _check(path, os.fstat(descriptor))
@@ -74,7 +74,7 @@ def _check(path: Path, found: os.stat_result, links: int = 1) -> None:
 
 
 def _check_owner(path: Path, found: os.stat_result) -> None:
-    """Refuse what belongs to others; who owns it could not use what root makes there."""
+    """Refuse files of other users; the owner of a folder could not use what root makes there."""
     user = os.geteuid()
     if found.st_uid == user:
         return
@@ -88,9 +88,9 @@ def _check_owner(path: Path, found: os.stat_result) -> None:
 
 
 def remove_left_drafts(folder: Path) -> None:
-    """Remove the drafts, often whole copies, that killed processes have left in `folder`."""
-    with suppress(OSError):  # nobody waits for this
-        for path in folder.glob(".roster-*.draft*"):  # also what SQLite keeps beside one
+    """Remove the drafts that killed processes have left in `folder`."""
+    with suppress(OSError):  # a start or a backup does not depend on it
+        for path in folder.glob(".roster-*.draft*"):  # also the files of SQLite beside one
             found = path.lstat()
             is_ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
             if is_ours and found.st_mtime < time.time() - _LEFT:
@@ -99,11 +99,11 @@ def remove_left_drafts(folder: Path) -> None:
 
 
 def warn_of_others(path: Path) -> None:
-    """Log which files others may open, of those whose names begin with `path`.
+    """Log which files beside the database `path` other users may open.
 
-    This program makes no such files; earlier ones did, and their modes are left as they are.
+    Earlier programs made such files. Their modes are not changed.
     """
-    with suppress(OSError):  # a start needs none of this
+    with suppress(OSError):  # a start does not depend on it
         files = sorted(path.parent.glob(f"{glob.escape(path.name)}*"))
         theirs = [file for file in files if not file.is_symlink() and file.stat().st_mode & OTHERS]
         if theirs:
@@ -111,15 +111,15 @@ def warn_of_others(path: Path) -> None:
 
 
 def chmod(*paths: Path) -> str:
-    """Return the command that takes files away from others."""
+    """Return the command that denies other users access to files."""
     return f"'chmod o= {shlex.join(map(str, paths))}'"
 
 
 @contextmanager
 def new_file(target: Path) -> Iterator[Path]:
-    """Give a draft to be filled, which becomes `target` when the block ends; its owner's alone.
+    """Give a draft, which becomes `target` when the block ends; only its owner may read it.
 
-    Raises `FileExistsError` rather than replace anything, and any other `OSError` of `target`.
+    Raises `FileExistsError` if `target` exists, and any other `OSError` about it.
     """
     remove_left_drafts(target.parent)
     descriptor, draft = tempfile.mkstemp(".draft", ".roster-", dir=target.parent)
@@ -134,7 +134,7 @@ def new_file(target: Path) -> Iterator[Path]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make durable which files are in `folder`."""
+    """Make the names of the files in `folder` durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -143,7 +143,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def numbered(path: Path) -> Iterator[Path]:
-    """Yield `path`, and names like it for when that is taken."""
+    """Yield `path`, then the same with .1, .2 and so on, until one is free."""
     yield path
     for number in count(1):
         yield path.with_name(f"{path.name}.{number}")

@@ -1,4 +1,4 @@
-"""The first admin key: a store without any key cannot be administered over HTTP."""
+"""The first admin key: without one, nobody can administer the store over HTTP."""
 
 import logging
 import os
@@ -15,10 +15,10 @@ _log = logging.getLogger(__name__)
 
 
 def add_first_key(transaction: Transaction, settings: Settings, now: int) -> None:
-    """Give a store without keys the operator's key, or else one of our own making.
+    """Add the operator's key to a store without keys, or else a new one.
 
-    Our own is written to its file before it is stored: after a crash in between, the next start
-    finds a store without keys beside the file, and takes the key from there.
+    A new one is written to its file before it is stored: after a crash in between, the next start
+    takes the key from the file.
     """
     if settings.admin_key_file is None and check_own(settings.first_key_path) is None:
         _write(settings.first_key_path, keys.mint())
@@ -26,7 +26,7 @@ def add_first_key(transaction: Transaction, settings: Settings, now: int) -> Non
 
 
 def add_given_key(transaction: Transaction, settings: Settings, now: int) -> None:
-    """Add the key of ``ROSTER_ADMIN_KEY_FILE`` unless it is there, be it revoked."""
+    """Add the key of ``ROSTER_ADMIN_KEY_FILE`` unless it is stored, even as a revoked one."""
     path = settings.admin_key_file
     if path is not None:
         _add(transaction, settings, now)
@@ -35,10 +35,10 @@ def add_given_key(transaction: Transaction, settings: Settings, now: int) -> Non
 
 
 def read_key_file(settings: Settings) -> str:
-    """Return the text of the file that the operator named, or else of our own.
+    """Return the text of the file that the operator named, or else of ours.
 
-    The operator's may be a link. Raises `StoreRefused` where our own is not ours alone, `OSError`
-    and `UnicodeDecodeError`.
+    The operator's may be a link. Raises `StoreRefused` if others may read ours, `OSError` and
+    `UnicodeDecodeError`.
     """
     if settings.admin_key_file is not None:
         return settings.admin_key_file.read_text("ascii").strip()
@@ -77,7 +77,7 @@ def _read(path: Path, settings: Settings) -> str:
 
 def _write(path: Path, secret: str) -> None:
     """Make `path` with the key in it, for its owner alone; whole, durably, or not at all."""
-    # The caller holds the writers' lock: a draft that lies there is of a crash.
+    # The caller holds the writers' lock: a draft that exists was left by a crash.
     draft = path.with_name(f"{path.name}.draft")
     draft.unlink(missing_ok=True)
     with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:  # noqa: PTH123

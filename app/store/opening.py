@@ -1,6 +1,6 @@
-"""Opening the database: it is made, checked and upgraded once, and watched from then on.
+"""Opening the database: it is made, checked and upgraded here, before it is read or written.
 
-What reads and writes asks this; nothing here asks what reads and writes.
+What reads and writes imports this module, and is not imported here.
 """
 
 import atexit
@@ -24,9 +24,9 @@ from app.store.schema import HEAD, check_program, schema_number, upgrade
 from app.store.sqlite.backend import SQLite
 from app.store.transaction import has_keys, transaction, writing
 
-#: How long the database is taken for the same before its identity is checked again, in seconds.
+#: How often the identity of the database is checked, in seconds.
 CHECK_INTERVAL = 1.0
-#: Who makes the changes of a server's start, for the log.
+#: The actor of a server's start, for the log.
 START = Actor("start")
 
 
@@ -103,14 +103,16 @@ class Opening:
             if create and identity is not None:
                 self.backend.check()
             if self._is_unprepared(create=create):
-                # What readers may not see, strangers on the host may not see either.
+                # Other users of the host may not read entries that are hidden from some viewers.
                 self._settings.instance_path.mkdir(mode=0o750, parents=True, exist_ok=True)
                 deadline = time.monotonic() + OPEN_TIMEOUT
                 with self.backend.preparing(deadline):
                     self._prepare(deadline)
             self._opened = self._check()
             self._pid = os.getpid()
-            if self._settings.database_path is not None:  # a silent server would hold up the exit
+            if (
+                self._settings.database_path is not None
+            ):  # a server that does not answer would delay the exit
                 atexit.unregister(self.close)  # of a parent, or when another file was open
                 atexit.register(self.close)
             return self._opened
@@ -118,10 +120,10 @@ class Opening:
     def close(self) -> None:
         """Close this process's connections, except those that other threads use.
 
-        At the exit, when no other threads are left but daemons, an opened SQLite file is closed.
+        A SQLite file is also closed at the exit of the process.
         """
         atexit.unregister(self.close)
-        # Else there is nothing to close, and may be no driver, or it is a parent's after a fork.
+        # Otherwise nothing is open here, or the connections are the parent's after a fork.
         if "backend" in vars(self) and self._pid in (0, os.getpid()):
             self._threads.revision = None
             self.backend.close()
@@ -136,13 +138,13 @@ class Opening:
 
     @contextmanager
     def outages(self) -> Iterator[None]:
-        """Turn what database and disk report of their own state into `StoreUnavailable`."""
+        """Raise `StoreUnavailable` for errors about the state of the database or the disk."""
         try:
             yield
         except Exception as error:
             if not self.backend.is_outage(error):
                 raise
-            # libpq's sentences come in several lines.
+            # The messages of libpq have several lines.
             reason = " ".join(str(getattr(error, "orig", error)).split())
             raise StoreUnavailable(reason) from error
 
@@ -169,7 +171,7 @@ class Opening:
     def connect_for_revision(self) -> RevisionConnection:
         """Open the database if need be, and return a new connection for this thread."""
         identity = self.open()
-        self._threads.revision = None  # back into the pool, before another one is taken
+        self._threads.revision = None  # returns to the pool before another one is taken
         connection = self.backend.revision_connection()
         cursor = connection.connection.cursor()
         found = RevisionConnection(connection, cursor, os.getpid(), identity, self._timeouts)
@@ -179,8 +181,8 @@ class Opening:
     def discard_revision_connection(self, error: Exception) -> None:
         """Close this thread's connection after `error`.
 
-        Raises `StoreUnavailable` where a new one would fail as well, after as long a wait. The
-        connections of other threads are not used any more then.
+        Raises `StoreUnavailable` after a timeout: a new connection would wait as long, and so
+        would those of other threads, which are not used any more.
         """
         found, self._threads.revision = self._threads.revision, None
         found.connection.invalidate()
@@ -191,7 +193,7 @@ class Opening:
     def _check(self) -> Hashable | None:
         """Return the identity of the database, None while there is none.
 
-        It counts for all threads: what is gone for one is gone for each.
+        The result is valid for all threads.
         """
         try:
             identity = self._identity = self.backend.identity()

@@ -22,17 +22,17 @@ from app.store.tables import changes
 
 _log = logging.getLogger(__name__)
 
-#: How long the server may be silent over a statement, in seconds. Over the revision, and over
-#: the question whether a connection still works: a reader has the last image at hand.
+#: How long the server may take to answer, in seconds: to the revision, and to the test of a
+#: connection. A reader gets the last snapshot then.
 _REVISION_TIMEOUT = 1.0
-#: Over what a reader loads when the revision has moved: many rows, from a disk that is busy.
+#: To what a reader loads after a change: many rows, from a busy disk.
 _LOAD_TIMEOUT = 3.0
-#: Over what a writer sends: it waits for its turn.
+#: To a write, which waits for other writers.
 _WRITE_TIMEOUT = WRITE_TIMEOUT + 3
-#: How long nobody tries to connect again when it has failed, in seconds.
+#: How long no thread connects again after a failure, in seconds.
 _PAUSE = 1.0
 
-#: What the URL need not say. Without these, a host that vanishes holds a reader for minutes.
+#: Parameters that the URL may override. Without them, readers wait minutes for a lost host.
 _DEFAULTS = {
     "application_name": "roster",
     "client_encoding": "utf8",
@@ -43,22 +43,22 @@ _DEFAULTS = {
     "tcp_user_timeout": f"{_WRITE_TIMEOUT * 1000:.0f}",  # milliseconds
     "target_session_attrs": "read-write",  # of several hosts the primary, and never a standby
 }
-# A transaction of a process that was stopped holds up all writers until the server ends it. One
-# that loads is idle, too, while its rows are read: some seconds for 100,000 entries.
+# A transaction of a stopped process blocks all writers until the server ends it. One that loads
+# is idle, too, while its rows are read: some seconds for 100,000 entries.
 _SESSION = (
     "SET synchronous_commit = on;"
     f"SET lock_timeout = '{WRITE_TIMEOUT:.0f}s';"
     "SET idle_in_transaction_session_timeout = '30s'"
 )
-#: The number of the advisory lock of those who prepare a database; the letters "roster".
+#: The number of the advisory lock for preparing a database: the letters "roster".
 _PREPARING = int.from_bytes(b"roster")
 
-# Missing tables and columns, and missing rights: all that a database says of what is not there.
+# Undefined table, undefined column, insufficient privilege.
 _NOT_OURS = {"42P01", "42703", "42501"}
 #: Read-only transaction: the server has become a standby since we connected to it.
 _READ_ONLY = "25006"
-#: How long, and how often, a server is asked what became of a transaction, in seconds. To connect
-#: takes 3 of them where the first of two hosts has vanished.
+#: How long, and how often, the server is asked about the outcome of a transaction, in seconds. To
+#: connect takes 3 of them if the first of two hosts is lost.
 _OUTCOME_TIMEOUT = 5.0
 _OUTCOME_PAUSE = 0.05
 _STATUS = sa.text("SELECT pg_xact_status(CAST(:transaction AS xid8))")
@@ -68,10 +68,10 @@ _MARK = sa.select(changes.c.mark).where(changes.c.revision == sa.bindparam("whic
 class PostgreSQL(Backend):
     """The database that `url` names, in libpq's syntax.
 
-    The row of the catalogue is the writers' queue: whoever has moved the revision holds its lock
-    until the commit, so revisions are committed in order. While the server is out of reach, one
-    thread of the process tries to connect once a second; all others are told so at once.
-    A standby counts as out of reach: it may lack what the primary has answered.
+    The row of the catalogue is the writers' lock: who has changed the revision holds the lock of
+    the row until the commit, so revisions are committed in order. While the server cannot be
+    reached, one thread of the process tries to connect once a second; all others fail at once. A
+    standby counts as out of reach: it may lack writes that the primary has acknowledged.
     """
 
     driver_error = (psycopg.Error,)
@@ -84,7 +84,7 @@ class PostgreSQL(Backend):
             missing = {name: value for name, value in _DEFAULTS.items() if name not in given}
             self._parameters = make_conninfo(url, **missing)
             any_server = make_conninfo(self._parameters, target_session_attrs="any")
-        except psycopg.ProgrammingError:  # its sentence repeats parts of the URL, and so passwords
+        except psycopg.ProgrammingError:  # its message has parts of the URL, such as passwords
             raise StoreRefused(
                 "ROSTER_DATABASE_URL is no URL of a PostgreSQL database. In a password, "
                 "characters such as @, :, / and # are written as %40, %3A, %2F and %23."
@@ -111,7 +111,7 @@ class PostgreSQL(Backend):
         ).execution_options(patience=_LOAD_TIMEOUT)
 
     def identity(self) -> int:
-        """Return the process; what the URL names is the same for as long as it lives."""
+        """Return the process id; the URL names the same database as long as the process runs."""
         return os.getpid()
 
     @contextmanager
@@ -125,8 +125,8 @@ class PostgreSQL(Backend):
             connection.exec_driver_sql(f"SELECT pg_advisory_lock({_PREPARING})")
             yield
 
-    def is_prepared(self, connection: sa.Connection) -> bool:  # noqa: ARG002 - others may look
-        """Tell that a database that exists lacks nothing."""
+    def is_prepared(self, connection: sa.Connection) -> bool:  # noqa: ARG002 - SQLite's
+        """Return True: only `prepare` itself can find a wrong encoding."""
         return True
 
     def prepare(self, schema: int | None) -> None:  # noqa: ARG002 - its backups are the server's
@@ -139,15 +139,15 @@ class PostgreSQL(Backend):
             )
 
     def writer_lock(self, deadline: float) -> AbstractContextManager[None]:  # noqa: ARG002 - its own
-        """Leave it to the row of the catalogue, which a writer changes first."""
+        """Do nothing: a writer first changes the row of the catalogue, and so has its lock."""
         return nullcontext()
 
     def commit(self, connection: sa.Connection, proof: Proof) -> None:
-        """Commit; where the answer is lost, ask on a new connection what became of it.
+        """Commit; if the confirmation is lost, ask on a new connection for the outcome.
 
         The line in the log proves that it took place, also after a failover; another line with
-        its number, that it did not. To see no line proves nothing: a COMMIT that waits for a
-        standby is seen by nobody, and takes place later.
+        its number, that it did not. No line proves nothing: a COMMIT that waits for a standby is
+        visible to nobody, and takes place later.
         """
         try:
             connection.commit()
@@ -163,7 +163,7 @@ class PostgreSQL(Backend):
             _log.warning("A COMMIT took place although its answer was lost: %s", reason)
 
     def _took_place(self, proof: Proof) -> bool | None:
-        """Tell whether a transaction took place, None if the database does not say."""
+        """Return whether a transaction took place, None if the database does not know."""
         deadline = time.monotonic() + _OUTCOME_TIMEOUT
         which = {"transaction": proof.transaction_id, "which": proof.first.revision}
         while time.monotonic() < deadline:
@@ -187,20 +187,20 @@ class PostgreSQL(Backend):
         return self._standby.connect()
 
     def revision_connection(self) -> sa.Connection:
-        """Return a connection that waits for an answer as long as a reader may."""
+        """Return a connection that waits for an answer no longer than a reader may."""
         return self._autocommit.connect()
 
     def size(self, connection: sa.Connection) -> int:
-        """Ask for the whole database, which takes no lock."""
+        """Return the size of the whole database, for which the server takes no lock."""
         size = connection.exec_driver_sql("SELECT pg_database_size(current_database())")
         return int(size.scalar_one())
 
     def is_busy(self, error: Exception) -> bool:
-        """Tell whether the server was silent: on another connection it would be, too."""
-        return isinstance(error, Silent)
+        """Return whether the server did not answer in time."""
+        return isinstance(error, NoAnswer)
 
     def is_outage(self, error: Exception) -> bool:
-        """Tell also of tables that are not there, or not ours to read."""
+        """Also return True for tables that are missing or may not be read."""
         state = getattr(getattr(error, "orig", None), "sqlstate", None)
         return super().is_outage(error) or state in _NOT_OURS
 
@@ -231,7 +231,7 @@ class PostgreSQL(Backend):
         @sa.event.listens_for(engine, "handle_error")
         def _handle(context: sa.engine.ExceptionContext) -> None:
             if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
-                context.is_disconnect = True  # all connections of the pool are dropped
+                context.is_disconnect = True  # the pool drops all its connections
 
         return engine
 
@@ -263,14 +263,14 @@ class PostgreSQL(Backend):
             self._connecting.release()
 
 
-class Silent(psycopg.OperationalError):
-    """The server took a statement and has not answered it."""
+class NoAnswer(psycopg.OperationalError):
+    """The server has not answered in time."""
 
 
 class _Session(psycopg.Connection[Any]):
-    """A connection that gives up on a server that is silent for `patience` seconds.
+    """A connection that waits `patience` seconds for an answer of the server.
 
-    libpq waits for ever: for a stopped server, whose host still confirms what is sent to it.
+    libpq waits for ever for a stopped server whose host still acknowledges packets.
     """
 
     patience = _REVISION_TIMEOUT
@@ -290,7 +290,7 @@ class _Session(psycopg.Connection[Any]):
                     deadline = now + self.patience
                 elif now > deadline:
                     self.close()
-                    raise Silent(f"The database has not answered for {self.patience:g} s.")
+                    raise NoAnswer(f"The database has not answered for {self.patience:g} s.")
                 wanted = gen.send(ready)
         except StopIteration as done:
             return done.value

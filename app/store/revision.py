@@ -11,7 +11,7 @@ from app.store.sqlite.write_counter import WriteCounter, is_at_rest
 
 
 class _CachedPosition(NamedTuple):
-    """A position that was read, and the write counter at that time: valid until it changes."""
+    """A position, valid while the write counter is as it was `seen` before it was read."""
 
     counter: WriteCounter
     seen: os.stat_result

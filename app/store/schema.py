@@ -1,7 +1,7 @@
-"""Which schema a database has, and how it gets ours.
+"""The schema of a database: its number, and its upgrade.
 
-Alembic makes the changes but costs 60 ms to import; whether there is anything to do is told
-without it, by comparing the stamp in the database with `HEAD`.
+Alembic makes the changes. It takes 60 ms to import, so it is imported only if the number in the
+database is below `HEAD`.
 """
 
 import logging
@@ -43,7 +43,7 @@ def check_program(connection: sa.Connection, number: int) -> None:
     """Refuse a database of a newer `number` unless it lets this program run beside newer ones."""
     try:
         oldest = connection.execute(sa.select(catalogue.c.oldest_schema)).scalar_one()
-    except (sa.exc.DBAPIError, sa.exc.NoResultFound):  # newer than anything we can imagine
+    except (sa.exc.DBAPIError, sa.exc.NoResultFound):  # of a schema that has no such column
         oldest = number
     if oldest > HEAD:
         raise newer_schema(number)
@@ -88,10 +88,10 @@ def migrate(connection: sa.Connection, number: int) -> "ScriptDirectory":
 
 
 def begin_history(connection: sa.Connection) -> None:
-    """Mark the state of the database as another one, so that all who follow it load it anew.
+    """Give the database a new mark and lineage, so that all workers load it again.
 
-    No line of the log has this mark: who has loaded it loads once more at the next change. The
-    lineage begins with our schema: see `app.store.sqlite.wal`.
+    No line of the log has this mark, so they load it once more at the next change. The lineage
+    begins with our schema: see `app.store.sqlite.wal`.
     """
     mark = new_mark()
     connection.execute(sa.update(catalogue).values(mark=mark, lineage=f"{HEAD}-{mark}"))

@@ -1,4 +1,4 @@
-"""The store: what the catalogue, the commands and the metrics read, write, back up and copy."""
+"""The store: what the catalogue, the commands and the metrics use of the database."""
 
 import time
 from collections.abc import Callable
@@ -25,11 +25,11 @@ from app.store.tables import catalogue, changes, keys, models
 from app.store.transaction import writing
 from app.store.writing import Writer
 
-# Made once: to make a statement costs SQLAlchemy more than to run it.
+# Statements are made once: SQLAlchemy takes longer to make one than to run it.
 _CATALOGUE = sa.select(catalogue.c.revision, catalogue.c.mark, catalogue.c.oldest_schema)
 _MODELS = sa.select(models.c.document, models.c.revision)
 _KEYS = sa.select(keys)
-_known = changes.alias("known")
+_base = changes.alias("base")
 # Grouped by the bare column, SQLite would walk the index on it, and so the whole log.
 _CHANGED_ID = changes.c.model_id.concat(sa.literal_column("''"))
 _CHANGED = (
@@ -41,9 +41,9 @@ _CHANGED = (
     )
     .where(
         changes.c.revision > sa.bindparam("after"),
-        # Of another history, what follows this revision says nothing of what we have.
-        sa.select(_known.c.revision)
-        .where(_known.c.revision == sa.bindparam("after"), _known.c.mark == sa.bindparam("mark"))
+        # If our revision is of another history, its later changes are none to our state.
+        sa.select(_base.c.revision)
+        .where(_base.c.revision == sa.bindparam("after"), _base.c.mark == sa.bindparam("mark"))
         .exists(),
     )
     .group_by(_CHANGED_ID, changes.c.kid)
@@ -72,8 +72,8 @@ _LOG_CHANGES = sa.select(sa.func.coalesce(_LAST - _FIRST + 1, 0))
 class Store:
     """A `Feed` and a `Writer` (see ``app.catalog.ports``) on the database of `settings`.
 
-    Nothing is opened before the first use, and each process opens its own. `clock` tells Unix
-    seconds; by `monotonic` the database is taken for the same for a second.
+    Nothing is opened before the first use, and each process opens its own connections. `clock`
+    returns Unix seconds, `monotonic` seconds that never go back.
     """
 
     def __init__(
@@ -86,35 +86,22 @@ class Store:
         self._clock = clock
         self._opening = Opening(settings, clock, monotonic)
         self.writer = Writer(self._opening, settings.threads)
-        # On the way of each request; a method of our own would cost another call.
+        # Methods of this class that only call these would cost each request a call.
         self.position = RevisionReader(self._opening).position
         self.transaction = self.writer.transaction
+        self.open = self._opening.open
         self.schema = self._opening.schema
         self.close = self._opening.close
 
     @property
     def name(self) -> str:
-        """What a person calls the database."""
+        """The name of the database in messages."""
         return self.settings.database_name
 
     @property
     def backend(self) -> Backend:
         """SQLite or PostgreSQL."""
         return self._opening.backend
-
-    @property
-    def writes(self) -> str:
-        """What became of the last write of this process: ``ok``, ``failing`` or ``unknown``."""
-        return self.writer.writes
-
-    @property
-    def wrote_at(self) -> float:
-        """When that was, on the monotonic clock."""
-        return self.writer.wrote_at
-
-    def open(self, *, create: bool = False) -> None:
-        """Prepare the database for this process; see `Opening.open`."""
-        self._opening.open(create=create)
 
     def add_given_key(self) -> None:
         """Add the key of ``ROSTER_ADMIN_KEY_FILE``, as a server does when it starts."""
@@ -139,16 +126,16 @@ class Store:
             return contents(connection)
 
     def size(self) -> Size:
-        """Return the size of the log and the database; wait no longer than for the revision."""
+        """Return the size of the log and the database; wait no longer than a reader may."""
         self._opening.open()
         with self._opening.outages(), self.backend.revision_connection() as connection:
             log_changes = connection.execute(_LOG_CHANGES).scalar_one()
             return Size(log_changes, self.backend.size(connection))
 
     def changes_since(self, position: Position) -> Changes | None:
-        """Return what changed after `position`; one statement, so one state of the database.
+        """Return what changed after `position`, by one statement, which sees one state.
 
-        However often an entry or key changed, its document is read once.
+        The document of an entry or key that changed several times is read once.
         """
         after = {"after": position.revision, "mark": position.mark}
         newest, count, last = position.revision, 0, position
@@ -171,7 +158,7 @@ class Store:
     def copy_to(self, url: str) -> Contents:
         """Copy everything into the empty database `url`, as one transaction saw it.
 
-        All of it is there when this returns, or nothing. Raises `StoreRefused` for a database
+        Everything is copied when this returns, or nothing. Raises `StoreRefused` for a database
         that is not empty.
         """
         self._opening.open()
@@ -188,9 +175,9 @@ class Store:
             opening.close()
 
     def backup(self, target: Path) -> None:
-        """Write a consistent copy to `target` while others go on; for its owner alone.
+        """Write a consistent copy to `target`, which only its owner may read, while servers run.
 
-        Raises `FileExistsError` rather than replace anything.
+        Raises `FileExistsError` if `target` exists.
         """
         self._opening.open()
         backend = self._sqlite(f"backed up by the server's tools: pg_dump -Fc -f {target} URL")
@@ -198,12 +185,12 @@ class Store:
             backend.copy(draft)
 
     def restore(self, source: Path, *, actor: Actor, revive_keys: bool = False) -> Restored:
-        """Put the backup `source` in the place of the database, which nobody may have open.
+        """Replace the database, which no process may have open, by the backup `source`.
 
-        The backup is checked before anything is changed, and the database before it is kept.
+        The backup is checked before anything is changed. The replaced database stays beside it.
         Keys that were revoked or rotated since the backup stay so, unless `revive_keys`; the log
-        has a line of `actor` for each.
-        Raises `StoreRefused` where a person has to act, and `StoreUnavailable`.
+        has a line of `actor` for each. Raises `StoreRefused` where a person has to act, and
+        `StoreUnavailable`.
         """
         backend = self._sqlite(
             "restored by the server's tools, from a backup of theirs: pg_restore -c -1 -d URL FILE"
@@ -225,7 +212,7 @@ def _stored_catalog(connection: sa.Connection) -> StoredCatalog:
 
 
 def _catalogue(connection: sa.Connection) -> sa.Row[int, str, int]:
-    """Return the row of the catalogue; refuse one that asks for a newer program."""
+    """Return the row of the catalogue; raise `StoreRefused` if it asks for a newer program."""
     row = connection.execute(_CATALOGUE).one_or_none()
     if row is None:
         raise StoreUnavailable("The database has lost its revision.")

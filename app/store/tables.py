@@ -1,7 +1,7 @@
 """The tables. The migrations make them; a test holds the two equal.
 
 An entry is one JSON document in a Text column, beside its id and revision: it is written and
-read whole, the log keeps the same documents, an optional field needs no column, and 100,000 of
+read whole, the log has the same documents, an optional field needs no column, and 100,000 of
 them load without a join. Text and not SQL's JSON, because SQLAlchemy would parse it, and on
 SQLite write it, in a way that costs twice the load.
 """

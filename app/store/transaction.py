@@ -16,7 +16,7 @@ from app.store.documents import read_key, read_model, write_key, write_model
 from app.store.schema import HEAD, new_mark, newer_schema
 from app.store.tables import catalogue, changes, keys, models
 
-# Statements are made once: to make one costs SQLAlchemy more than to run it.
+# Statements are made once: SQLAlchemy takes longer to make one than to run it.
 _WHICH: sa.BindParameter[str] = sa.bindparam("which")
 _MODEL = sa.select(models.c.document, models.c.revision).where(models.c.id == _WHICH)
 _ADD_MODEL = sa.insert(models)
@@ -37,7 +37,7 @@ _NEXT = (
 
 @cache
 def _first_statement(transaction_id: sa.ColumnElement[Any]) -> sa.Executable:
-    """Return the statement that a writer begins with.
+    """Return the first statement of a transaction that writes.
 
     On PostgreSQL its row lock makes revisions commit in order.
     """
@@ -71,8 +71,7 @@ def transaction(
 class SqlTransaction:
     """The `Transaction` of ``app.catalog.ports``, inside an open SQL transaction.
 
-    The first revision is taken before anything is read, so that what is read is the state that
-    the write will meet.
+    It takes its revision before it reads, so that nobody writes between its reads and its writes.
     """
 
     def __init__(
@@ -93,7 +92,7 @@ class SqlTransaction:
         if row.oldest_schema > HEAD:
             raise newer_schema(row.oldest_schema)
         self._revision: int = row.revision
-        #: The first change of this transaction, if it makes any, and what it is called.
+        #: The first change of this transaction, if it makes any, and the id of the transaction.
         self.proof = Proof(Position(self._revision, self._mark), row.transaction_id)
         #: Whether there is anything to commit.
         self.changed = False
@@ -132,11 +131,11 @@ class SqlTransaction:
         return None if row is None else read_key(*row)
 
     def has_keys(self) -> bool:
-        """Tell whether there is any key, be it revoked or expired."""
+        """Return whether there is any key, including revoked and expired ones."""
         return has_keys(self._connection)
 
     def put_key(self, key: ApiKey, before: ApiKey | None, action: str) -> None:
-        """Store `key` in place of `before`; `action` is what the log calls it."""
+        """Store `key` in place of `before`; `action` is its name in the log."""
         self._next_revision()
         document = write_key(key)
         if before is None:
@@ -190,5 +189,5 @@ class SqlTransaction:
 
 
 def has_keys(connection: sa.Connection) -> bool:
-    """Tell whether there is any key, be it revoked or expired."""
+    """Return whether there is any key, including revoked and expired ones."""
     return connection.execute(_ANY_KEY).first() is not None

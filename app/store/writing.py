@@ -1,4 +1,4 @@
-"""How a write gets into the database: slot, lock, transaction."""
+"""Writes: a slot in the process, the writers' lock, a transaction."""
 
 import threading
 import time
@@ -11,15 +11,15 @@ from app.store.backend import WRITE_TIMEOUT
 from app.store.opening import Opening
 from app.store.transaction import SqlTransaction, transaction
 
-#: How long no writer may have got the lock until further ones are refused at once, in seconds.
+#: After how many seconds without progress of any writer further ones are refused at once.
 _STUCK = 1.0
 
 
 class WriterSlots:
-    """The slots for writers of a process, fewer than it has threads: readers need one, too.
+    """Bounds the threads of a process that wait to write, so that some are left for readers.
 
-    While writers get the lock, others wait for a slot. When none does, as behind a lock of another
-    program, they are refused after a second.
+    While writers make progress, others wait for a slot. While none does, because another program
+    holds the lock, others are refused after a second.
     """
 
     def __init__(self, number: int) -> None:
@@ -31,9 +31,9 @@ class WriterSlots:
 
     @contextmanager
     def taken(self, deadline: float) -> Iterator[None]:
-        """Take a slot; raise `StoreUnavailable` where none gets free soon.
+        """Hold a slot; raise `StoreUnavailable` if there is none before `deadline`.
 
-        At `deadline` (`time.monotonic`) it is too late in any case.
+        The deadline is a time of `time.monotonic`.
         """
         with self._changed:
             if not self.in_use:
@@ -41,7 +41,7 @@ class WriterSlots:
             while self.in_use >= self._number:
                 patience = min(self._progress + _STUCK, deadline) - time.monotonic()
                 if patience <= 0:
-                    raise StoreUnavailable("Other writers wait already, and none has its turn.")
+                    raise StoreUnavailable("Other writers wait already, and none gets the lock.")
                 self._changed.wait(patience)
             self.in_use += 1
         progress = True
@@ -59,13 +59,13 @@ class WriterSlots:
 
 
 class Writer:
-    """The transactions of a process, `threads` of which may serve requests."""
+    """Opens the transactions of a process with so many `threads`."""
 
     def __init__(self, opening: Opening, threads: int) -> None:
         self._opening = opening
         self.slots = WriterSlots(max(1, threads - 1))
-        #: What became of the last write of this process: ``ok``, ``failing``, or ``unknown``; and
-        #: when that was, on the monotonic clock.
+        #: The result of the last write of this process, ``ok``, ``failing`` or ``unknown``, and
+        #: its time on the monotonic clock.
         self.writes = "unknown"
         self.wrote_at = 0.0
 
@@ -73,7 +73,7 @@ class Writer:
     def transaction(self, *, actor: Actor, now: int) -> Iterator[SqlTransaction]:
         """Open a transaction for `actor` at `now`, after all others.
 
-        One deadline, set at arrival, serves for the queue of our writers and for SQLite's lock.
+        It waits until one deadline for its slot, for the writers' lock and for SQLite's lock.
         """
         deadline = time.monotonic() + WRITE_TIMEOUT
         try:

@@ -379,7 +379,7 @@ BYTES = {
 @pytest.mark.parametrize("change", BYTES.values(), ids=BYTES)
 def test_other_bytes(store, good, tmp_path, change, monkeypatch):
     """What is damaged, on purpose or not, is refused."""
-    monkeypatch.setattr("app.store.sqlite.adopting._PATIENCE", 0.3)
+    monkeypatch.setattr("app.store.sqlite.backup._PATIENCE", 0.3)
     file = tmp_path / "hostile.db"
     file.write_bytes(change(good))
 

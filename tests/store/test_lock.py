@@ -5,7 +5,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from app.store.sqlite.locks import FileLock, try_lock
+from app.store.sqlite.locks import WriterLock, try_lock
 
 PATIENCE = 30.0  # seconds
 
@@ -21,9 +21,12 @@ def wait_for_next(path):
 
 
 def test_another_process_that_waits_comes_before_our_next_writer(tmp_path):
-    """A process that lets the lock go does not take it again before who waited for it."""
+    """A process that releases the lock does not take it again before another that waited."""
     path = tmp_path / "lock"
-    ours, theirs = FileLock(path), FileLock(path)  # locks of one process do not share descriptors
+    ours, theirs = (
+        WriterLock(path),
+        WriterLock(path),
+    )  # locks of one process do not share descriptors
     order = []
     queued = threading.Event()
 

@@ -22,7 +22,7 @@ from app.store.documents import write_key, write_model
 from app.store.schema import HEAD, migrate
 from app.store.sqlite import restoring
 from app.store.sqlite.connection import create_engine, sqlite
-from app.store.sqlite.presence import Presence
+from app.store.sqlite.locks import UseLock
 from app.store.store import Store
 
 NOW = 1_800_000_000
@@ -82,13 +82,15 @@ def test_a_backup_takes_the_place(store, settings, clock, backup):
     restored = store.restore(backup, actor=Actor("test"))
 
     assert (3, 1) == (restored.revision, restored.entries)
-    assert "roster.db.before-restore-20270115T080000Z" == restored.kept.name
+    assert "roster.db.before-restore-20270115T080000Z" == restored.previous.name
     assert ["x"] == ids(store)
     assert content == backup.read_bytes()
     assert [backup.name] == [path.name for path in backup.parent.glob("backup*")]
     assert 0o600 == stat.S_IMODE(path.stat().st_mode)
     before = Store(
-        Settings(instance_path=settings.instance_path, database_url=f"sqlite:///{restored.kept}"),
+        Settings(
+            instance_path=settings.instance_path, database_url=f"sqlite:///{restored.previous}"
+        ),
         clock,
     )
     assert ["x", "y"] == ids(before)
@@ -118,7 +120,7 @@ def test_what_a_killed_process_left_is_kept(store, settings, clock, backup):
     process.start()
     process.join()
     assert settings.database_path.with_name("roster.db-wal").stat().st_size > 0
-    kept = store.restore(backup, actor=Actor("test")).kept
+    kept = store.restore(backup, actor=Actor("test")).previous
 
     assert ["x"] == ids(store)
     before = Store(Settings(database_url=f"sqlite:///{kept}"), clock)
@@ -129,7 +131,7 @@ def test_what_a_killed_process_left_is_kept(store, settings, clock, backup):
 def test_a_second_restore_keeps_both(store, backup):
     """Two restores of one second keep what was before each."""
     store.close()
-    kept = [store.restore(backup, actor=Actor("test")).kept.name for _ in range(2)]
+    kept = [store.restore(backup, actor=Actor("test")).previous.name for _ in range(2)]
 
     assert 2 == len(set(kept))
     assert set(kept) <= set(files(store))
@@ -143,7 +145,7 @@ def test_a_lost_database_is_restored(store, settings, backup):
     settings.instance_path.rmdir()
     restored = store.restore(backup, actor=Actor("test"))
 
-    assert (2, 1, None) == (restored.revision, restored.entries, restored.kept)
+    assert (2, 1, None) == (restored.revision, restored.entries, restored.previous)
     assert ["x"] == ids(store)
 
 
@@ -158,7 +160,7 @@ def test_a_damaged_database_is_replaced(store, settings, backup):
         "'flask db restore FILE' puts a backup in its place."
     ) == refusal(lambda: store.open(create=True))
     store.close()
-    assert damage == store.restore(backup, actor=Actor("test")).kept.read_bytes()
+    assert damage == store.restore(backup, actor=Actor("test")).previous.read_bytes()
     assert ["x"] == ids(store)
 
 
@@ -201,7 +203,7 @@ def test_what_runs_is_never_replaced(store, settings, clock, backup):
 def test_nobody_opens_what_is_being_restored(store, settings, clock, backup, monkeypatch):
     """A process waits while a backup is put in place, and opens the database after it."""
     store.close()
-    monkeypatch.setattr("app.store.sqlite.presence.OPEN_TIMEOUT", 0.05)
+    monkeypatch.setattr("app.store.sqlite.locks.OPEN_TIMEOUT", 0.05)
     refused = []
 
     def restore(*args, **kwargs):
@@ -550,7 +552,7 @@ def test_a_restore_says_which_keys_it_could_not_look_up(
     store, tmp_path, monkeypatch, statement, problem
 ):
     """A database that was tampered with is replaced, and what of its keys is unknown is told."""
-    monkeypatch.setattr("app.store.sqlite.adopting._PATIENCE", 0.1)
+    monkeypatch.setattr("app.store.sqlite.backup._PATIENCE", 0.1)
     store.close()
     change(store.settings.database_path, *statement.split(";"))
     keys = store.restore(tmp_path / "backup.db", actor=Actor("test")).keys
@@ -604,7 +606,7 @@ def test_a_malformed_key_stays_revoked(store, kids, clock, values, end):
 )
 def test_the_revision_is_not_needed_for_the_keys(store, tmp_path, kids, monkeypatch, view):
     """Where the database before lost its revision, or hides it, its keys stay revoked."""
-    monkeypatch.setattr("app.store.sqlite.adopting._PATIENCE", 0.1)
+    monkeypatch.setattr("app.store.sqlite.backup._PATIENCE", 0.1)
     store.close()
     change(store.settings.database_path, "DROP TABLE catalogue", view)
     keys = store.restore(tmp_path / "backup.db", actor=Actor("test")).keys
@@ -660,7 +662,7 @@ def test_a_slow_disk_revives_no_key(store, tmp_path, monkeypatch):
         for key in made:
             transaction.put_key(dataclasses.replace(key, revoked_at=NOW), key, "key.revoke")
     store.close()
-    monkeypatch.setattr("app.store.sqlite.adopting._PATIENCE", 0)
+    monkeypatch.setattr("app.store.sqlite.backup._PATIENCE", 0)
     keys = store.restore(tmp_path / "backup.db", actor=Actor("test")).keys
 
     assert (3000, None) == (len(keys.revoked), keys.problem)
@@ -693,7 +695,7 @@ def test_a_backup_written_past_a_worker_is_loaded(store, backup, clock, monkeypa
     monkeypatch.setattr("app.store.opening.CHECK_INTERVAL", 0)
     catalog = Catalog(store, clock)
     assert ["x", "y"] == [model.id for model in catalog.current().models]
-    monkeypatch.setattr(Presence, "alone", lambda _: nullcontext())
+    monkeypatch.setattr(UseLock, "exclusive", lambda _: nullcontext())
     store.restore(backup, actor=Actor("test"))
     put(store, "z")
 

@@ -19,7 +19,7 @@ from app.settings import Settings
 from app.store.backend import READ_TIMEOUT
 from app.store.schema import HEAD
 from app.store.sqlite.connection import sqlite
-from app.store.sqlite.locks import FileLock, try_lock
+from app.store.sqlite.locks import WriterLock, try_lock
 from app.store.sqlite.wal import check_pair
 from app.store.store import Store
 
@@ -374,7 +374,7 @@ def test_a_restore_keeps_two_that_differ_apart(at, tmp_path):
     stopped_with(at("b"), "mine")
     shutil.copy(path_of(at("a"), "-wal"), path_of(at("b"), "-wal"))
     before = contents(at("b"))
-    kept = at("b").restore(tmp_path / "backup.db", actor=Actor("test")).kept
+    kept = at("b").restore(tmp_path / "backup.db", actor=Actor("test")).previous
 
     assert before == [kept.read_bytes(), kept.with_name(f"{kept.name}-wal").read_bytes()]
     assert ["x"] == ids(at("b"))
@@ -398,7 +398,7 @@ def test_processes_close_one_after_the_other(at, tmp_path):
     process = fork.Process(target=write_and_close)
     process.start()
     assert written.wait(PATIENCE)
-    lock = FileLock(path_of(at("a"), ".lock"))
+    lock = WriterLock(path_of(at("a"), ".lock"))
     with lock.held(time.monotonic() + PATIENCE), path_of(at("a"), ".lock.next").open() as waits:
         may_close.set()
         while try_lock(waits.fileno(), fcntl.LOCK_EX):

@@ -1,12 +1,12 @@
-"""The connection to SQLite: which library, which settings, which BEGIN.
+"""Connections to SQLite: the library, the settings, and BEGIN.
 
 One SQLite library per process. Python's `sqlite3` and `pysqlite3` are two copies of SQLite;
 with both on one file, closing a connection of one drops the locks of the other and can delete
-a live write-ahead log. Everything that needs the library takes `sqlite` from here.
+a live write-ahead log. Every module imports `sqlite` from here.
 
 Stock SQLite below 3.44.6, 3.45 to 3.50.6 and 3.51.0 to 3.51.2 corrupts files under WAL in a
 rare race (the WAL-reset bug, https://sqlite.org/wal.html#walresetbug). The wheel of pysqlite3
-brings a mended one; where only an affected library is at hand, there is no WAL.
+has a SQLite without it; where there is only an affected one, WAL is not used.
 """
 
 import time
@@ -27,7 +27,7 @@ __all__ = ["create_engine", "journal_mode", "sqlite", "wait_for_others"]
 
 
 def has_wal_reset_bug(version: tuple[int, int, int]) -> bool:
-    """Tell whether this version of SQLite may corrupt a file in WAL mode."""
+    """Return whether this version of SQLite may corrupt a file in WAL mode."""
     return (
         version < (3, 44, 6)
         or (3, 45, 0) <= version < (3, 50, 7)
@@ -36,7 +36,7 @@ def has_wal_reset_bug(version: tuple[int, int, int]) -> bool:
 
 
 def journal_mode() -> str:
-    """Return the journal mode that is safe with the library at hand: ``wal`` or ``truncate``."""
+    """Return the journal mode that is safe with this library: ``wal`` or ``truncate``."""
     return "truncate" if has_wal_reset_bug(sqlite.sqlite_version_info) else "wal"
 
 
@@ -46,7 +46,7 @@ def create_engine(path: Path, enter: Callable[[], None] = lambda: None) -> sa.En
     Before each connection is made, it calls `enter`.
 
     Every connection commits durably. A transaction begins with BEGIN, and one with the
-    execution option ``write_until``, the deadline of a writer (see ``FileLock.held``), with
+    execution option ``write_until``, the deadline of a writer (see ``WriterLock.held``), with
     BEGIN IMMEDIATE: to read first and write later inside a plain BEGIN fails at once when
     somebody else has written in between.
     """
@@ -54,14 +54,16 @@ def create_engine(path: Path, enter: Callable[[], None] = lambda: None) -> sa.En
     def connect() -> Any:
         enter()
         connection = sqlite.connect(
-            f"{path.absolute().as_uri()}?mode=rw",  # a lost file is not made anew, empty
+            f"{path.absolute().as_uri()}?mode=rw",  # a missing file is not created
             uri=True,
-            isolation_level=None,  # BEGIN and COMMIT are ours to send
-            check_same_thread=False,  # the pool sees to that
+            isolation_level=None,  # we send BEGIN and COMMIT
+            check_same_thread=False,  # the pool gives it to one thread at a time
         )
         connection.execute("PRAGMA trusted_schema=OFF")  # our schema calls no function
-        connection.execute("PRAGMA synchronous=FULL")  # with NORMAL a power cut loses answers
-        if journal_mode() != "wal":  # which alone a database remembers by itself
+        connection.execute(
+            "PRAGMA synchronous=FULL"
+        )  # with NORMAL a power cut loses acknowledged writes
+        if journal_mode() != "wal":  # only this mode is stored in the file
             connection.execute(f"PRAGMA journal_mode={journal_mode()}")
         return connection
 
@@ -70,7 +72,7 @@ def create_engine(path: Path, enter: Callable[[], None] = lambda: None) -> sa.En
         module=sqlite,
         creator=connect,
         poolclass=sa.QueuePool,
-        max_overflow=-1,  # threads are bounded by the server
+        max_overflow=-1,  # the server limits the threads
         hide_parameters=True,  # errors are logged
     )
 
@@ -88,7 +90,7 @@ def create_engine(path: Path, enter: Callable[[], None] = lambda: None) -> sa.En
 
 
 def wait_for_others(connection: sa.Connection, seconds: float) -> None:
-    """Let `connection` wait so long where somebody else holds the lock it needs."""
+    """Set how long `connection` waits for locks that others hold."""
     cursor = connection.connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout={seconds * 1000:.0f}")
     cursor.close()

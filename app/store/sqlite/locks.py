@@ -1,26 +1,30 @@
-"""One writer at a time, across threads and processes."""
+"""The locks on files beside the database: one writer at a time, and no restore under others."""
 
 import fcntl
+import os
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from app.catalog.errors import StoreUnavailable
+from app.catalog.errors import StoreRefused, StoreUnavailable
+from app.store.backend import OPEN_TIMEOUT
 from app.store.files import own_file
 
-#: How often a waiting process looks whether the lock is free, in seconds.
+#: How often a waiting process tries to take the lock, in seconds.
 POLL = 0.0005
+#: The refusal of a command that would replace a database that others have open.
+IN_USE = "Servers or commands have the database open: stop them, then try again."
 
 
-class FileLock:
-    """A lock on a file beside the database.
+class WriterLock:
+    """A lock on a file beside the database, held by one writer at a time.
 
     SQLite's own waiting is not fair: with eight writers its slowest commits take a hundred
     times the median, and to change the journal mode it does not wait at all. Nor is a lock fair
-    by itself: whoever lets it go is the first to take it again, while others sleep. So there is a
-    second one, of whoever is next in line: it is taken before the first is waited for.
+    by itself: who releases it is the first to take it again, while others sleep. So there is a
+    second lock, of the writer that is next: a writer takes it before it waits for the first.
     """
 
     def __init__(self, path: Path) -> None:
@@ -54,6 +58,58 @@ class FileLock:
     def _busy(self, began: float) -> StoreUnavailable:
         waited = time.monotonic() - began
         return StoreUnavailable(f"Others have held {self.path} for {waited:.0f} seconds.")
+
+
+class UseLock:
+    """A lock on a file beside the database, shared by all processes that have the database open.
+
+    The first of them calls `check` before any opens the database; others wait for the check, which
+    reads the whole log, and for a restore.
+    """
+
+    def __init__(self, path: Path, check: Callable[[], None]) -> None:
+        self._path = path
+        self._check = check
+        self._mutex = threading.Lock()
+        self._process = 0
+        self._file = ExitStack()
+
+    def acquire(self) -> bool:
+        """Take the shared lock, until `release` or the process's end; the first process checks.
+
+        Return whether this process did not have it yet.
+        """
+        with self._mutex:
+            if self._process == os.getpid():
+                return False
+            self._file.close()  # after a fork it is the parent's: ours to close, not to rely on
+            deadline = time.monotonic() + OPEN_TIMEOUT
+            with ExitStack() as stack:
+                descriptor = stack.enter_context(own_file(self._path))
+                while True:
+                    if try_lock(descriptor, fcntl.LOCK_EX):
+                        self._check()  # also after a wait: the other process may have refused it
+                    if try_lock(descriptor, fcntl.LOCK_SH):
+                        break
+                    if time.monotonic() > deadline:
+                        raise StoreUnavailable("Another process checks or restores the database.")
+                    time.sleep(POLL)
+                self._process, self._file = os.getpid(), stack.pop_all()
+                return True
+
+    def release(self) -> None:
+        """Release the lock."""
+        with self._mutex:
+            self._process = 0
+            self._file.close()
+
+    @contextmanager
+    def exclusive(self, refusal: str = IN_USE) -> Iterator[None]:
+        """Hold the exclusive lock; raise `StoreRefused` while another process has the lock."""
+        with own_file(self._path) as descriptor:
+            if not try_lock(descriptor, fcntl.LOCK_EX):
+                raise StoreRefused(refusal)
+            yield
 
 
 def try_lock(descriptor: int, how: int) -> bool:

@@ -1,4 +1,4 @@
-"""The keys of the database that a backup replaces: what was revoked there stays revoked."""
+"""The keys of the database that a backup replaces: those revoked there stay revoked."""
 
 import json
 from contextlib import suppress
@@ -15,13 +15,13 @@ from app.catalog.ports import Actor
 from app.fields import MAX_TIME
 from app.store.backend import RestoredKeys
 from app.store.documents import check_key, read_key
-from app.store.sqlite.adopting import is_whole, open_untrusted
+from app.store.sqlite.backup import is_whole, open_untrusted
 from app.store.sqlite.connection import sqlite
 from app.store.sqlite.wal import read_uri
 from app.store.tables import keys
 from app.store.transaction import SqlTransaction
 
-# Views, virtual tables and generated columns may compute without end.
+# Views, virtual tables and generated columns may run without end.
 _IS_TABLE = """SELECT count(*) = 3 FROM sqlite_master AS t, pragma_table_xinfo(t.name) AS c
 WHERE t.name = 'keys' AND t.type = 'table' AND t.rootpage > 0
 AND c.name IN ('kid', 'digest', 'document') AND c.hidden = 0"""
@@ -30,19 +30,19 @@ _KEYS = "SELECT kid, digest, document FROM keys WHERE typeof(kid) = 'text'"
 
 @dataclass(frozen=True, slots=True)
 class Previous:
-    """What could be read of the database that is replaced."""
+    """The readable part of the database that is replaced."""
 
     revision: int = 0
     #: By kid.
     keys: dict[str, ApiKey] = field(default_factory=dict)
-    #: Why keys may be missing.
+    #: The reason why keys may be missing.
     problem: str | None = None
 
 
 def read_previous(path: Path, now: int) -> Previous:
     """Return the revision and the keys of the database `path`, however damaged it is.
 
-    A key whose end cannot be read ends `now`.
+    A key whose revocation cannot be read is revoked `now`.
     """
     if not path.exists():
         return Previous(problem="there was no database")
@@ -56,7 +56,7 @@ def read_previous(path: Path, now: int) -> Previous:
             with suppress(sqlite.Error, UnicodeDecodeError):  # the keys may be whole
                 for (value,) in sql.execute("SELECT revision FROM catalogue").fetchmany(1):
                     revision = value if is_whole(value, most=2**62) else 0  # writes add to it
-            sql.set_progress_handler(None, 0)  # a slow disk must not revive a key
+            sql.set_progress_handler(None, 0)  # a timeout on a slow disk would revive keys
             for kid, digest, document in sql.execute(_KEYS) if is_table else ():
                 if kid in found:
                     problem = "the table of keys is damaged"
@@ -70,7 +70,7 @@ def read_previous(path: Path, now: int) -> Previous:
 def carry_over(
     connection: sa.Connection, previous: Previous, *, actor: Actor, now: int, revive: bool
 ) -> RestoredKeys:
-    """Revoke the keys that `previous` has as revoked, unless `revive`; return what changed.
+    """Revoke the keys that are revoked in `previous`, unless `revive`; return the differences.
 
     A rotated key gets the end that it had; the log has a line of `actor` for each change.
     """
@@ -100,7 +100,7 @@ def carry_over(
 
 
 def _read_leniently(kid: str, digest: object, document: Any, now: int) -> ApiKey:
-    """Return the key of a row; of a malformed one only its id, its name and when it ends."""
+    """Return the key of a row; of a malformed one only its id, its name and its ends."""
     try:
         return check_key(kid, digest, document)
     except RosterError:

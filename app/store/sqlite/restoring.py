@@ -15,29 +15,29 @@ from app.store.backend import OPEN_TIMEOUT, Restored
 from app.store.copying import contents
 from app.store.files import check_own, new_file, numbered, own_file, sync_folder
 from app.store.schema import begin_history
-from app.store.sqlite.adopting import MAX_REVISION, copy_backup
+from app.store.sqlite.backup import MAX_REVISION, copy_backup
 from app.store.sqlite.connection import create_engine, sqlite
-from app.store.sqlite.presence import IN_USE
+from app.store.sqlite.locks import IN_USE
 from app.store.sqlite.previous_keys import carry_over, read_previous
 from app.store.sqlite.wal import check_pair, read_uri
 from app.store.tables import catalogue
 
-#: What SQLite keeps beside a file that is in use, or that was when its process was killed.
+#: The files of SQLite beside a database that is in use, or was when its process was killed.
 _COMPANIONS = ("-wal", "-shm", "-journal")
-#: What the names of a new database and of a replaced one go on with.
-_DRAFT, _KEPT = ".restoring", ".before-restore-"
-#: The bytes that SQLite locks while it reads a file, in WAL mode as long as it is open, as length
-#: and offset: https://sqlite.org/fileformat2.html#the_lock_byte_page
+#: The suffixes of a new database and of a replaced one.
+_DRAFT, _PREVIOUS = ".restoring", ".before-restore-"
+#: Length and offset of the bytes that SQLite locks while it reads a file, and in WAL mode while it
+#: is open: https://sqlite.org/fileformat2.html#the_lock_byte_page
 _SHARED = 510, 0x40000002
 
 
 def restore(path: Path, source: Path, now: float, *, actor: Actor, revive_keys: bool) -> Restored:
-    """Put what is in the backup `source` in the place of the database `path`.
+    """Replace the database `path` by the backup `source`.
 
-    Nothing is changed before all of it is checked, and has our schema and a mark of its own. Keys
-    stay revoked, and rotated, unless `actor` wants to revive them. The database before it stays
-    beside it, under a name with the time `now` (Unix seconds). Raises `StoreRefused` for a file
-    that is no backup of ours, and `OSError`.
+    Nothing is changed before a checked copy with our schema and a new mark is complete. Keys stay
+    revoked, and rotated, unless `revive_keys`. The replaced database stays beside the new one,
+    under a name with the time `now` (Unix seconds). Raises `StoreRefused` for a file that is no
+    backup of ours, and `OSError`.
     """
     for companion in _COMPANIONS:
         if source.with_name(source.name + companion).exists():
@@ -54,7 +54,7 @@ def restore(path: Path, source: Path, now: float, *, actor: Actor, revive_keys: 
             engine = create_engine(unnamed)
             try:
                 with engine.begin() as connection:
-                    # It goes on from the higher one: no revision is ever given to two states.
+                    # The higher one counts: no revision may be given to two states.
                     highest = max(MAX_REVISION, previous.revision)
                     revision = max(copy_backup(source, connection, highest), previous.revision)
                     connection.execute(sa.update(catalogue).values(revision=revision))
@@ -62,7 +62,7 @@ def restore(path: Path, source: Path, now: float, *, actor: Actor, revive_keys: 
                         connection, previous, actor=actor, now=int(now), revive=revive_keys
                     )
                     begin_history(connection)
-                    held = contents(connection)
+                    restored = contents(connection)
             except sa.exc.OperationalError as error:
                 raise StoreUnavailable(
                     f"No database can be written in {path.parent} ({error.orig}): nothing was "
@@ -72,34 +72,34 @@ def restore(path: Path, source: Path, now: float, *, actor: Actor, revive_keys: 
                 engine.dispose()
                 for companion in _COMPANIONS:
                     unnamed.with_name(unnamed.name + companion).unlink(missing_ok=True)
-            _own(unnamed, path)
-        kept = _keep(path, now)
+            _copy_access(unnamed, path)
+        replaced = _rename(path, now)
         draft.replace(path)
         sync_folder(path.parent)
     finally:
         draft.unlink(missing_ok=True)
-    return Restored(held.revision, held.entries, kept, keys)
+    return Restored(restored.revision, restored.entries, replaced, keys)
 
 
 def check_files(path: Path) -> None:
-    """Raise `StoreRefused` unless a database, and what SQLite keeps beside it, are ours.
+    """Raise `StoreRefused` unless a database and the files of SQLite beside it are ours.
 
-    No process may have it open. What a killed restore has left goes: its draft, and a second name
-    of the database, under which SQLite would make another write-ahead log.
+    No process may have it open. What a killed restore has left is removed: its draft, and a second
+    name of the database, under which SQLite would make another write-ahead log.
     """
     path.with_name(path.name + _DRAFT).unlink(missing_ok=True)
     found = check_own(path, links=2)
-    for kept in path.parent.glob(f"{glob.escape(path.name)}{_KEPT}*"):
-        if found is not None and os.path.samestat(kept.lstat(), found):
-            kept.unlink()
+    for previous in path.parent.glob(f"{glob.escape(path.name)}{_PREVIOUS}*"):
+        if found is not None and os.path.samestat(previous.lstat(), found):
+            previous.unlink()
     for companion in ("", *_COMPANIONS):
         check_own(path.with_name(path.name + companion))
 
 
 def _refuse_users(path: Path) -> None:
-    """Raise `StoreRefused` while another process has a file in WAL mode open, by SQLite's lock.
+    """Raise `StoreRefused` while another process has a file in WAL mode open.
 
-    The lock that they share says so too, unless its file was removed.
+    SQLite's own lock is tried, because the file of `UseLock` may have been removed.
     """
     try:
         with own_file(path, os.O_RDWR) as descriptor:
@@ -111,7 +111,7 @@ def _refuse_users(path: Path) -> None:
 
 
 def check(path: Path) -> None:
-    """Raise `StoreRefused` when SQLite finds damage in a file; nothing of it is changed."""
+    """Raise `StoreRefused` if SQLite finds damage in a file, which is not changed."""
     deadline = time.monotonic() + OPEN_TIMEOUT
     while True:
         try:
@@ -119,7 +119,7 @@ def check(path: Path) -> None:
                 [(found,)] = connection.execute("PRAGMA quick_check(1)").fetchall()
             break
         except sqlite.OperationalError as error:
-            # Another start is choosing the journal, which does not let others wait.
+            # Another start sets the journal mode, for which SQLite does not let others wait.
             if "locked" not in str(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
@@ -133,8 +133,8 @@ def check(path: Path) -> None:
         )
 
 
-def _own(draft: Path, path: Path) -> None:
-    # Its group may be another than ours.
+def _copy_access(draft: Path, path: Path) -> None:
+    """Give a new file the group and the mode of the one that it replaces."""
     model = path if path.exists() else path.parent
     stat = model.stat()
     with suppress(PermissionError):
@@ -142,21 +142,21 @@ def _own(draft: Path, path: Path) -> None:
     draft.chmod(stat.st_mode & 0o660 if model is path else 0o640)
 
 
-def _keep(path: Path, now: float) -> Path | None:
+def _rename(path: Path, now: float) -> Path | None:
     with suppress(StoreRefused, sqlite.Error, UnicodeDecodeError):
         check_pair(path)
-        # What is only in the log of a killed process goes into the file; the log goes.
+        # The write-ahead log of a killed process is written into the file and emptied.
         with closing(sqlite.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as sql:
             sql.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
-    for kept in numbered(path.with_name(f"{path.name}{_KEPT}{moment}")):
-        if any(Path(f"{kept}{companion}").exists() for companion in _COMPANIONS):
+    for previous in numbered(path.with_name(f"{path.name}{_PREVIOUS}{moment}")):
+        if any(Path(f"{previous}{companion}").exists() for companion in _COMPANIONS):
             continue
         with suppress(FileExistsError):
             if path.exists():
-                os.link(path, kept)
+                os.link(path, previous)
             break
-    for companion in _COMPANIONS:  # those that are not in the file keep its new name
+    for companion in _COMPANIONS:  # a log that could not be written stays with its file
         with suppress(FileNotFoundError):
-            path.with_name(path.name + companion).rename(f"{kept}{companion}")
-    return kept if kept.exists() else None
+            path.with_name(path.name + companion).rename(f"{previous}{companion}")
+    return previous if previous.exists() else None

@@ -1,6 +1,6 @@
-"""The write-ahead log beside a SQLite file, and whether the two belong together.
+"""The write-ahead log beside a SQLite file, and the check that the two belong together.
 
-SQLite does not check that: it writes any log that has the right name into the file.
+SQLite does not check it: it writes any log of the right name into the file.
 """
 
 from contextlib import closing, suppress
@@ -21,13 +21,13 @@ def wal_of(path: Path) -> Path:
 
 
 def has_content(wal: Path) -> bool:
-    """Tell whether a write-ahead log exists and is not empty."""
+    """Return whether a write-ahead log exists and is not empty."""
     return wal.exists() and wal.stat().st_size > 0
 
 
 def read_uri(path: Path) -> str:
     """Return a URI with which SQLite reads a database and does not write its log into it."""
-    # Where there is no log, "ro" would leave an empty one.
+    # If there is no log, "ro" would leave an empty one.
     return f"{path.absolute().as_uri()}?mode={'ro' if has_content(wal_of(path)) else 'rw'}"
 
 
@@ -58,20 +58,20 @@ def check_pair(path: Path, *, unfinished: bool = False) -> None:
 
 
 def _is_wal(path: Path) -> bool:
-    """Tell whether the header of a file has the version that stands for WAL mode."""
+    """Return whether the header of a file has the version of WAL mode."""
     return path.read_bytes()[18] == 2  # noqa: PLR2004 - https://sqlite.org/fileformat2.html
 
 
 def _is_foreign(path: Path) -> bool:
-    """Compare a file with what its log makes of it.
+    """Compare a file without its log to the same file with it.
 
-    A log that belongs to the file leaves it whole, with its lineage and no earlier revision. Only
-    an upgrade in the log changes the lineage, and the schema with which a lineage begins.
+    A log that belongs to the file leaves it undamaged, with its lineage and no earlier revision.
+    Only an upgrade in the log changes the lineage, and the schema with which a lineage begins.
     Lineages without a schema, of earlier programs, are not compared.
     """
     alone, together = f"{path.absolute().as_uri()}?immutable=1", read_uri(path)
     if not _is_whole(together):
-        return _is_whole(alone)  # else the file is damaged, whatever the log is
+        return _is_whole(alone)  # otherwise the file is damaged with any log
     before, after = _history(alone), _history(together)
     if before is None or after is None:
         return False
@@ -82,11 +82,11 @@ def _is_foreign(path: Path) -> bool:
 
 
 def _is_whole(uri: str) -> bool:
-    """Tell whether SQLite finds no damage: a tenth of a second for 100,000 entries."""
+    """Return whether SQLite finds no damage: a tenth of a second for 100,000 entries."""
     try:
         with closing(sqlite.connect(uri, uri=True)) as sql:
             return bool(sql.execute("PRAGMA quick_check(1)").fetchall() == [("ok",)])
-    except sqlite.OperationalError:  # not about what is in the file
+    except sqlite.OperationalError:  # not about the content of the file
         return True
     except (sqlite.DatabaseError, UnicodeDecodeError):
         return False

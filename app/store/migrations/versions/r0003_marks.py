@@ -10,7 +10,7 @@ oldest_schema = 1
 
 
 def upgrade() -> None:
-    """Add the mark of the last change, and to each line of the log what will be known of it."""
+    """Add the mark of the last change, and columns for mark, batch and request id to the log."""
     op.add_column("catalogue", sa.Column("mark", sa.Text, nullable=False, server_default=""))
     op.add_column("changes", sa.Column("mark", sa.Text))
     op.add_column("changes", sa.Column("batch", sa.BigInteger))

@@ -1,7 +1,7 @@
 """Copy the rows of a backup, an untrusted file, into a new database.
 
-Nothing else of the file is copied. Its schema is compared before any table is read. Each row is
-checked while it is copied, so a file that is exchanged meanwhile is checked as well.
+Only rows are copied. The schema is compared before any table is read. Each row is checked while it
+is copied, so a file that is replaced meanwhile is checked as well.
 """
 
 import re
@@ -22,18 +22,18 @@ from app.store.schema import HEAD, migrate, upgrade
 from app.store.sqlite.connection import sqlite
 from app.store.tables import catalogue, changes, keys, models
 
-#: How long a file's schema may take to be read, in seconds: thousands of times what ours takes.
+#: How long reading the schema of a file may take, in seconds; ours takes a thousandth.
 _PATIENCE = 2.0
-#: How many steps of SQLite are between two looks at the clock.
+#: After how many steps of SQLite the time is checked.
 _STEPS = 10_000
-#: The highest revision that a backup may have: from it, writes go on for thousands of years before
-#: readers of JSON round their revisions.
+#: The highest revision that a backup may have: thousands of years of writes below 2**53, above
+#: which readers of JSON round numbers.
 MAX_REVISION = 2**52
 #: How many rows are in memory at a time; each may be a megabyte.
 _BATCH = 20
 _STAMP = "SELECT version_num FROM alembic_version"
 _SCHEMA = "SELECT type, name, tbl_name, sql FROM sqlite_master"
-# What ANALYZE adds; it is neither used nor taken over.
+# The tables of ANALYZE, which are not copied.
 _STATISTICS = {
     ("table", name, name, f"CREATE TABLE {name}({columns})")
     for name, columns in (
@@ -42,7 +42,7 @@ _STATISTICS = {
     )
 }
 
-# What SQLite takes for white space: all other such characters are parts of names.
+# White space for SQLite: other such characters are parts of names.
 _SPACE = re.compile(r"[ \t\n\f\r]+")
 #: The longest text of a line in the log but for its documents, in characters.
 _MAX_TEXT = 1000
@@ -59,7 +59,7 @@ def open_untrusted(uri: str) -> Iterator[Any]:
     """
     with closing(sqlite.connect(uri, uri=True)) as connection:
         connection.row_factory = sqlite.Row
-        connection.execute("PRAGMA trusted_schema=OFF")  # views call no function with effects
+        connection.execute("PRAGMA trusted_schema=OFF")  # views call no function with side effects
         deadline = time.monotonic() + _PATIENCE
         connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS)
         yield connection
@@ -73,12 +73,12 @@ def copy_backup(source: Path, target: sa.Connection, highest: int) -> int:
     """
     if not source.is_file():
         raise StoreRefused(f"{source} is no file: a backup is one that 'flask db backup' made.")
-    source.open("rb").close()  # the system's reason says more than SQLite's
+    source.open("rb").close()  # the error of the system says more than SQLite's
     try:
         # Nobody else has it open; without this, SQLite would write two files beside it.
         with open_untrusted(f"{source.absolute().as_uri()}?mode=ro&immutable=1") as backup:
             _match_schema(backup, target)
-            backup.set_progress_handler(None, 0)  # from here on it is work for an honest file
+            backup.set_progress_handler(None, 0)  # copying a large file takes longer
             _check_pages(backup)
             revision = _copy(backup, target, highest)
     except StoreRefused as error:
@@ -93,7 +93,7 @@ def copy_backup(source: Path, target: sa.Connection, highest: int) -> int:
 
 
 def _match_schema(backup: Any, target: sa.Connection) -> None:
-    """Give `target` the schema of the backup, or raise `StoreRefused` if it is not one of ours."""
+    """Migrate `target` to the schema of the backup; raise `StoreRefused` if it is not ours."""
     found = _schema(backup.execute(_SCHEMA)) - _STATISTICS
     migrate(target, 1)
     ours = _schema(target.exec_driver_sql(_SCHEMA))
@@ -124,7 +124,7 @@ def _check_number(schema: int) -> None:
 
 
 def _check_pages(backup: Any) -> None:
-    """Raise `StoreRefused` for damage; a tree with a loop would be read for ever."""
+    """Raise `StoreRefused` for damage: a tree with a loop would be read for ever."""
     [(found,)] = backup.execute("PRAGMA integrity_check(1)").fetchall()
     if found != "ok":
         raise StoreRefused(f"it is damaged ({_line(found)})")
@@ -192,7 +192,7 @@ def _check_model(row: _Row, revision: int) -> None:
 
 
 def _check_change(row: _Row, revision: int) -> None:
-    """Check what a line of the log says; what it holds is what an entry or key once was."""
+    """Check a line of the log; its documents may have fields of earlier programs."""
     numbers = {"revision": (1, revision), "at": (0, MAX_TIME), "batch": (1, row["revision"])}
     for name, value in row.items():
         if value is None and changes.c[name].nullable:
@@ -210,7 +210,7 @@ def _check_change(row: _Row, revision: int) -> None:
 
 
 def is_whole(value: object, least: int = 0, most: int = 2**63 - 1) -> bool:
-    """Tell whether `value` is an integer of `least` to `most`."""
+    """Return whether `value` is an integer from `least` to `most`."""
     return type(value) is int and least <= value <= most
 
 
