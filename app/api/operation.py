@@ -58,7 +58,7 @@ def readyz() -> Response:
     entries too, to administrators and this host alone.
     """
     current = request.context
-    catalog, writes = current.services.catalog, current.services.store.writes
+    catalog, writes = current.services.catalog, current.services.store.writer.writes
     try:
         snapshot = current.snapshot
     except StoreUnavailable as error:

@@ -448,7 +448,7 @@ def test_no_reason_names_a_place_of_the_settings(tmp_path, monkeypatch, given, r
 def test_a_store_in_use_elsewhere_refuses_writes(admin, client, settings, monkeypatch):
     """A write that cannot get the lock in time is a 503, and nothing of it is stored."""
     admin.add("x")
-    monkeypatch.setattr("app.store.store.WRITE_TIMEOUT", 0.05)
+    monkeypatch.setattr("app.store.writing.WRITE_TIMEOUT", 0.05)
     holder = sqlite.connect(settings.database_path, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     answer = admin("POST", "/admin/models", {"id": "y"})
@@ -549,7 +549,7 @@ def test_readiness_tells_whether_writes_succeed(app, admin, client, outage):
 def test_lists_that_are_too_old_are_refused(settings, outage, clock, monkeypatch):
     """Beyond ROSTER_MAX_STALE neither lists nor readiness are answered from the last image."""
     begin, end = outage
-    monkeypatch.setattr("app.store.revision.SURE", 0)
+    monkeypatch.setattr("app.store.opening.CHECK_INTERVAL", 0)
     app, ages = create_app(settings, clock), type(clock)(0)
     services, client = app.extensions["roster"], app.test_client()
     catalog = Catalog(services.store, clock, ages, max_stale=1)

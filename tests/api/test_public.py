@@ -305,7 +305,7 @@ def test_the_second_equal_list_encodes_nothing(statements, client, admin, monkey
 
     Once a second it costs the one statement that reads the revision.
     """
-    monkeypatch.setattr("app.store.revision.SURE", sure)
+    monkeypatch.setattr("app.store.opening.CHECK_INTERVAL", sure)
     admin.add("x")
     services = client.application.extensions["roster"]
     first = client.get("/v1/models").data
