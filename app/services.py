@@ -65,7 +65,7 @@ class Services:
         if key is not None and key.state(now) == "active":
             shown_key = short_path(path)
         elif any(ADMIN in key.scopes and key.state(now) == "active" for key in snapshot.keys):
-            shown_key = "kept by you; 'flask keys create NAME --admin' makes another"
+            shown_key = "not in a file here; 'flask keys create NAME --admin' makes another"
         else:
             shown_key = "none is active; 'flask keys create NAME --admin' makes one"
         return {

@@ -110,7 +110,7 @@ def _presented(current: RequestContext, *, public: bool) -> set[str]:
 def _check(current: RequestContext, presented: set[str]) -> ApiKey:
     """Return the row of the one key presented, or raise `InvalidKey`."""
     secret = min(presented)
-    # A malformed or mistyped key has a digest that is not stored. To look it up is cheaper than to
+    # A malformed or mistyped key has a digest that is not stored. A lookup is cheaper than to
     # check form and checksum.
     if len(presented) > 1:
         raise InvalidKey(mask(secret), "ambiguous")

@@ -236,7 +236,7 @@ def _area(request: Request) -> Area:
 
 def _request_id(environ: Mapping[str, Any]) -> str:
     given = environ.get("HTTP_X_REQUEST_ID")
-    # One that looks like a key, or a part of a key, must not get into the log.
+    # One that may be a key, or a part of a key, must not get into the log.
     if given and _REQUEST_ID.fullmatch(given) and not KEY_BEGINNING.search(given):
         return str(given)
     # It is no secret: the system's random numbers would cost a switch to another thread.

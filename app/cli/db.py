@@ -121,7 +121,7 @@ def restore(file: Path, *, revive_keys: bool, as_json: bool) -> None:
     }
     if as_json:
         previous = None if restored.previous is None else str(restored.previous)
-        facts = {"revision": restored.revision, "entries": restored.entries, "kept": previous}
+        facts = {"revision": restored.revision, "entries": restored.entries, "previous": previous}
         ids = {name: [key.kid for key in found] for name, (found, _) in lists.items()}
         echo_json({"database": store.name, **facts, "keys": {**ids, "problem": keys.problem}})
         return

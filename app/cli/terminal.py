@@ -36,7 +36,7 @@ class Refusal(click.ClickException):
 
 
 class Commands(AppGroup):
-    """A group of commands that turns a refusal into a sentence and exit code 1."""
+    """A group of commands that ends a refused command with a sentence and exit code 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""

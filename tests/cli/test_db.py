@@ -289,7 +289,7 @@ def test_restore(
         "database": store.name,
         "revision": 3,
         "entries": 1,
-        "kept": f"{kept}.1",
+        "previous": f"{kept}.1",
         "keys": {
             "revoked": [],
             "rotated": [],

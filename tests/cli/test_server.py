@@ -33,7 +33,7 @@ BLOCK = (
     r"  try        curl {url}/v1/models\n"
 )
 #: What the block says of the admin key when there is no file with one that works.
-KEPT = "kept by you; 'flask keys create NAME --admin' makes another"
+KEPT = "not in a file here; 'flask keys create NAME --admin' makes another"
 NONE = "none is active; 'flask keys create NAME --admin' makes one"
 
 
@@ -256,7 +256,7 @@ def test_unreadable_admin_key(app: Flask, settings: Settings) -> None:
     app.extensions["roster"].store.open(create=True)
     settings.first_key_path.write_bytes(b"\xff\xfe")
     with app.app_context():
-        assert "kept by you" in app.extensions["roster"].start()["admin key"]
+        assert "not in a file here" in app.extensions["roster"].start()["admin key"]
 
 
 @pytest.mark.parametrize("given", [False, True])
