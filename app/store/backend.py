@@ -63,16 +63,6 @@ class Size:
     database_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """What identifies a write whose COMMIT was not confirmed."""
-
-    #: Its first change.
-    first: Position
-    #: The id of the transaction in the database, if it has one.
-    transaction_id: str | None
-
-
 class Backend(ABC):
     """SQLite or PostgreSQL. It connects when it is first used."""
 
@@ -104,9 +94,9 @@ class Backend(ABC):
     def check(self) -> None:  # noqa: B027 - a server checks its own files
         """Raise `StoreRefused` if the database is damaged."""
 
-    @abstractmethod
-    def is_prepared(self, connection: sa.Connection) -> bool:
-        """Return whether `prepare` has nothing to do."""
+    def is_prepared(self, connection: sa.Connection) -> bool:  # noqa: ARG002 - SQLite's
+        """Return whether an existing database needs no `prepare`."""
+        return True
 
     @abstractmethod
     def prepare(self, schema: int | None) -> None:
@@ -117,8 +107,13 @@ class Backend(ABC):
         """Hold the writers' lock; raise `StoreUnavailable` at `deadline` (`time.monotonic`)."""
 
     @abstractmethod
-    def commit(self, connection: sa.Connection, proof: Proof) -> None:
-        """Commit a write; raise `ChangeUncertain` or `ChangeLost` if it is not confirmed."""
+    def commit(
+        self, connection: sa.Connection, first: Position, transaction_id: str | None
+    ) -> None:
+        """Commit a write; raise `ChangeUncertain` or `ChangeLost` if it is not confirmed.
+
+        Its `first` change and its id in the database identify it.
+        """
 
     def standby(self) -> sa.Connection:
         """Return a connection to any server, which may be a standby."""

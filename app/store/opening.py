@@ -36,11 +36,8 @@ class RevisionConnection:
 
     connection: sa.Connection
     cursor: Any
-    #: The process and the database that the connection belongs to.
-    pid: int
-    identity: Hashable
-    #: The number of timeouts in the process when the connection was made.
-    timeouts: int
+    #: Process, identity of the database, and number of timeouts, when the connection was made.
+    made_in: tuple[int, Hashable, int]
     row: tuple[Any, ...] = (-1, "")
 
 
@@ -159,14 +156,8 @@ class Opening:
         if self.monotonic() >= self.checked_until:
             self._check()
         found: RevisionConnection | None = getattr(self._threads, "revision", None)
-        if (
-            found is not None
-            and found.pid == os.getpid()
-            and found.identity == self._identity
-            and found.timeouts == self._timeouts
-        ):
-            return found
-        return None
+        state = os.getpid(), self._identity, self._timeouts
+        return found if found is not None and found.made_in == state else None
 
     def connect_for_revision(self) -> RevisionConnection:
         """Open the database if need be, and return a new connection for this thread."""
@@ -174,8 +165,8 @@ class Opening:
         self._threads.revision = None  # returns to the pool before another one is taken
         connection = self.backend.revision_connection()
         cursor = connection.connection.cursor()
-        found = RevisionConnection(connection, cursor, os.getpid(), identity, self._timeouts)
-        self._threads.revision = found
+        state = os.getpid(), identity, self._timeouts
+        self._threads.revision = found = RevisionConnection(connection, cursor, state)
         return found
 
     def discard_revision_connection(self, error: Exception) -> None:

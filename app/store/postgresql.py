@@ -17,7 +17,8 @@ import sqlalchemy as sa
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from app.catalog.errors import ChangeLost, ChangeUncertain, StoreRefused, StoreUnavailable
-from app.store.backend import WRITE_TIMEOUT, Backend, Proof
+from app.catalog.ports import Position
+from app.store.backend import WRITE_TIMEOUT, Backend
 from app.store.tables import changes
 
 _log = logging.getLogger(__name__)
@@ -125,10 +126,6 @@ class PostgreSQL(Backend):
             connection.exec_driver_sql(f"SELECT pg_advisory_lock({_PREPARING})")
             yield
 
-    def is_prepared(self, connection: sa.Connection) -> bool:  # noqa: ARG002 - SQLite's
-        """Return True: only `prepare` itself can find a wrong encoding."""
-        return True
-
     def prepare(self, schema: int | None) -> None:  # noqa: ARG002 - its backups are the server's
         """Refuse a database that cannot hold every text."""
         with self.reading.connect() as connection:
@@ -142,7 +139,9 @@ class PostgreSQL(Backend):
         """Do nothing: a writer first changes the row of the catalogue, and so has its lock."""
         return nullcontext()
 
-    def commit(self, connection: sa.Connection, proof: Proof) -> None:
+    def commit(
+        self, connection: sa.Connection, first: Position, transaction_id: str | None
+    ) -> None:
         """Commit; if the confirmation is lost, ask on a new connection for the outcome.
 
         The line in the log proves that it took place, also after a failover; another line with
@@ -155,17 +154,17 @@ class PostgreSQL(Backend):
             if not error.connection_invalidated:
                 raise  # the server refused it
             reason = " ".join(str(error.orig).split())
-            took_place = self._took_place(proof)
+            took_place = self._took_place(first, transaction_id)
             if took_place is None:
                 raise ChangeUncertain(f"A COMMIT was not confirmed: {reason}") from error
             if not took_place:
                 raise ChangeLost(f"A COMMIT did not take place: {reason}") from error
             _log.warning("A COMMIT took place although its answer was lost: %s", reason)
 
-    def _took_place(self, proof: Proof) -> bool | None:
+    def _took_place(self, first: Position, transaction_id: str | None) -> bool | None:
         """Return whether a transaction took place, None if the database does not know."""
         deadline = time.monotonic() + _OUTCOME_TIMEOUT
-        which = {"transaction": proof.transaction_id, "which": proof.first.revision}
+        which = {"transaction": transaction_id, "which": first.revision}
         while time.monotonic() < deadline:
             with (
                 suppress(sa.exc.DBAPIError, StoreUnavailable),
@@ -176,7 +175,7 @@ class PostgreSQL(Backend):
                     status = connection.execute(_STATUS, which).scalar_one()
                     mark = connection.execute(_MARK, which).scalar()
                     if mark is not None:
-                        return bool(mark == proof.first.mark)
+                        return bool(mark == first.mark)
                     time.sleep(_OUTCOME_PAUSE)
                 return False if status == "aborted" else None
             time.sleep(_OUTCOME_PAUSE)

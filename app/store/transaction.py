@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model
 from app.catalog.ports import Actor, Position
-from app.store.backend import Backend, Proof
+from app.store.backend import Backend
 from app.store.documents import read_key, read_model, write_key, write_model
 from app.store.schema import HEAD, new_mark, newer_schema
 from app.store.tables import catalogue, changes, keys, models
@@ -63,7 +63,7 @@ def transaction(
         opened = SqlTransaction(connection, backend.transaction_id, actor=actor, now=now)
         yield opened
         if opened.changed:
-            backend.commit(connection, opened.proof)
+            backend.commit(connection, opened.first, opened.transaction_id)
         else:
             connection.rollback()
 
@@ -93,7 +93,7 @@ class SqlTransaction:
             raise newer_schema(row.oldest_schema)
         self._revision: int = row.revision
         #: The first change of this transaction, if it makes any, and the id of the transaction.
-        self.proof = Proof(Position(self._revision, self._mark), row.transaction_id)
+        self.first, self.transaction_id = Position(self._revision, self._mark), row.transaction_id
         #: Whether there is anything to commit.
         self.changed = False
 
@@ -182,7 +182,7 @@ class SqlTransaction:
             "before": before,
             "after": after,
             "mark": self._mark,
-            "batch": self.proof.first.revision,
+            "batch": self.first.revision,
             "request_id": self._actor.request_id,
         }
         self._connection.execute(_ADD_LINE, line)

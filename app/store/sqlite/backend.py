@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from app.catalog.errors import StoreRefused, StoreUnavailable
 from app.catalog.ports import Actor
-from app.store.backend import READ_TIMEOUT, WRITE_TIMEOUT, Backend, Proof, Restored
+from app.store.backend import READ_TIMEOUT, WRITE_TIMEOUT, Backend, Restored
 from app.store.files import (
     check_own,
     new_file,
@@ -76,11 +76,10 @@ class SQLite(Backend):
             try:
                 yield
             except BaseException:
-                with suppress(StoreUnavailable, OSError, sa.exc.DBAPIError):
+                # In WAL mode, a file without tables would seem to lack its log.
+                with suppress(StoreUnavailable, OSError, sa.exc.DBAPIError, *self.driver_error):
                     if self._path.stat().st_size == NO_TABLES:
-                        self._set_journal_mode(
-                            "delete"
-                        )  # in WAL mode it would seem to lack its log
+                        self._set_journal_mode("delete")
                 raise
 
     def check(self) -> None:
@@ -122,7 +121,7 @@ class SQLite(Backend):
         with self._writer_lock.held(deadline), self._counter.counted():
             yield
 
-    def commit(self, connection: sa.Connection, proof: Proof) -> None:  # noqa: ARG002 - it answers
+    def commit(self, connection: sa.Connection, *_: object) -> None:
         """Commit."""
         connection.commit()
 

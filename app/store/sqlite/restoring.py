@@ -19,7 +19,7 @@ from app.store.sqlite.backup import MAX_REVISION, copy_backup
 from app.store.sqlite.connection import create_engine, sqlite
 from app.store.sqlite.locks import IN_USE
 from app.store.sqlite.previous_keys import carry_over, read_previous
-from app.store.sqlite.wal import check_pair, read_uri
+from app.store.sqlite.wal import check_pair, damage, read_uri
 from app.store.tables import catalogue
 
 #: The files of SQLite beside a database that is in use, or was when its process was killed.
@@ -115,21 +115,17 @@ def check(path: Path) -> None:
     deadline = time.monotonic() + OPEN_TIMEOUT
     while True:
         try:
-            with closing(sqlite.connect(read_uri(path), uri=True)) as connection:
-                [(found,)] = connection.execute("PRAGMA quick_check(1)").fetchall()
+            found = damage(read_uri(path))
             break
         except sqlite.OperationalError as error:
             # Another start sets the journal mode, for which SQLite does not let others wait.
             if "locked" not in str(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
-        except (sqlite.DatabaseError, UnicodeDecodeError) as error:
-            found = str(error)
-            break
-    if found != "ok":
+    if found is not None:
         raise StoreRefused(
-            f"The database {path} is damaged ({' '.join(found.split())}): "
-            "'flask db restore FILE' puts a backup in its place."
+            f"The database {path} is damaged ({found}): 'flask db restore FILE' puts a backup in "
+            "its place."
         )
 
 

@@ -81,15 +81,23 @@ def _is_foreign(path: Path) -> bool:
     return lineage != new_lineage or revision > new_revision
 
 
-def _is_whole(uri: str) -> bool:
-    """Return whether SQLite finds no damage: a tenth of a second for 100,000 entries."""
+def damage(uri: str) -> str | None:
+    """Return the damage that SQLite finds, if any: a tenth of a second for 100,000 entries."""
     try:
-        with closing(sqlite.connect(uri, uri=True)) as sql:
-            return bool(sql.execute("PRAGMA quick_check(1)").fetchall() == [("ok",)])
+        with closing(sqlite.connect(uri, uri=True)) as connection:
+            [(found,)] = connection.execute("PRAGMA quick_check(1)").fetchall()
     except sqlite.OperationalError:  # not about the content of the file
+        raise
+    except (sqlite.DatabaseError, UnicodeDecodeError) as error:
+        found = str(error)
+    return None if found == "ok" else " ".join(found.split())
+
+
+def _is_whole(uri: str) -> bool:
+    try:
+        return damage(uri) is None
+    except sqlite.OperationalError:
         return True
-    except (sqlite.DatabaseError, UnicodeDecodeError):
-        return False
 
 
 def _history(uri: str) -> tuple[str, int] | None:
