@@ -216,5 +216,5 @@ class Opening:
             upgrade(connection)
         now = int(self._clock())
         with transaction(self.backend, deadline, actor=START, now=now) as first:
-            if not first.has_keys():
+            if not has_keys(first.connection):
                 add_first_key(first, self._settings, now)

@@ -82,7 +82,7 @@ class SqlTransaction:
         actor: Actor,
         now: int,
     ) -> None:
-        self._connection = connection
+        self.connection = connection
         self._actor = actor
         self._now = now
         self._mark = new_mark()
@@ -108,9 +108,9 @@ class SqlTransaction:
         revision = self._next_revision()
         values = {"document": document, "revision": revision}
         if before is None:
-            self._connection.execute(_ADD_MODEL, {"id": model.id, **values})
+            self.connection.execute(_ADD_MODEL, {"id": model.id, **values})
         else:
-            self._connection.execute(_CHANGE_MODEL, {"which": model.id, **values})
+            self.connection.execute(_CHANGE_MODEL, {"which": model.id, **values})
         self._log(
             "model.create" if before is None else "model.update",
             model_id=model.id,
@@ -122,7 +122,7 @@ class SqlTransaction:
     def remove_model(self, before: Model) -> None:
         """Remove the entry."""
         self._next_revision()
-        self._connection.execute(_REMOVE_MODEL, {"which": before.id})
+        self.connection.execute(_REMOVE_MODEL, {"which": before.id})
         self._log("model.delete", model_id=before.id, before=write_model(before))
 
     def key(self, kid: str) -> ApiKey | None:
@@ -130,19 +130,15 @@ class SqlTransaction:
         row = self._find(_KEY, kid)
         return None if row is None else read_key(*row)
 
-    def has_keys(self) -> bool:
-        """Return whether there is any key, including revoked and expired ones."""
-        return has_keys(self._connection)
-
     def put_key(self, key: ApiKey, before: ApiKey | None, action: str) -> None:
         """Store `key` in place of `before`; `action` is its name in the log."""
         self._next_revision()
         document = write_key(key)
         if before is None:
             values = {"kid": key.kid, "digest": key.digest, "document": document}
-            self._connection.execute(_ADD_KEY, values)
+            self.connection.execute(_ADD_KEY, values)
         else:
-            self._connection.execute(_CHANGE_KEY, {"which": key.kid, "document": document})
+            self.connection.execute(_CHANGE_KEY, {"which": key.kid, "document": document})
         self._log(
             action,
             kid=key.kid,
@@ -153,12 +149,12 @@ class SqlTransaction:
     def _find(self, statement: sa.Select[Any], which: str) -> Any:
         if "\0" in which:  # no id has one, and psycopg refuses to send it
             return None
-        return self._connection.execute(statement, {"which": which}).one_or_none()
+        return self.connection.execute(statement, {"which": which}).one_or_none()
 
     def _next_revision(self) -> int:
         if self.changed:
             self._mark = new_mark()
-            row = self._connection.execute(_NEXT, {"fresh_mark": self._mark}).one()
+            row = self.connection.execute(_NEXT, {"fresh_mark": self._mark}).one()
             self._revision = row.revision
         self.changed = True
         return self._revision
@@ -185,7 +181,7 @@ class SqlTransaction:
             "batch": self.first.revision,
             "request_id": self._actor.request_id,
         }
-        self._connection.execute(_ADD_LINE, line)
+        self.connection.execute(_ADD_LINE, line)
 
 
 def has_keys(connection: sa.Connection) -> bool:

@@ -121,7 +121,7 @@ def of_a_stranger(path, _):
     os.chown(path, STRANGER, STRANGER)
 
 
-#: What may lie under a name of ours, and what is said of it.
+#: What may have a name of ours, and its error.
 PLANTED = {
     symbolic_link: "is a symbolic link",
     hard_link: "has a second name",
@@ -136,7 +136,7 @@ PLANTED = {
     "plant",
     [*list(PLANTED)[:-1], pytest.param(of_a_stranger, marks=root_only)],
 )
-def test_what_lies_under_our_names_is_refused(store, folder, secret, name, plant):
+def test_other_files_under_our_names_are_refused(store, folder, secret, name, plant):
     """A link, a pipe, a folder or a stranger's file stops a start and stays as it is."""
     plant(folder / name, secret)
     before = (folder / name).lstat()

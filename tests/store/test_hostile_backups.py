@@ -106,7 +106,7 @@ def run(path, *statements):
 
 
 def redefined(table, before, after):
-    """Return the statement that changes what a table is said to be."""
+    """Return the statement that changes the stored schema of a table."""
     return (
         f"UPDATE sqlite_master SET sql = replace(sql, '{before}', '{after}') "
         f"WHERE name = '{table}' AND instr(sql, '{before}')"
@@ -387,7 +387,7 @@ def test_other_bytes(store, good, tmp_path, change, monkeypatch):
 
 
 def test_a_loop_in_the_database_before(store, good, tmp_path):
-    """A database whose keys would be read forever is replaced, and it is told."""
+    """A database whose keys would be read forever is replaced, with a warning."""
     file = tmp_path / "good.db"
     file.write_bytes(good)
     with closing(sqlite.connect(file)) as connection:

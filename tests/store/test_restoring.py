@@ -1,4 +1,4 @@
-"""How a backup takes the place of the database, and what is refused."""
+"""A backup replaces the database, or is refused."""
 
 import dataclasses
 import multiprocessing
@@ -108,8 +108,10 @@ def test_no_revision_is_given_twice(store, backup):
     assert {model.id: model.revision for model in store.load().models} == {"x": 2, "y": before + 1}
 
 
-def test_what_a_killed_process_left_is_kept(store, settings, clock, backup):
-    """Writes that are in the write-ahead log alone are in what is kept, and not in what comes."""
+def test_the_log_of_a_killed_process_stays_with_the_replaced_database(
+    store, settings, clock, backup
+):
+    """Writes in the write-ahead log alone are in the replaced database, and not in the new one."""
 
     def write_and_die():
         put(Store(settings, clock), "z")
@@ -150,7 +152,7 @@ def test_a_lost_database_is_restored(store, settings, backup):
 
 
 def test_a_damaged_database_is_replaced(store, settings, backup):
-    """A start refuses a damaged file with the command that helps; the file is kept as it is."""
+    """A start refuses a damaged file with the command that helps; the file stays as it is."""
     damage = b"this is no database, " * 500
     store.close()
     settings.database_path.write_bytes(damage)
@@ -201,7 +203,7 @@ def test_what_runs_is_never_replaced(store, settings, clock, backup):
 
 
 def test_nobody_opens_what_is_being_restored(store, settings, clock, backup, monkeypatch):
-    """A process waits while a backup is put in place, and opens the database after it."""
+    """A process waits for the end of a restore, and opens the database then."""
     store.close()
     monkeypatch.setattr("app.store.sqlite.locks.OPEN_TIMEOUT", 0.05)
     refused = []
@@ -418,7 +420,7 @@ def named(keys):
 
 
 def test_revoked_keys_stay_revoked(store, tmp_path, kids, clock):
-    """What was revoked or rotated since the backup ends when it ended, and is told."""
+    """Keys that were revoked or rotated since the backup end when they ended, and are named."""
     before = stored_keys(store)
     store.close()
     clock.now += 60
@@ -458,7 +460,7 @@ def test_each_key_that_ends_again_has_a_line_in_the_log(store, tmp_path, kids):
 
 
 def test_keys_are_revived_on_demand(store, tmp_path, kids):
-    """With `revive_keys` the keys are those of the backup, and it is told which those are."""
+    """With `revive_keys` the keys are those of the backup, and those that changed are named."""
     store.close()
     keys = store.restore(tmp_path / "backup.db", actor=Actor("cli:ann"), revive_keys=True).keys
 
@@ -551,7 +553,7 @@ def test_an_earlier_revocation_is_not_lost(store, tmp_path, kids):
 def test_a_restore_says_which_keys_it_could_not_look_up(
     store, tmp_path, monkeypatch, statement, problem
 ):
-    """A database that was tampered with is replaced, and what of its keys is unknown is told."""
+    """A manipulated database is replaced, with the reason why its keys are unknown."""
     monkeypatch.setattr("app.store.sqlite.backup._PATIENCE", 0.1)
     store.close()
     change(store.settings.database_path, *statement.split(";"))
@@ -670,7 +672,7 @@ def test_a_slow_disk_revives_no_key(store, tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("kids")
 def test_a_lost_database_takes_its_revocations_along(store, settings, tmp_path):
-    """Where there is no database, it is told that revocations since the backup are unknown."""
+    """Without a database, the result says that revocations since the backup are unknown."""
     store.close()
     settings.database_path.unlink()
 

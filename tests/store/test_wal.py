@@ -351,7 +351,7 @@ def test_a_checkpoint_may_be_killed(at, schema, lineage):
 
 @pytest.mark.parametrize("lost", ["roster.db", "roster.db-wal"])
 def test_a_restore_helps(at, tmp_path, lost):
-    """A backup replaces a file without its log, or a log without its file, and both are kept."""
+    """A backup replaces a file without its log, or a log without its file, and both stay."""
     killed_with(at("a"), "x")
     at("a").backup(tmp_path / "backup.db")
     at("a").close()
@@ -428,7 +428,7 @@ while services.store.backend.reading.pool.checkedout() < 2:
 
 
 @pytest.mark.slow
-def test_a_process_that_ends_closes_what_its_threads_kept(at, tmp_path):
+def test_a_process_that_ends_closes_the_connections_of_its_threads(at, tmp_path):
     """The thread of the metrics ends before the store is closed, and the database is one file."""
     environ = {**os.environ, "ROSTER_INSTANCE_PATH": str(tmp_path / "a")}
     done = subprocess.run(

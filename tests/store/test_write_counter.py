@@ -24,7 +24,7 @@ fork = multiprocessing.get_context("fork")
 
 
 class StoppedTime:
-    """A monotonic clock that stands still: the regular check is due when a test says so."""
+    """A monotonic clock that a test sets, and with it the time of the regular check."""
 
     now = 0.0
 

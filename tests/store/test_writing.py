@@ -160,7 +160,7 @@ def test_the_feed_tells_of_keys(store):
 
 
 def test_a_log_with_a_gap_tells_nothing(store):
-    """Where the log lacks a revision, followers are told to load everything."""
+    """Where the log lacks a revision, followers load everything."""
     for name in "abc":
         put(store, model(name))
     with store.backend.reading.begin() as connection:
@@ -287,7 +287,7 @@ def test_a_lost_file_is_an_outage(store, monkeypatch):
 
 @ON_A_FILE
 def test_a_file_that_one_thread_misses_is_gone_for_all(store):
-    """A thread that may rely on its last look does not, once another thread has looked."""
+    """A check by one thread is valid for the others, also within a second of theirs."""
     with ThreadPoolExecutor(1) as other:
         assert 1 == other.submit(store.position).result().revision
         for path in store.settings.instance_path.glob("roster.db*"):
@@ -316,7 +316,7 @@ def test_a_read_only_file_is_an_outage(store, monkeypatch):
 
 @ON_A_FILE
 def test_another_file_in_its_place_is_read(store, clock, tmp_path, monkeypatch):
-    """A database that is put in place of ours is the one that is read and written from then on."""
+    """A database that replaces ours is the one that is read and written from then on."""
     monkeypatch.setattr("app.store.opening.CHECK_INTERVAL", 0)
     put(store, model("old"))
     other = Store(Settings(instance_path=tmp_path / "other"), clock)
@@ -335,7 +335,7 @@ def test_another_file_in_its_place_is_read(store, clock, tmp_path, monkeypatch):
 
 @ON_A_FILE
 def test_a_missing_database_is_an_outage(settings, clock):
-    """Who is not told to make a database never starts an empty catalogue."""
+    """Without `create`, a missing database is not made."""
     store = Store(settings, clock)
     for _ in range(2):
         with pytest.raises(StoreUnavailable):

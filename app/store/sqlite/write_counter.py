@@ -28,7 +28,7 @@ class WriteCounter:
         self._name = str(path)  # a Path would cost each read a microsecond
 
     def read(self) -> os.stat_result | None:
-        """Return what differs, with whole seconds, after each write; None where it is unknown."""
+        """Return the status of the file, which differs after each write; None if it has none."""
         try:
             return os.lstat(self._name)
         except OSError:
@@ -52,11 +52,11 @@ class WriteCounter:
                     os.utime(descriptor, (number + 1, number + 1))
 
     def is_interrupted(self) -> bool:
-        """Tell whether a write has begun and not ended; nobody holds the writers' lock."""
+        """Return whether a write was interrupted; nobody holds the writers' lock."""
         found = self.read()
         return found is not None and found.st_mtime < _LIMIT and found.st_mtime % 2 == 1
 
 
 def is_at_rest(found: os.stat_result) -> bool:
-    """Tell whether nobody wrote when a counter was read."""
+    """Return whether nobody wrote when the counter was read."""
     return found.st_mtime < _LIMIT and found.st_mtime % 2 == 0
