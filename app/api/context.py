@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from random import getrandbits
 from typing import Any, cast
@@ -18,7 +18,6 @@ from typing import Any, cast
 import flask
 from flask import Response, current_app
 from werkzeug.exceptions import MethodNotAllowed
-from werkzeug.utils import cached_property
 
 from app.api import cors
 from app.api.http import LazyResponse
