@@ -88,7 +88,6 @@ def test_bad_settings_stop_the_start_all_at_once(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_an_address_in_use_is_named_with_its_setting(tmp_path):
     """The last line of a start that is given up says what to do."""
     with socket.create_server(("127.0.0.1", 0)) as other:
@@ -103,6 +102,7 @@ def test_an_address_in_use_is_named_with_its_setting(tmp_path):
     ) == json.loads(refused.stderr.splitlines()[-1])["message"]
 
 
+@pytest.mark.slow
 def test_an_unknown_setting_is_one_warning(serve):
     """A variable that is no setting is warned of, and the nearest one named."""
     server = serve(ROSTER_PORT="tcp://10.0.0.1:80")
