@@ -1,6 +1,5 @@
 """The revision of the database, which each request reads."""
 
-import os
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -14,7 +13,7 @@ class _CachedPosition(NamedTuple):
     """A position, valid while the write counter is as it was `seen` before it was read."""
 
     counter: WriteCounter
-    seen: os.stat_result
+    seen: bytes
     position: Position
 
 
@@ -51,7 +50,7 @@ class RevisionReader:
     def _read(self, connection: RevisionConnection) -> Position:
         backend = self._opening.backend
         counter = backend.write_counter
-        seen = None if counter is None else counter.read()
+        seen = b"" if counter is None else counter.read()
         # All rows are fetched: an unfinished cursor would go on seeing an old state. The row is
         # given back as the plain tuple that it came as: of a subclass, the driver takes a µs more.
         try:
@@ -63,6 +62,6 @@ class RevisionReader:
         if connection.row[0] < 0:
             raise StoreUnavailable("The database has lost its revision.")
         position = Position(*connection.row)
-        if counter is not None and seen is not None and is_at_rest(seen):
+        if counter is not None and is_at_rest(seen):
             self._cached = _CachedPosition(counter, seen, position)
         return position
