@@ -213,6 +213,11 @@ util.write_error = _refuse
 _own_descriptors = 24 + 8 * settings.threads
 _limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
 _free = 1000 if _limit == resource.RLIM_INFINITY else _limit - _own_descriptors
+if _free <= settings.threads:
+    sys.exit(
+        f"Roster cannot start: a process may open {_limit} files, and {settings.threads} threads "
+        f"need {_own_descriptors + settings.threads + 1}: raise the limit (ulimit -n)."
+    )
 
 _stop_signals = {signal.SIGINT, signal.SIGQUIT, signal.SIGTERM}
 _unblock = functools.partial(signal.pthread_sigmask, signal.SIG_UNBLOCK, _stop_signals)
@@ -228,7 +233,7 @@ workers = settings.workers
 threads = settings.threads
 # A worker with so many lets new connections wait. It would end, with all that it has, if it had no
 # descriptor for a new one.
-worker_connections = max(threads + 1, min(1000, _free))
+worker_connections = min(1000, _free)
 preload_app = False  # with it, HUP would keep the old code
 keepalive = 75  # seconds; longer than nginx keeps an idle upstream connection
 timeout = 30  # seconds without a sign of life, until a worker is replaced

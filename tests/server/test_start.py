@@ -364,3 +364,21 @@ def test_a_worker_makes_no_empty_catalogue(serve):
     while 200 != server("GET", "/v1/models/x").status:
         assert time.monotonic() < deadline
     assert 201 == server.admin("POST", "/admin/models", {"id": "y"}).status
+
+
+@pytest.mark.slow
+@pytest.mark.needs("prlimit", "util-linux")
+def test_too_few_descriptors_for_the_threads_stop_the_start(tmp_path):
+    """A server that could serve nobody does not start, and names the limit that is needed."""
+    done = subprocess.run(
+        ["prlimit", "--nofile=60", Path(sys.executable).with_name("gunicorn")],
+        cwd=ROOT,
+        env={**os.environ, "ROSTER_INSTANCE_PATH": str(tmp_path), "ROSTER_BIND": "127.0.0.1:0"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert 1 == done.returncode
+    assert "may open 60 files, and 4 threads need 61: raise the limit (ulimit -n)." in done.stderr
