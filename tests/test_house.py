@@ -74,6 +74,19 @@ def test_the_import_contract_can_fail(copy, name, text, contract):
     assert any(contract in line for line in broken), done.stdout
 
 
+def test_the_code_is_in_plain_words():
+    """No name, docstring, comment or message of the application has one of the metaphors."""
+    files = [*(ROOT / "app").rglob("*.py"), ROOT / "gunicorn.conf.py"]
+    found = {
+        f"{path.relative_to(ROOT)}:{number}: {match[0]}"
+        for path in files
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        for match in METAPHORS.finditer(line)
+    }
+
+    assert set() == found
+
+
 @pytest.mark.slow  # pip takes what builds it from a package index
 def test_the_wheel_has_every_module(tmp_path):
     """A wheel holds each module of the application, migrations too, and no test."""
