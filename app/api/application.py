@@ -13,6 +13,7 @@ from typing import Any
 
 from flask import Flask, Response
 from werkzeug.exceptions import NotFound
+from werkzeug.routing import RequestRedirect, Rule
 
 from app.api.auth import guard
 from app.api.context import Request, finish, request
@@ -36,13 +37,16 @@ class _UrlAdapter:
         """Match as `MapAdapter.match` does; the path of ``http://host`` is ``/``."""
         is_usual = method is None and return_rule
         if is_usual and (known := self._app.known_urls.get(self._method_and_path)) is not None:
-            return known
+            return known, {}  # the values are the request's own: hooks may change them
         own_method, path = self._method_and_path
         if path.startswith("//"):  # Werkzeug would take it for one slash
             raise NotFound
-        found = self._app.urls.match(self._request.path, method or own_method, return_rule)
+        try:
+            found = self._app.urls.match(self._request.path, method or own_method, return_rule)
+        except RequestRedirect:  # of an extension's route: to the host that was asked
+            return self.__getattr__("match")(method=method, return_rule=return_rule)
         if is_usual and not found[0].arguments:  # bounded: there are so many rules and methods
-            self._app.known_urls[self._method_and_path] = found
+            self._app.known_urls[self._method_and_path] = found[0]
         return found
 
     def allowed_methods(self) -> Any:
@@ -58,12 +62,17 @@ class Application(Flask):
 
     request_class = Request
 
+    @property
+    def response_class(self) -> type[Response]:  # type: ignore[override]
+        """Return Flask's class; to set another one raises, as `LazyResponse` is none of it."""
+        return Response
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         #: Werkzeug's URL adapter for any host.
         self.urls: Any = self.url_map.bind("localhost")
-        #: The matches of static URLs, by method and path.
-        self.known_urls: dict[tuple[str, str], Any] = {}
+        #: The rules of static URLs, by method and path.
+        self.known_urls: dict[tuple[str, str], Rule] = {}
         # Before all others, so that those of an extension run between them: Flask calls
         # after_request functions in the reverse order of their registration.
         self.before_request(self._authorize)

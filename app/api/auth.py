@@ -123,7 +123,7 @@ def _check(current: RequestContext, presented: set[str]) -> ApiKey:
             raise InvalidKey(mask(secret), "malformed")
         if current.stale is not None:
             # The key may be newer than the snapshot, and a 401 would be final for the client.
-            raise StoreUnavailable("A key was presented that the last image does not have.")
+            raise StoreUnavailable("A key was presented that the last snapshot does not have.")
         raise InvalidKey(mask(secret), "unknown", kid)
     if (state := key.state(current.services.clock())) != "active":
         raise InvalidKey(mask(secret), state, key.kid)

@@ -181,9 +181,12 @@ def finish(response: Response) -> Response:
     else:
         length = response.calculate_content_length() or 0
         vary = response.headers.getlist("Vary")
+        is_secret = response.cache_control.no_store
         for name, value in headers:
             response.headers[name] = value
-        if vary:  # an extension's, which must stay
+        if is_secret:  # an extension's, which must stay
+            response.headers["Cache-Control"] = "no-store"
+        if vary:  # likewise
             vary = [*response.headers.getlist("Vary"), *vary]
             response.headers["Vary"] = ", ".join(dict.fromkeys(vary))
     current.response = response

@@ -135,7 +135,9 @@ def _answer_http_exception(error: HTTPException) -> Response:
     # An exception may bring headers of its own: Allow, Retry-After.
     for name, value in error.get_headers(request.environ):
         if name.lower() != "content-type":
-            response.headers[name] = value
+            # The order in Allow would differ from one worker to the next.
+            in_order = ", ".join(sorted(value.split(", "))) if name == "Allow" else value
+            response.headers[name] = in_order
     return response
 
 

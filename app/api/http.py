@@ -161,6 +161,9 @@ class LazyResponse(Response):
         if name not in _PARTS:
             return self.__getattribute__(name)  # raises the usual error
         built = Response(self.content, self.code, self.fields)
+        if self.code == 304:  # noqa: PLR2004 - Not Modified describes no content
+            built.headers.remove("Content-Type")
+            built.headers.remove("Content-Length")
         vars(self).update({**vars(built), **vars(self)})  # what was set already stays
         return vars(self)[name]
 
@@ -169,6 +172,9 @@ class LazyResponse(Response):
     ) -> Iterable[bytes]:
         """Answer as Flask does, without building what nobody has asked for."""
         if vars(self):
+            # A shared cache must not store a cookie; Flask adds a session's after all hooks.
+            if self.cache_control.public and "Set-Cookie" in self.headers:
+                self.headers["Cache-Control"] = "private, no-cache"
             return super().__call__(environ, start_response)
         start_response(_STATUS_LINES[self.code], self.fields)
         return (self.content,) if self.content and environ["REQUEST_METHOD"] != "HEAD" else ()

@@ -30,6 +30,14 @@ def lazy():
     return LazyResponse(b"{}", 200, [*fields.items()])
 
 
+def test_reading_the_headers_changes_no_304():
+    """Not Modified describes no content, whether a hook has read its headers or not."""
+    read, unread = (LazyResponse(b"", 304, [("ETag", '"1"')]) for _ in range(2))
+
+    assert [("ETag", '"1"')] == [*read.headers]
+    assert answer_of(unread) == answer_of(read)
+
+
 def answer_of(response):
     """Return what the server gets of a response."""
     environ = create_environ("/")

@@ -213,3 +213,73 @@ def test_sessions_work_where_there_is_a_secret_key(app):
     assert all("Cookie" in answer.vary and "Origin" in answer.vary for answer in answers)
     with client.session_transaction() as stored:
         assert 2 == stored["count"]
+
+
+def test_the_values_of_a_url_are_those_of_one_request(app):
+    """What a preprocessor adds to the values of a static URL is not there in the next request."""
+    seen = []
+
+    @app.url_value_preprocessor
+    def add(endpoint, values):
+        seen.append(dict(values))
+        values["user"] = "alice"
+
+    @app.before_request
+    def answer():
+        return "answered"
+
+    client = app.test_client()
+    for _ in range(3):
+        client.get("/v1/models")
+
+    assert [{}, {}, {}] == seen
+
+
+def test_a_redirect_of_a_route_leads_to_the_host_that_was_asked(app):
+    """A route that ends with a slash redirects there, with host, scheme and query."""
+    app.add_url_rule("/extension/", "extension", lambda: "")
+    answer = app.test_client().get("/extension?x=1", base_url="https://models.example")
+
+    assert (308, "https://models.example/extension/?x=1") == (
+        answer.status_code,
+        answer.headers["Location"],
+    )
+
+
+@pytest.mark.parametrize("by", ["hook", "session"])
+def test_no_shared_cache_stores_a_cookie(app, admin, by):
+    """A list for everyone is private where an extension adds a cookie."""
+    app.secret_key = "x"
+
+    @app.before_request
+    def remember():
+        if by == "session":
+            session["user"] = "alice"
+
+    @app.after_request
+    def add(response):
+        if by == "hook":
+            response.set_cookie("user", "alice")
+        return response
+
+    answer = app.test_client().get("/v1/models")
+
+    assert "Set-Cookie" in answer.headers
+    assert "private, no-cache" == answer.headers["Cache-Control"]
+
+
+def test_what_an_extension_lets_nobody_store_stays_so(app):
+    """The no-store of an extension is not replaced."""
+
+    @app.after_request
+    def add(response):
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    assert "no-store" == app.test_client().get("/v1/models").headers["Cache-Control"]
+
+
+def test_another_class_of_responses_is_refused(app):
+    """To set the class of all responses raises, rather than break the public routes."""
+    with pytest.raises(AttributeError):
+        app.response_class = type("Own", (Response,), {})
