@@ -62,7 +62,7 @@ class Opening:
         self._threads = threading.local()
         self._timeouts = 0
         #: What the last check found, and until when no other one is needed.
-        self._identity: Hashable | None = None
+        self.identity: Hashable | None = None
         self.checked_until = 0.0
 
     @cached_property
@@ -124,7 +124,7 @@ class Opening:
         if "backend" in vars(self) and self._pid in (0, os.getpid()):
             self._threads.revision = None
             self.backend.close()
-        self._opened, self._pid, self.checked_until = None, 0, 0.0
+        self._opened, self._pid, self.identity, self.checked_until = None, 0, None, 0.0
 
     def schema(self) -> int | None:
         """Return the schema of the database, None when there is none; change nothing."""
@@ -156,7 +156,7 @@ class Opening:
         if self.monotonic() >= self.checked_until:
             self._check()
         found: RevisionConnection | None = getattr(self._threads, "revision", None)
-        state = os.getpid(), self._identity, self._timeouts
+        state = os.getpid(), self.identity, self._timeouts
         return found if found is not None and found.made_in == state else None
 
     def connect_for_revision(self) -> RevisionConnection:
@@ -187,9 +187,9 @@ class Opening:
         The result is valid for all threads.
         """
         try:
-            identity = self._identity = self.backend.identity()
+            identity = self.identity = self.backend.identity()
         except StoreUnavailable:
-            self._identity, self.checked_until = None, 0.0
+            self.identity, self.checked_until = None, 0.0
             raise
         self.checked_until = 0.0 if identity is None else self.monotonic() + CHECK_INTERVAL
         return identity

@@ -1,5 +1,6 @@
 """The revision of the database, which each request reads."""
 
+from collections.abc import Hashable
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -10,8 +11,13 @@ from app.store.sqlite.write_counter import WriteCounter, is_at_rest
 
 
 class _CachedPosition(NamedTuple):
-    """A position, valid while the write counter is as it was `seen` before it was read."""
+    """A position of the database `identity`, valid while that is the one in use.
 
+    It ends at `until`, and when the write counter is not as it was `seen` before the read.
+    """
+
+    identity: Hashable
+    until: float
     counter: WriteCounter
     seen: bytes
     position: Position
@@ -35,7 +41,8 @@ class RevisionReader:
         cached, opening = self._cached, self._opening
         if (
             cached is not None
-            and opening.monotonic() < opening.checked_until
+            and opening.monotonic() < cached.until
+            and opening.identity == cached.identity
             and cached.counter.read() == cached.seen
         ):
             return cached.position
@@ -51,6 +58,7 @@ class RevisionReader:
         backend = self._opening.backend
         counter = backend.write_counter
         seen = b"" if counter is None else counter.read()
+        until = self._opening.checked_until
         # All rows are fetched: an unfinished cursor would go on seeing an old state. The row is
         # given back as the plain tuple that it came as: of a subclass, the driver takes a µs more.
         try:
@@ -63,5 +71,7 @@ class RevisionReader:
             raise StoreUnavailable("The database has lost its revision.")
         position = Position(*connection.row)
         if counter is not None and is_at_rest(seen):
-            self._cached = _CachedPosition(counter, seen, position)
+            # Another thread may have opened another file meanwhile: ours is that of `connection`.
+            identity = connection.made_in[1]
+            self._cached = _CachedPosition(identity, until, counter, seen, position)
         return position

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import random
 import signal
+import threading
 import time
 from contextlib import closing
 
@@ -12,7 +13,8 @@ import sqlalchemy as sa
 
 from app.catalog.errors import StoreUnavailable
 from app.catalog.model import Model
-from app.catalog.ports import Actor
+from app.catalog.ports import Actor, Position
+from app.settings import Settings
 from app.store.sqlite.connection import sqlite
 from app.store.store import Store
 
@@ -146,6 +148,101 @@ def test_the_write_of_another_program_is_seen_at_the_next_regular_read(store, se
     assert before == store.position().revision
     monotonic.now += 1
     assert before + 1 == store.position().revision
+
+
+def test_opening_the_database_does_not_delay_the_regular_read(store, settings, monotonic):
+    """A scrape of the metrics between two reads does not hide the write of another program."""
+    before = store.position().revision
+    with closing(sqlite.connect(settings.database_path)) as other, other:
+        other.execute("UPDATE catalogue SET revision = revision + 1")
+    monotonic.now += 0.75
+    store.size()
+    monotonic.now += 0.75
+
+    assert before + 1 == store.position().revision
+
+
+# Another file in place of the database
+
+
+@pytest.fixture
+def replace_database(settings, clock, tmp_path):
+    """Return what puts another database in place of the store's, as `mv` does."""
+    other = Store(Settings(instance_path=tmp_path / "other"), clock)
+    other.open(create=True)
+    for model_id in "xyz":
+        put(other, model_id)
+    there = other.position()
+    other.close()
+
+    def replace():
+        for companion in settings.instance_path.glob("roster.db-*"):
+            companion.rename(companion.with_name(f"old-{companion.name}"))
+        other.settings.database_path.rename(settings.database_path)
+        return there
+
+    return replace
+
+
+def stored_position(store):
+    stored = store.load()
+    return Position(stored.revision, stored.mark)
+
+
+def test_a_replaced_file_is_seen_as_soon_as_it_is_opened(store, monotonic, replace_database):
+    """Once anything has opened the new file, nobody is given the position in the old one."""
+    store.position()
+    monotonic.now += 0.9
+    there = replace_database()
+    store.size()
+
+    assert there == store.position()
+    assert there == store.position()
+
+
+def test_a_late_read_of_a_replaced_file_hides_nothing(
+    store, monotonic, revision_connections, replace_database
+):
+    """A thread that reads the old file last does not hide the new one from others."""
+    store.close()  # what was opened before is not among the connections
+    before = store.position()
+    found = []
+
+    def replace(_):
+        driver.set_trace_callback(None)
+        there = replace_database()
+        monotonic.now += 1
+        other = threading.Thread(target=lambda: found.extend([there, store.position()]))
+        other.start()
+        other.join(PATIENCE)
+
+    driver = revision_connections[0].connection.driver_connection
+    driver.set_trace_callback(replace)
+    monotonic.now += 1
+
+    assert before == store.position()
+    there, in_another_thread = found
+    assert there == in_another_thread
+    assert [there, there] == [store.position(), store.position()]
+
+
+@pytest.mark.parametrize("version", [(3, 40, 1), (3, 53, 0)], ids=["truncate", "wal"])
+def test_a_restored_database_is_read(store, settings, clock, monkeypatch, version):
+    """After a restore the store is where the restored file is, in each journal mode."""
+    monkeypatch.setattr(sqlite, "sqlite_version_info", version)
+    store.close()
+    store.open()
+    backup = settings.instance_path.with_name("backup.db")
+    store.backup(backup)
+    put(store, "x")
+    before = store.position()
+    store.close()
+    Store(settings, clock).restore(backup, actor=Actor("test"))
+    store.open()
+    position = store.position()
+
+    assert before != position
+    assert stored_position(store) == position
 
 
 # What may happen to the file
