@@ -16,6 +16,7 @@ from app.catalog.errors import StoreRefused, StoreUnavailable
 from app.catalog.ports import Actor
 from app.settings import Settings
 from app.store.documents import read_key
+from app.store.opening import Opening
 from app.store.schema import HEAD
 from app.store.sqlite import connection as sqlite_connection
 from app.store.sqlite.connection import has_wal_reset_bug, sqlite
@@ -382,19 +383,34 @@ def test_eight_first_starts_make_one_database(tmp_path):
 
 
 def test_a_fork_opens_its_own_connections(store, monkeypatch):
-    """A process forked from one that has the store open does not touch its connections."""
-    monkeypatch.setattr("app.store.opening.CHECK_INTERVAL", 0)
+    """A forked process neither reads on the connections of its parent nor closes them."""
     store.open(create=True)
     assert 1 == store.position().revision
+    pool = store.backend.reading.pool
+    connected, closed = [], []
+    connect = Opening.connect_for_revision
+
+    def noted(opening):
+        connected.append(os.getpid())
+        return connect(opening)
+
+    monkeypatch.setattr(Opening, "connect_for_revision", noted)
+    with store.backend.reading.connect():  # now an idle connection is in the pool
+        pass
+    sa.event.listen(pool, "close", lambda *_: closed.append(os.getpid()))
+    counter = store.settings.database_path.with_name("roster.db.writes")
+    os.utime(counter, (2, 2))  # so that the child reads the database
     fork = multiprocessing.get_context("fork")
     results = fork.Queue()
-    child = fork.Process(
-        target=lambda: results.put((store.position().revision, id(store.backend.reading.pool)))
-    )
+
+    def read():
+        results.put((os.getpid(), store.position().revision, connected, closed))
+
+    child = fork.Process(target=read)
     child.start()
-    revision, pool = results.get(timeout=60)
+    pid, *outcome = results.get(timeout=60)
     child.join()
 
-    assert 1 == revision
-    assert id(store.backend.reading.pool) != pool
+    assert [1, [pid], []] == outcome
     assert 1 == store.position().revision
+    assert [] == connected
