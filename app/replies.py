@@ -9,8 +9,7 @@ import threading
 import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
-from hashlib import sha256
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -18,11 +17,9 @@ from app.catalog.model import Access, Model
 from app.catalog.paging import EVERYTHING, Page, Window, bounds, cut, find_span
 from app.catalog.snapshot import Snapshot
 from app.catalog.visibility import Excerpt, Viewer, apply_excerpt, excerpt_of
-from app.compression import Compressor
+from app.compression import OVERHEAD, Compressor, Reply
 from app.dialects import Dialect
 
-#: What a reply takes beside its content, in bytes: objects, and its slot.
-OVERHEAD = 1500
 #: What an encoded entry takes beside its bytes, likewise.
 FRAGMENT_OVERHEAD = 200
 #: What a rule takes in a set of them, with the rule itself, as a change may leave it to the set.
@@ -30,26 +27,6 @@ FRAGMENT_OVERHEAD = 200
 RULE_OVERHEAD = 400
 #: A list that changes all the time is compressed at most once in so many seconds.
 GZIP_PAUSE = 1.0
-
-
-@dataclass(slots=True, eq=False)
-class Reply:
-    """The content of a reply, and its strong entity tag."""
-
-    content: bytes
-    #: The Content-Encoding of `content`, None for none.
-    encoding: str | None = None
-    etag: str = field(init=False)
-    #: The same reply as gzip, after a client asked for that.
-    gzipped: "Reply | None" = field(default=None, repr=False)
-
-    def __post_init__(self) -> None:
-        self.etag = f'"{sha256(self.content).hexdigest()[:32]}"'
-
-    @property
-    def size(self) -> int:
-        """Return how many bytes it takes, without `gzipped`."""
-        return OVERHEAD + len(self.content)
 
 
 #: The identity of an entry, and the encoded entry.
@@ -183,11 +160,10 @@ class ReplyCache:
         if not gzipped:
             return reply
         if reply.gzipped is None and self._monotonic() >= slot.gzip_from:
-            packed = self._compressor.compress(reply.content, fast=key is None)
-            if packed is not None and reply.gzipped is None:  # no other thread was faster
+            packed = self._compressor.compress(reply, fast=key is None)
+            if packed is not None:
                 slot.gzip_from = self._monotonic() + GZIP_PAUSE
-                reply.gzipped = Reply(packed, "gzip")
-                self._grow(key, slot, reply.gzipped.size)
+                self._grow(key, slot, packed.size)
         return reply.gzipped or reply
 
     def _find(self, key: Hashable, state: Hashable) -> _Slot | None:

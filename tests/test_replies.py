@@ -692,6 +692,30 @@ def test_nobody_waits_for_what_another_compresses(ask, monkeypatch):
         assert "gzip" == first.result(10).encoding
 
 
+def test_two_who_ask_at_once_pay_for_gzip_once(ask, replies, monkeypatch):
+    """A thread that comes to compress what another has just compressed takes that."""
+    taken = snapshot(long("a"))
+    compress = replies._compressor.compress
+    made, asked = [], []
+    gzip_compress = gzip.compress
+    monkeypatch.setattr(
+        gzip, "compress", lambda *given, **how: made.append(1) or gzip_compress(*given, **how)
+    )
+
+    def overtaken(*given, **how):
+        monkeypatch.setattr(replies._compressor, "compress", compress)
+        asked.append(ask(taken, gzipped=True))
+        return compress(*given, **how)
+
+    monkeypatch.setattr(replies._compressor, "compress", overtaken)
+    asked.append(ask(taken, gzipped=True))
+
+    assert asked[0] is asked[1]
+    assert "gzip" == asked[0].encoding
+    assert [1] == made
+    assert replies.size == counted(replies)
+
+
 def test_both_forms_count(clock, dialect):
     """The encoded form takes its part of the cache, and gives it back."""
     replies = ReplyCache(1024 * 1024, clock)

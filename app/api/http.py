@@ -16,7 +16,7 @@ from werkzeug.http import parse_accept_header
 
 from app.administration import ANY, Precondition
 from app.catalog.errors import InvalidValue, RosterError, quote
-from app.replies import Reply
+from app.compression import Reply
 from app.strict_json import dump, parse_object
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from app.api import cors
 from app.api.context import RequestContext, request
 from app.api.http import MAX_LOOKUP, accepts_gzip, read_body, reply
 from app.catalog.errors import InvalidValue
+from app.compression import Reply
 from app.dialects import Routes
-from app.replies import Reply
 from app.services import services_of
 from app.strict_json import parse_object
 
