@@ -292,10 +292,11 @@ def test_no_reply_keeps_an_old_state_alive(replies, ask):
     gc.collect()
     alive = [o for o in gc.get_objects() if isinstance(o, Model) and o.id == "m0000"]
     lists = [o for o in gc.get_objects() if isinstance(o, list) and taken.models[-1] in o]
+    audiences = taken.audiences
+    own = [taken.models, audiences.live, audiences.of_viewer(ANONYMOUS).lists[0]]
 
     assert [taken.models[0]] == alive
-    # The snapshot has one of all entries, one of those that are live, and one for the audience.
-    assert 3 == len(lists)
+    assert {*map(id, own)} == {*map(id, lists)}
 
 
 def test_the_limit_holds_for_fragments_too(clock):
@@ -503,8 +504,15 @@ def test_fragments_of_removed_entries_go(clock, dialect):
             replies.listing(taken, dialect, ANONYMOUS, EVERYTHING, gzipped=False)
         taken = taken.apply(Changes(number, {f"m{number}": None}, {}), NOW)
     longest = FRAGMENT_OVERHEAD + len(dialect.item(model("m2499", name="new")))
-
     assert replies.size < 1002 * longest + 2 * OVERHEAD
+    many = {f"n{number}": model(f"n{number}") for number in range(1100)}
+    for changed in (many, dict.fromkeys([*many][1:])):
+        taken = taken.apply(Changes(2500, changed, {}), NOW)
+        replies.listing(taken, dialect, ANONYMOUS, EVERYTHING, gzipped=False)
+    new = ReplyCache(64 * 1024 * 1024, clock)
+    new.listing(taken, dialect, ANONYMOUS, EVERYTHING, gzipped=False)
+
+    assert new.size == replies.size
     assert replies.size == counted(replies)
 
 
