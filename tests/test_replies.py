@@ -300,7 +300,7 @@ def test_no_reply_keeps_an_old_state_alive(replies, ask):
 
 
 def test_the_limit_holds_for_fragments_too(clock):
-    """Four dialects' encoded entries count, and what nobody uses makes room."""
+    """The encoded entries of all dialects count, and what nobody uses makes room."""
     dialects = list(dialects_of(Settings()))
     taken = snapshot(*(model(f"m{number:04}") for number in range(1000)))
     replies = ReplyCache(1024 * 1024, clock)

@@ -8,11 +8,13 @@ change, ids, conditions and order, is shown on SQLite and on PostgreSQL.
 import gzip
 import json
 import time
+from importlib import import_module
 from urllib.parse import quote
 
 import pytest
 
-from tests.dialects import test_anthropic, test_gemini, test_ollama, test_openai
+from app import dialects_of
+from app.settings import Settings
 
 PATIENCE = 30.0  # seconds
 
@@ -118,20 +120,10 @@ class OverHttp:
         assert plain.headers["ETag"] != packed.headers["ETag"]
 
 
-class TestOpenAI(OverHttp, test_openai.TestPromises):
-    pass
-
-
-class TestAnthropic(OverHttp, test_anthropic.TestPromises):
-    pass
-
-
-class TestGemini(OverHttp, test_gemini.TestPromises):
-    pass
-
-
-class TestOllama(OverHttp, test_ollama.TestPromises):
-    pass
+for _dialect in dialects_of(Settings()):
+    _name = f"Test{type(_dialect).__name__}"
+    _promises = import_module(f"tests.dialects.test_{_dialect.name}").TestPromises
+    globals()[_name] = type(_name, (OverHttp, _promises), {})
 
 
 @BOTH

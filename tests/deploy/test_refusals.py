@@ -14,16 +14,15 @@ from pathlib import Path
 
 import pytest
 
+from app import dialects_of
 from app.api.context import request
+from app.dialects import Problem
+from app.settings import Settings
+from tests.dialects.derived import address
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 30.0  # seconds
-DIALECTS = {
-    "openai": ("/v1/models", {}),
-    "anthropic": ("/v1/models", {"anthropic_version": "2023-06-01"}),
-    "gemini": ("/v1beta/models", {}),
-    "ollama": ("/api/tags", {}),
-}
+DIALECTS = {dialect.name: dialect for dialect in dialects_of(Settings())}
 #: How a refusal is provoked: method, what follows the path, body, headers.
 PROVOKED = {
     400: ("GET", "", None, {"bad name": "x"}),
@@ -42,47 +41,39 @@ SENTENCES = {
     502: "Roster cannot be reached: try again in a second.",
     504: "Roster did not answer in time: a change may have been made all the same.",
 }
-#: Type and code of OpenAI, type of Anthropic, status of Gemini.
-WORDS = {
-    400: ("invalid_request_error", "invalid_request", "invalid_request_error", "INVALID_ARGUMENT"),
-    404: ("invalid_request_error", "unknown_url", "not_found_error", "NOT_FOUND"),
-    405: (
-        "invalid_request_error",
-        "method_not_allowed",
-        "invalid_request_error",
-        "INVALID_ARGUMENT",
-    ),
-    413: (
-        "invalid_request_error",
-        "request_too_large",
-        "invalid_request_error",
-        "INVALID_ARGUMENT",
-    ),
-    414: ("invalid_request_error", "invalid_request", "invalid_request_error", "INVALID_ARGUMENT"),
-    429: ("requests", "rate_limit_exceeded", "rate_limit_error", "RESOURCE_EXHAUSTED"),
-    431: ("invalid_request_error", "invalid_request", "invalid_request_error", "INVALID_ARGUMENT"),
-    502: ("server_error", "unavailable", "api_error", "UNAVAILABLE"),
-    504: ("server_error", "unavailable", "api_error", "DEADLINE_EXCEEDED"),
+CODES = {
+    400: "invalid_request",
+    404: "unknown_url",
+    405: "method_not_allowed",
+    413: "request_too_large",
+    414: "invalid_request",
+    429: "rate_limit_exceeded",
+    431: "invalid_request",
+    502: "unavailable",
+    504: "unavailable",
 }
+#: Gemini's status where the application has none: it never answers so.
+GEMINI = {502: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED"}
 
 pytestmark = pytest.mark.needs("nginx", "nginx")
 every_dialect = pytest.mark.parametrize("dialect", DIALECTS)
 
 
 def refusal(status, dialect, request_id):
-    """Return the whole body of a refusal."""
-    message = SENTENCES[status]
-    kind, code, anthropic, gemini = WORDS[status]
-    return {
-        "openai": {"error": {"message": message, "type": kind, "param": None, "code": code}},
-        "anthropic": {
-            "type": "error",
-            "error": {"type": anthropic, "message": message},
-            "request_id": request_id,
-        },
-        "gemini": {"error": {"code": status, "message": message, "status": gemini}},
-        "ollama": {"error": message},
-    }[dialect]
+    """Return the whole body of a refusal: the application's error with nginx's sentence."""
+    problem = Problem(
+        status=status, code=CODES[status], message=SENTENCES[status], request_id=request_id
+    )
+    body = json.loads(DIALECTS[dialect].error(problem))
+    if dialect == "gemini" and status in GEMINI:
+        body["error"]["status"] = GEMINI[status]
+    return body
+
+
+def read(answer, dialect):
+    """Return the body of a refusal, which is empty in a dialect that the site does not know."""
+    assert answer.body, f"$roster_refusal of deploy/nginx/roster.conf has no line for {dialect}."
+    return answer.json
 
 
 def sentence(body):
@@ -96,7 +87,7 @@ def check(status, dialect, answer):
     headers = answer.headers
     [request_id] = {*headers.get_all("x-request-id"), *headers.get_all("request-id")}
 
-    assert (status, refusal(status, dialect, request_id)) == (answer.status, answer.json)
+    assert (status, refusal(status, dialect, request_id)) == (answer.status, read(answer, dialect))
     assert ["application/json"] == headers.get_all("Content-Type")
     assert ["nosniff"] == headers.get_all("X-Content-Type-Options")
     assert ["private, no-cache"] == headers.get_all("Cache-Control")
@@ -117,7 +108,7 @@ def silent(tmp_path):
 def test_a_refusal_is_in_the_callers_dialect(nginx, tmp_path, dialect):
     """Whatever nginx does not take, and an application that is not there."""
     site = nginx(tmp_path / "nobody")
-    path, headers = DIALECTS[dialect]
+    path, headers = address(DIALECTS[dialect])
     for status, (method, suffix, body, more) in PROVOKED.items():
         answer = site(method, path + suffix, body, **headers, **more)
         check(status, dialect, answer)
@@ -155,7 +146,7 @@ def test_a_body_that_is_announced_and_never_comes_is_a_413(nginx, tmp_path, path
 def test_a_silent_application_is_a_504(nginx, silent, dialect):
     """After the time that the site gives it."""
     site = nginx(silent.getsockname(), changes={"proxy_read_timeout 35s": "proxy_read_timeout 1s"})
-    path, headers = DIALECTS[dialect]
+    path, headers = address(DIALECTS[dialect])
 
     check(504, dialect, site("GET", path, **headers))
 
@@ -165,7 +156,7 @@ def test_too_many_requests_of_one_address_are_429(nginx, tmp_path, dialect):
     """Those beyond the burst, until time has passed."""
     few = {"rate=300r/s": "rate=1r/m", "burst=600": "burst=2"}
     site = nginx(tmp_path / "nobody", changes=few)
-    path, headers = DIALECTS[dialect]
+    path, headers = address(DIALECTS[dialect])
     statuses = [site("GET", path, **headers).status for _ in range(3)]
 
     assert [502, 502, 502] == statuses
@@ -255,10 +246,10 @@ def test_a_page_can_read_that_it_asks_too_often(nginx, tmp_path):
     assert 429 == site("OPTIONS", "/v1/models", Origin=PAGE).status
 
 
-def spoken(answer):
+def spoken(body, answer):
     """Return the dialect of a refusal."""
     request_id = answer.headers["x-request-id"]
-    return [name for name in DIALECTS if refusal(answer.status, name, request_id) == answer.json]
+    return [name for name in DIALECTS if refusal(answer.status, name, request_id) == body]
 
 
 def requests_of(app):
@@ -286,7 +277,7 @@ def test_the_dialect_is_chosen_as_the_application_does(nginx, tmp_path, unopened
             answer = site("GET", path, connection=connection, **headers)
             seen[expected] += 1
 
-            assert [expected] == spoken(answer), (path, headers)
+            assert [expected] == spoken(read(answer, expected), answer), (path, headers)
     assert {*DIALECTS} == {*seen}, seen
 
 

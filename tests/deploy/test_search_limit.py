@@ -5,20 +5,16 @@ each request that it looks at, for nginx counts by address.
 """
 
 import re
-from collections.abc import Mapping
 from contextlib import closing
 from itertools import count
 from pathlib import Path
 
 import pytest
 
-from app import dialects_of
-from app.settings import Settings
 from bench.servers import SITE, shipped_site
 from tests.deploy.test_refusals import DIALECTS, check
+from tests.dialects.derived import address, parameters_of, sizes_of
 
-#: The parameters that say how many entries are wanted, and no more.
-SIZES = {"limit", "pageSize"}
 #: Changes of the site by which the second request that counts is refused.
 ONE = {"rate=10r/s": "rate=1r/m", "burst=100 ": ""}
 #: Texts behind the ? of a URL. The application reads some as a search, and not the others.
@@ -30,30 +26,6 @@ ESCAPED = """%71=e limit=5&%71=e %71 page%54oken=x own%65d_by=x %6Cimit=5 x=1&%7
 key=%20&%71=e"""
 
 pytestmark = pytest.mark.needs("nginx", "nginx")
-
-
-class Asked(Mapping):
-    """A query without parameters that records which ones it is asked for."""
-
-    def __init__(self):
-        self.names = set()
-
-    def __getitem__(self, name):
-        self.names.add(name)
-        raise KeyError(name)
-
-    def __iter__(self):
-        return iter(())
-
-    def __len__(self):
-        return 1
-
-
-def parameters_of(dialect):
-    """Return the names of the parameters that select a part of the list."""
-    query = Asked()
-    dialect.window(query)
-    return query.names
 
 
 @pytest.fixture
@@ -81,28 +53,21 @@ def statuses(answers):
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_each_parameter_of_a_dialect_is_limited_unless_it_is_a_size(limited, dialect):
     """The second request with it is refused, in the caller's dialect; with a size, it is not."""
-    ask, (path, headers) = limited(ONE), DIALECTS[dialect]
-    [own] = [own for own in dialects_of(Settings()) if own.name == dialect]
-    for name in parameters_of(own) - SIZES:
+    ask, own = limited(ONE), DIALECTS[dialect]
+    path, headers = address(own)
+    for name in parameters_of(own) - sizes_of(own):
         answers = ask(f"{path}?{name}=a", f"{path}?limit=5&{name}=a", **headers)
 
         assert [502, 429] == statuses(answers), name
         check(429, dialect, answers[-1])
-    for name in (parameters_of(own) & SIZES) | {own.key_parameter or "x"}:
+    for name in sizes_of(own) | {own.key_parameter or "x"}:
         assert [502] * 5 == statuses(ask(*[f"{path}?{name}=5"] * 5, **headers)), name
-
-
-def test_each_parameter_is_known():
-    """What the dialects ask for is what the site's map was written for."""
-    names = set().union(*map(parameters_of, dialects_of(Settings())))
-
-    assert {"q", "owned_by", "after", "after_id", "before_id", "pageToken"} == names - SIZES
 
 
 def test_the_site_limits_what_the_application_reads_as_a_search(limited, unopened_app):
     """However the query is spelt; and nothing else, but for escaped names."""
-    ask, names = limited(ONE), set().union(*map(parameters_of, dialects_of(Settings()))) - SIZES
-    seen = set()
+    ask, seen = limited(ONE), set()
+    names = set().union(*(parameters_of(d) - sizes_of(d) for d in DIALECTS.values()))
     for query in QUERIES.split():
         with unopened_app.test_request_context(f"/v1/models?{query}") as context:
             searches = bool(names & {*context.request.args})

@@ -18,6 +18,7 @@ from app.catalog.ports import Changes, StoredCatalog
 from app.catalog.snapshot import Snapshot
 from app.catalog.visibility import ANONYMOUS
 from app.replies import ReplyCache
+from tests.dialects.derived import address
 
 NOW = 1_800_000_000  # 2027-01-15T08:00:00Z
 
@@ -216,11 +217,8 @@ class Promises(Walks):
         answer = ask(self.path)
         others = [d for d in app.extensions["roster"].dialects if d.name != self.dialect.name]
         tags = [
-            client.get(
-                "/v1/models" if other.routes is None else other.routes.listing,
-                headers=dict.fromkeys(other.headers, ""),
-            ).headers["ETag"]
-            for other in others
+            client.get(path, headers=headers).headers["ETag"]
+            for path, headers in map(address, others)
         ]
 
         assert len(others) >= 3
