@@ -12,6 +12,8 @@ from app.catalog.paging import MAX_LIMIT
 from app.compression import SIZES
 from app.schemas import AdminModelSchema
 from app.settings import Settings
+from tests.dialects.derived import parameters_of
+from tests.pages import code
 from tests.reference import REFERENCE, REFERENCE_ENTRY
 
 CONTRACT = (Path(__file__).parents[1] / "docs" / "contract.md").read_text()
@@ -41,6 +43,37 @@ def test_every_route_is_named(app):
     }
 
     assert routes == {(m, p) for m, p in named | operation if m not in {"HEAD", "OPTIONS"}}
+
+
+def test_the_rules_for_dialects_are_those_of_the_code(app):
+    """The page has the rules in their order; each names paths, headers or parameter, as code."""
+    dialects = [*app.extensions["roster"].dialects]
+    text = section("Choosing the dialect").replace("\n   ", " ")
+    _, paths, *others, last = re.findall(r"^\d\. (.*?: .*)", text, re.MULTILINE)
+    expected = []
+    for dialect in dialects:
+        names = [name.lower() for name in dialect.headers]
+        if dialect.key_parameter is not None:
+            names += [f"?{dialect.key_parameter}=", "Authorization"]
+        if names:
+            expected.append((type(dialect).__name__, names))
+
+    assert expected == [
+        (chosen.split(".")[0], code(signs))
+        for signs, chosen in (rule.split(": ", 1) for rule in others)
+    ]
+    assert [(d.routes.prefix, type(d).__name__) for d in dialects if d.routes is not None] == (
+        re.findall(r"path under `(\S+)`: (\w+)\.", paths)
+    )
+    assert f"Anything else: {type(dialects[-1]).__name__}." == last
+
+
+def test_every_dialect_has_a_section(app):
+    """It names the parameters of the dialect's list."""
+    for dialect in app.extensions["roster"].dialects:
+        text = re.sub("```.*?```", "", section(type(dialect).__name__), flags=re.DOTALL)
+
+        assert parameters_of(dialect) <= {example.split("=")[0] for example in code(text)}
 
 
 def test_every_code_is_named():

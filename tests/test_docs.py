@@ -13,10 +13,12 @@ from pathlib import Path
 import click
 import pytest
 
+from app.api.context import KEY_HEADERS
 from app.api.errors import STATUS
 from app.settings import Settings, short_path
 from app.store.tables import changes
 from bench.report import number, short
+from tests.dialects.derived import parameters_of
 from tests.pages import PAGES, ROOT, anchors, blocks, code, same_everywhere, section, steps, tables
 from tests.sdk.environments import PACKAGES
 
@@ -181,19 +183,28 @@ def test_a_gateway_gets_each_public_route():
     assert reading == gateway
 
 
+def test_a_gateway_passes_on_what_selects_a_dialect(app):
+    """The page names each header that does; those with keys it names together."""
+    page = section("docs/gateway.md", "Behind a gateway")
+    [named] = re.findall(r"those with keys, (.*?)\.", page, re.DOTALL)
+
+    assert {*app.extensions["roster"].dialects.headers} - {*KEY_HEADERS} == {*code(named)}
+
+
 def test_the_dialects_are_those_of_the_factory(app):
-    """Each dialect has its row, in the order in which they are tried, with what selects it."""
+    """Each has its row, in the order of the checks: what selects it, and its parameters."""
     rows = tables("docs/api.md", "Dialects")
     dialects = list(app.extensions["roster"].dialects)
 
     assert [type(dialect).__name__ for dialect in dialects] == [row[0] for row in rows]
-    for dialect, (_, selects, _) in zip(dialects, rows, strict=True):
+    for dialect, (_, selects, parameters) in zip(dialects, rows, strict=True):
         signs = [*dialect.headers]
         if dialect.routes is not None:
             signs.append(dialect.routes.prefix)
         if dialect.key_parameter is not None:
             signs.append(f"?{dialect.key_parameter}=")
         assert set(signs) == {x for x in code(selects) if x != "Authorization"}
+        assert sorted(parameters_of(dialect)) == sorted(code(parameters))
         assert (ROOT / f"tests/dialects/test_{dialect.name}.py").exists()
 
 
