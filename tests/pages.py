@@ -1,5 +1,6 @@
 """The pages for people: their blocks of code, their tables and their links."""
 
+import json
 import re
 from pathlib import Path
 
@@ -40,6 +41,12 @@ def tables(page, title):
 def code(text):
     """Return what a text has in backticks."""
     return re.findall(r"`([^`]*)`", text)
+
+
+def examples(title):
+    """Return the example of each field of a table of `docs/fields.md`, by name."""
+    rows = tables("docs/fields.md", title)
+    return {code(name)[0]: json.loads(*code(example)) for name, _, _, _, example, _ in rows}
 
 
 def anchors(page):

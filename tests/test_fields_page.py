@@ -1,6 +1,5 @@
 """`docs/fields.md` is what the schemas take, and what each dialect shows."""
 
-import json
 from urllib.parse import quote
 
 import marshmallow as ma
@@ -22,7 +21,7 @@ from app.fields import (
 )
 from app.schemas import AdminModelSchema, KeySchema, PermissionSchema, RotationSchema
 from tests.dialects.derived import address
-from tests.pages import PAGES, code, tables
+from tests.pages import PAGES, code, examples, tables
 
 PAGE = "docs/fields.md"
 #: The unit of an integer, by its greatest value.
@@ -96,12 +95,6 @@ def described(field, schema):
     if field.dump_only:
         return [kind, unit, "read only"]
     return [kind + (" or null" if field.allow_none else ""), unit, form]
-
-
-def examples(title):
-    """Return the example of each field of a table, by name."""
-    rows = tables(PAGE, title)
-    return {code(name)[0]: json.loads(*code(example)) for name, _, _, _, example, _ in rows}
 
 
 @pytest.mark.parametrize(

@@ -120,22 +120,24 @@ def test_a_setting_is_added_in_one_place(program):
 
 def test_a_field_is_added_in_two_lines(program, admin, settings):
     """They are enough to store, check, show and remove it, on a database of today."""
-    program.insert("app/catalog/model.py", "    metadata: ", "    license: str | None = None\n")
-    program.insert("app/schemas.py", "    metadata = ", "    license = Text()\n")
+    program.insert(
+        "app/catalog/model.py", "    metadata: ", "    made_up_field: str | None = None\n"
+    )
+    program.insert("app/schemas.py", "    metadata = ", "    made_up_field = Text()\n")
     stored = admin.add("x")
     (_, changed), *read, (status, error), (_, removed) = program.ask(
         settings.instance_path,
-        ("PATCH", "/admin/models/x", {"license": "MIT"}, {}),
+        ("PATCH", "/admin/models/x", {"made_up_field": "invented"}, {}),
         *READS,
-        ("PATCH", "/admin/models/x", {"license": 5}, {}),
-        ("PATCH", "/admin/models/x", {"license": None}, {}),
+        ("PATCH", "/admin/models/x", {"made_up_field": 5}, {}),
+        ("PATCH", "/admin/models/x", {"made_up_field": None}, {}),
     )
 
-    assert {**stored, "license": "MIT", "revision": 3} == changed
+    assert {**stored, "made_up_field": "invented", "revision": 3} == changed
     assert [True, True, False, False, False, False, True] == [
-        "MIT" in str(body) for _, body in read
+        "invented" in str(body) for _, body in read
     ]
-    assert (422, "license") == (status, error["error"]["param"])
+    assert (422, "made_up_field") == (status, error["error"]["param"])
     assert {**stored, "revision": 4} == removed == admin("GET", "/admin/models/x").json
 
 
