@@ -13,6 +13,7 @@ import textwrap
 import pytest
 
 from app.api.context import OPEN_BLUEPRINTS, Area
+from app.store import store
 from tests.pages import ROOT, section
 
 #: Sends requests to the program in the current folder; those to /admin with the first admin key.
@@ -97,10 +98,10 @@ def program(tmp_path):
     return Program(tmp_path / "program")
 
 
-def lines(recipe):
-    """Return the lines of Python that a recipe has."""
-    [found] = re.findall(r"```python\n(.*?) *```", section("CONTRIBUTING.md", recipe), re.DOTALL)
-    return textwrap.dedent(found)
+def lines(recipe, number=0):
+    """Return the lines of Python that a recipe has, or those of its block with this number."""
+    found = re.findall(r"```python\n(.*?) *```", section("CONTRIBUTING.md", recipe), re.DOTALL)
+    return textwrap.dedent(found[number])
 
 
 def test_a_setting_is_added_in_one_place(program):
@@ -185,6 +186,7 @@ def test_a_route_is_closed(app, sign_in, add_route, path):
         app.test_client().get(path, headers=reader)
     )
     assert (405, "method_not_allowed") == refusal(admin("PUT", path, {}))
+    assert (400, "invalid_value") == refusal(admin("GET", f"{path}?x=1"))
 
 
 @pytest.mark.parametrize(("area", "status"), [(Area.PUBLIC, 401), (Area.OPERATION, 200)])
@@ -195,6 +197,16 @@ def test_a_route_is_opened_with_its_blueprint(client, add_route, monkeypatch, ar
 
     assert {"entries": 0} == client.get("/example").json
     assert status == client.get("/example", headers={"Authorization": "Bearer x"}).status_code
+
+
+@pytest.mark.databases("sqlite", "postgresql")
+def test_a_query_is_a_method_of_the_store(app, admin):
+    """The lines of the recipe read the database."""
+    added = {**vars(store)}
+    exec(lines("One more route", 1), added)  # noqa: S102
+    newest = admin.add("x")["revision"]
+
+    assert newest == added["newest_change"](app.extensions["roster"].store)
 
 
 def refusal(answer):
