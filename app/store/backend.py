@@ -12,7 +12,6 @@ import sqlalchemy as sa
 from app.catalog.errors import StoreUnavailable
 from app.catalog.keys import ApiKey
 from app.catalog.ports import Position
-from app.store.sqlite.write_counter import WriteCounter
 
 #: How long a writer waits for locks, in seconds.
 WRITE_TIMEOUT = 5.0
@@ -76,8 +75,6 @@ class Backend(ABC):
     moved: str
     #: The SQL for the id of a transaction, which `commit` needs.
     transaction_id: sa.ColumnElement[Any] = sa.null()
-    #: The write counter, if this database has one.
-    write_counter: WriteCounter | None = None
 
     @abstractmethod
     def identity(self) -> Hashable | None:
@@ -90,6 +87,13 @@ class Backend(ABC):
     @abstractmethod
     def preparing(self, deadline: float) -> AbstractContextManager[None]:
         """Hold the lock for preparing the database; wait until `deadline` (`time.monotonic`)."""
+
+    def write_state(self) -> bytes | None:
+        """Return a value that is the same until somebody writes, None if unknown.
+
+        None also while somebody writes.
+        """
+        return None
 
     def check(self) -> None:  # noqa: B027 - a server checks its own files
         """Raise `StoreRefused` if the database is damaged."""

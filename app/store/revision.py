@@ -7,29 +7,27 @@ from typing import NamedTuple
 from app.catalog.errors import StoreUnavailable
 from app.catalog.ports import Position
 from app.store.opening import Opening, RevisionConnection
-from app.store.sqlite.write_counter import WriteCounter, is_at_rest
 
 
 class _CachedPosition(NamedTuple):
     """A position of the database `identity`, valid while that is the one in use.
 
-    It ends at `until`, and when the write counter is not as it was `seen` before the read.
+    It ends at `until`, and when `Backend.write_state` is not what it was before the read.
     """
 
     identity: Hashable
     until: float
-    counter: WriteCounter
-    seen: bytes
+    write_state: bytes
     position: Position
 
 
 class RevisionReader:
     """Reads the revision on a connection that each thread has for it.
 
-    While the write counter is unchanged, nothing was committed and nothing is read. Else, and once
-    a second, it is a raw read: 2 µs, where a checkout from the pool costs twice that and
-    SQLAlchemy Core 85; but among other threads its two steps hand over the interpreter, which
-    costs a request a tenth. A connection that fails is replaced once.
+    While nothing was written, nothing is read. Else, and once a second, it is a raw read: 2 µs,
+    where a checkout from the pool costs twice that and SQLAlchemy Core 85; but among other threads
+    its two steps hand over the interpreter, which costs a request a tenth. A connection that fails
+    is replaced once.
     """
 
     def __init__(self, opening: Opening) -> None:
@@ -43,7 +41,7 @@ class RevisionReader:
             cached is not None
             and opening.monotonic() < cached.until
             and opening.identity == cached.identity
-            and cached.counter.read() == cached.seen
+            and opening.backend.write_state() == cached.write_state
         ):
             return cached.position
         self._cached = None
@@ -56,9 +54,7 @@ class RevisionReader:
 
     def _read(self, connection: RevisionConnection) -> Position:
         backend = self._opening.backend
-        counter = backend.write_counter
-        seen = b"" if counter is None else counter.read()
-        until = self._opening.checked_until
+        write_state, until = backend.write_state(), self._opening.checked_until
         # All rows are fetched: an unfinished cursor would go on seeing an old state. The row is
         # given back as the plain tuple that it came as: of a subclass, the driver takes a µs more.
         try:
@@ -70,8 +66,8 @@ class RevisionReader:
         if connection.row[0] < 0:
             raise StoreUnavailable("The database has lost its revision.")
         position = Position(*connection.row)
-        if counter is not None and is_at_rest(seen):
+        if write_state is not None:
             # Another thread may have opened another file meanwhile: ours is that of `connection`.
             identity = connection.made_in[1]
-            self._cached = _CachedPosition(identity, until, counter, seen, position)
+            self._cached = _CachedPosition(identity, until, write_state, position)
         return position

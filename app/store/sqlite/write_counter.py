@@ -41,11 +41,21 @@ class WriteCounter:
         # Threads share it: one may get what another has read meanwhile, which is newer.
         self._status = ctypes.create_string_buffer(256)
         self._address = ctypes.addressof(self._status)
+        #: The last one that was read while nobody wrote.
+        self._last = b""
 
-    def read(self) -> bytes:
-        """Return the status of the file, which differs after each write; empty without a file."""
-        failed = _statx(_FOLDER, self._name, _NO_FOLLOW, _BASIC, self._address)
-        return b"" if failed else self._status.raw
+    def state(self) -> bytes | None:
+        """Return the status of the file, None while somebody writes, and without a file."""
+        if _statx(_FOLDER, self._name, _NO_FOLLOW, _BASIC, self._address):
+            return None
+        status, last = self._status.raw, self._last
+        if status == last:  # which is faster than the number, also for who compares the two
+            return last
+        number = int.from_bytes(status[_MTIME], sys.byteorder)
+        if number >= _LIMIT or number % 2:
+            return None
+        self._last = status
+        return status
 
     @contextmanager
     def counted(self) -> Iterator[None]:
@@ -66,15 +76,7 @@ class WriteCounter:
 
     def is_interrupted(self) -> bool:
         """Return whether a write was interrupted; nobody holds the writers' lock."""
-        number = _number(self.read())
-        return number < _LIMIT and number % 2 == 1
-
-
-def is_at_rest(status: bytes) -> bool:
-    """Return whether nobody wrote when the counter had this status."""
-    number = _number(status)
-    return number < _LIMIT and number % 2 == 0
-
-
-def _number(status: bytes) -> int:
-    return int.from_bytes(status[_MTIME], sys.byteorder) if status else _LIMIT
+        with suppress(OSError):
+            number = int(self._path.lstat().st_mtime)
+            return 0 < number < _LIMIT and number % 2 == 1
+        return False
