@@ -61,7 +61,7 @@ class Opening:
         self._pid = 0
         self._threads = threading.local()
         self._timeouts = 0
-        #: What the last check found, and until when no other one is needed.
+        #: The identity that was last read, and until when it need not be read again.
         self.identity: Hashable | None = None
         self.checked_until = 0.0
 
@@ -88,10 +88,10 @@ class Opening:
         Any number of processes may do so at once. Raises `StoreUnavailable`, among others for a
         newer schema and a malformed key file.
         """
-        if self._opened is not None and self._opened == self._check():
+        if self._opened is not None and self._opened == self._read_identity():
             return self._opened
         with self._lock, self.outages():
-            identity = self._check()
+            identity = self._read_identity()
             if self._opened is not None:
                 if identity == self._opened:
                     return identity
@@ -105,11 +105,10 @@ class Opening:
                 deadline = time.monotonic() + OPEN_TIMEOUT
                 with self.backend.preparing(deadline):
                     self._prepare(deadline)
-            self._opened = self._check()
+            self._opened = self._read_identity()
             self._pid = os.getpid()
-            if (
-                self._settings.database_path is not None
-            ):  # a server that does not answer would delay the exit
+            # A database server that does not answer would delay the exit.
+            if self._settings.database_path is not None:
                 atexit.unregister(self.close)  # of a parent, or when another file was open
                 atexit.register(self.close)
             return self._opened
@@ -147,14 +146,14 @@ class Opening:
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
-        """Give a connection whose statements see one state; open the database before."""
+        """Give a connection whose statements see one state. Call `open` first."""
         with self.outages(), self.backend.reading.connect() as connection:
             yield connection
 
     def revision_connection(self) -> RevisionConnection | None:
         """Return this thread's connection to the database as it is now, None if it has none."""
         if self.monotonic() >= self.checked_until:
-            self._check()
+            self._read_identity()
         found: RevisionConnection | None = getattr(self._threads, "revision", None)
         state = os.getpid(), self.identity, self._timeouts
         return found if found is not None and found.made_in == state else None
@@ -181,10 +180,10 @@ class Opening:
             self._timeouts += 1
             raise StoreUnavailable(str(error)) from error
 
-    def _check(self) -> Hashable | None:
-        """Return the identity of the database, None while there is none.
+    def _read_identity(self) -> Hashable | None:
+        """Read and return the identity of the database, None while there is none.
 
-        The result is valid for all threads.
+        It is stored for all threads.
         """
         try:
             identity = self.identity = self.backend.identity()

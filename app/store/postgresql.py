@@ -136,7 +136,7 @@ class PostgreSQL(Backend):
             )
 
     def writer_lock(self, deadline: float) -> AbstractContextManager[None]:  # noqa: ARG002 - its own
-        """Do nothing: a writer first changes the row of the catalogue, and so has its lock."""
+        """Do nothing: the first statement of a writer locks the row of the catalogue."""
         return nullcontext()
 
     def commit(

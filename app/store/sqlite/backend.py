@@ -23,7 +23,7 @@ from app.store.files import (
 from app.store.schema import HEAD
 from app.store.sqlite.connection import create_engine, journal_mode, sqlite, wait_for_others
 from app.store.sqlite.locks import UseLock, WriterLock
-from app.store.sqlite.restoring import check, check_files, restore
+from app.store.sqlite.restoring import check_files, check_pages, restore
 from app.store.sqlite.wal import NO_TABLES, check_pair, has_content, wal_of
 from app.store.sqlite.write_counter import WriteCounter
 
@@ -89,7 +89,7 @@ class SQLite(Backend):
         remove_left_drafts(self._path.parent)
         warn_of_others(self._path)
         self._enter()
-        check(self._path)
+        check_pages(self._path)
 
     def is_prepared(self, connection: sa.Connection) -> bool:
         """Return whether the journal mode is the one that is safe with this library."""

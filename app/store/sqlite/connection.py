@@ -60,9 +60,8 @@ def create_engine(path: Path, enter: Callable[[], None] = lambda: None) -> sa.En
             check_same_thread=False,  # the pool gives it to one thread at a time
         )
         connection.execute("PRAGMA trusted_schema=OFF")  # our schema calls no function
-        connection.execute(
-            "PRAGMA synchronous=FULL"
-        )  # with NORMAL a power cut loses acknowledged writes
+        # With NORMAL, a power cut loses acknowledged writes.
+        connection.execute("PRAGMA synchronous=FULL")
         if journal_mode() != "wal":  # only this mode is stored in the file
             connection.execute(f"PRAGMA journal_mode={journal_mode()}")
         return connection

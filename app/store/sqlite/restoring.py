@@ -110,7 +110,7 @@ def _refuse_users(path: Path) -> None:
         raise StoreRefused(IN_USE) from error
 
 
-def check(path: Path) -> None:
+def check_pages(path: Path) -> None:
     """Raise `StoreRefused` if SQLite finds damage in a file, which is not changed."""
     deadline = time.monotonic() + OPEN_TIMEOUT
     while True:
