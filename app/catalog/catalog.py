@@ -88,7 +88,7 @@ class Catalog:
         return snapshot, is_stale
 
     def _read(self) -> tuple[Snapshot, bool]:
-        """Do the same as `current_or_stale`, whatever the date, and without a pause."""
+        """Read the store now; return the snapshot as of its own date, and whether it is stale."""
         snapshot, failures = self.last, self._failures
         started = self._monotonic()
         try:
