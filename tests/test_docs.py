@@ -70,6 +70,13 @@ def test_every_command_answers_what_is_shown(run, page):
         assert same_everywhere(shown.rstrip("\n")) == same_everywhere(printed), command
 
 
+def test_each_prompt_begins_a_step():
+    """The pages show commands, and the test above runs each of them."""
+    prompts = re.findall(r"^\$ (.*)$", "\n".join(PAGES.values()), re.MULTILINE)
+
+    assert [] != prompts == [command for page in PAGES for command, _ in steps(page)]
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_every_link_leads_somewhere(page):
     """A link of a page names a file that exists, and a heading that its page has."""
