@@ -236,7 +236,9 @@ def test_one_of_many_readers_tries_to_connect(open_store, fragile, own, monkeypa
     """Of readers who meet a lost server one waits for it, and after that nobody for a while."""
     monkeypatch.setattr(postgresql._Session, "patience", 0.5)
     monkeypatch.setitem(postgresql._DEFAULTS, "connect_timeout", "2")
-    monkeypatch.setattr(postgresql, "_PAUSE", 1000.0)  # however slow this machine is
+    # However slow this machine is, nobody tries again here. That somebody does after the pause is
+    # shown by `test_a_server_that_stands_still_is_an_outage`.
+    monkeypatch.setattr(postgresql, "_PAUSE", 1000.0)
     store = open_store(own)
     store.open(create=True)
     store.position()
