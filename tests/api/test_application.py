@@ -170,7 +170,7 @@ def test_accept_encoding_is_read_with_its_weights(header, accepted):
 
 
 def test_hooks_that_somebody_adds_run_inside(app):
-    """Behind the guard and before the end: a hook sees the exchange, and its headers are sent."""
+    """A hook sees the context of an authorized request, and the headers that it adds are sent."""
     seen = []
     app.before_request(lambda: seen.append(request.context.dialect.name))
 
@@ -188,15 +188,15 @@ def test_hooks_that_somebody_adds_run_inside(app):
 
 
 def test_the_cache_counts_what_responses_take(app, client, admin):
-    """Bodies with every response that may be made of them take what is counted, and no more."""
-    bodies = app.extensions["roster"].replies
+    """The replies that the cache has take the bytes that it counts for them, and no more."""
+    replies = app.extensions["roster"].replies
     for number in range(100):
         admin.add(f"m{number:02}")
     key = {"Authorization": f"Bearer {admin.new_key()}"}
     variants = [{}, {"If-None-Match": "*"}, key, {**key, "If-None-Match": "*"}]
     for headers in variants:
         client.get("/v1/models", headers=headers)
-    before = bodies.size
+    before = replies.size
     gc.collect()
     tracemalloc.start()
     for number in range(99):
@@ -206,4 +206,4 @@ def test_the_cache_counts_what_responses_take(app, client, admin):
     measured, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
-    assert 0.7 * (bodies.size - before) < measured < 1.1 * (bodies.size - before)
+    assert 0.7 * (replies.size - before) < measured < 1.1 * (replies.size - before)

@@ -82,7 +82,9 @@ def test_writes_are_in_the_order_in_which_they_came(client, admin, clock, jumpin
     assert jumped == [line.at for line in lines[-len(jumped) :]]
 
 
-def test_the_age_of_the_image_is_not_told_by_the_clock(app, client, admin, jumping, monkeypatch):
+def test_the_age_of_the_snapshot_is_not_told_by_the_clock(
+    app, client, admin, jumping, monkeypatch
+):
     """In an outage x-roster-stale counts seconds that passed, whatever the clock says."""
     monkeypatch.setattr("app.store.opening.CHECK_INTERVAL", 0)
     monkeypatch.setattr("app.catalog.catalog.PAUSE", 0)

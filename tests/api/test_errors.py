@@ -301,7 +301,7 @@ def test_a_page_that_is_damaged_later_is_no_short_list(app, admin, client, setti
 
 
 def test_reads_survive_the_store(outage, admin, client):
-    """From the last image readers are answered, told so, and told apart from fresh ones."""
+    """From the last snapshot readers are answered, told so, and told apart from fresh ones."""
     begin, end = outage
     admin.add("x")
     fresh = client.get("/v1/models")
@@ -325,8 +325,8 @@ def test_reads_survive_the_store(outage, admin, client):
     assert 200 == client.get("/readyz").status_code
 
 
-def test_an_unknown_key_may_be_newer_than_the_last_image(outage, admin, client, access_lines):
-    """While the store cannot be read a key is refused for good only when the image knows it."""
+def test_an_unknown_key_may_be_newer_than_the_last_snapshot(outage, admin, client, access_lines):
+    """While the store cannot be read a key is refused for good only when the snapshot has it."""
     begin, end = outage
     unknown = {"Authorization": f"Bearer {mint()}"}
     revoked = {"Authorization": f"Bearer {admin.new_key()}"}
@@ -353,7 +353,7 @@ def test_an_unknown_key_may_be_newer_than_the_last_image(outage, admin, client, 
     assert 401 == client.get("/v1/models", headers=unknown).status_code
 
 
-def test_without_any_image_reads_are_a_503(unopened_app, settings, access_lines):
+def test_without_any_snapshot_reads_are_a_503(unopened_app, settings, access_lines):
     """A worker that never saw the store answers 503, and no short list."""
     client = unopened_app.test_client()
     settings.instance_path.mkdir()
@@ -460,7 +460,7 @@ def test_a_store_in_use_elsewhere_refuses_writes(admin, client, settings, monkey
 
 
 def test_readiness_tells_what_is_served(client, admin):
-    """/readyz says schema, revision, entries and the age of the image."""
+    """/readyz says schema, revision, entries and the age of the snapshot."""
     admin.add("x")
 
     assert {
@@ -547,7 +547,7 @@ def test_readiness_tells_whether_writes_succeed(app, admin, client, outage):
 
 
 def test_lists_that_are_too_old_are_refused(settings, outage, clock, monkeypatch):
-    """Beyond ROSTER_MAX_STALE neither lists nor readiness are answered from the last image."""
+    """Beyond ROSTER_MAX_STALE neither lists nor readiness are answered from the last snapshot."""
     begin, end = outage
     monkeypatch.setattr("app.store.opening.CHECK_INTERVAL", 0)
     app, ages = create_app(settings, clock), type(clock)(0)

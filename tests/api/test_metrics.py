@@ -112,7 +112,7 @@ def test_dead_and_missing_keys_are_counted_too(admin, client, clock, read):
     assert {"expired": 1, "revoked": 1, "missing": 1} == refusals(read())
 
 
-def test_the_image_and_the_cache(admin, client, read):
+def test_the_snapshot_and_the_cache(admin, client, read):
     """Revision and entries are those that are served; hits, misses and bytes those of replies."""
     before = read()
     admin.add("x")

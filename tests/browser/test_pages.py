@@ -47,7 +47,7 @@ def test_a_page_lists_and_retrieves(client, page, new_key, asked):
     listed = page.ask(client, key)
 
     assert TOLD[client] == told(listed)
-    assert [("OPTIONS", 204), ("GET", 200)] == [exchange[1:] for exchange in asked()]
+    assert [("OPTIONS", 204), ("GET", 200)] == [request[1:] for request in asked()]
     assert client == asked()[-1][0]
     for model_id, shown in zip(("acme/coder", "gpt-x"), TOLD[client], strict=True):
         assert {"model": shown} == page.ask(client, key, model_id)

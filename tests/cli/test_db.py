@@ -226,10 +226,10 @@ def test_backup(run: Callable[..., Result], store: Store, tmp_path: Path) -> Non
     assert (0, f"Wrote {copy}, {copy.stat().st_size} bytes.\n") == (done.exit_code, done.stdout)
     assert [copy] == list(copy.parent.iterdir())
     with opened(copy) as restored:
-        image = restored.load()
-    assert ["X"] == [model.name for model in image.models]
-    assert set(image.keys) == set(store.load().keys)
-    assert 3 == image.revision
+        catalog = restored.load()
+    assert ["X"] == [model.name for model in catalog.models]
+    assert set(catalog.keys) == set(store.load().keys)
+    assert 3 == catalog.revision
 
 
 def test_backup_during_write(run: Callable[..., Result], store: Store, tmp_path: Path) -> None:

@@ -454,20 +454,20 @@ def test_a_silent_server_holds_up_no_readers(pair, lasting_hosts, table, timeout
 
 
 def test_a_standby_is_served_by_those_alone_who_have_nothing_newer(pair, hosts):
-    """A worker keeps its newer image and its revoked keys; one that starts loads the standby's."""
+    """A worker keeps a newer snapshot and its revoked keys; one that starts loads the standby."""
     kid, key = hosts.new_key()
     hosts.put("old")
     pair.catch_up()
     pair.pause_standby()
     hosts.write("DELETE", f"/admin/keys/{kid}")
     hosts.put("newer")
-    image = (["newer", "old"], True, hosts.revision(), [401])
-    assert [image] * 4 == hosts.seen(key)
+    snapshot = (["newer", "old"], True, hosts.revision(), [401])
+    assert [snapshot] * 4 == hosts.seen(key)
     pair.primary.stop()
     hosts.address.target = pair.standby
     age = 0
     while age < 3:  # seconds, and as many attempts to read
-        assert [image[2:]] * 4 == [seen[2:] for seen in hosts.seen(key)]
+        assert [snapshot[2:]] * 4 == [seen[2:] for seen in hosts.seen(key)]
         answers = [hosts.ask(worker, "/v1/models") for worker in hosts.workers]
         age = min(int(answer.headers["x-roster-stale"]) for answer in answers)
     kill_workers(hosts.servers[1])
@@ -481,7 +481,7 @@ def test_a_standby_is_served_by_those_alone_who_have_nothing_newer(pair, hosts):
     with connected(hosts.servers[1]) as workers:
         hosts.workers[2:] = workers
 
-        becomes([image] * 4, lambda: hosts.seen(key))
+        becomes([snapshot] * 4, lambda: hosts.seen(key))
         hosts.write("PUT", "/admin/models/next", {}, workers[0])
         assert all("next" in hosts.listed(worker)[0] for worker in hosts.workers)
 

@@ -436,7 +436,7 @@ def test_a_full_disk_can_be_read(serve):
     [database_gone, *(pytest.param(f, marks=pytest.mark.slow) for f in (folder_gone, read_only))],
 )
 @pytest.mark.needs("setpriv", "util-linux")
-def test_what_is_out_of_reach_is_served_from_the_last_image(serve, fault):
+def test_what_is_out_of_reach_is_served_from_the_last_snapshot(serve, fault):
     """Without its database a worker serves what it has and says so, until it is back."""
     server = serve("served", *BOUND)
     write = Writer(server)

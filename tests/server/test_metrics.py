@@ -119,7 +119,7 @@ def test_a_reload_loses_no_request(serve, wait_for):
 def test_an_outage_shows_without_a_reader(serve, wait_for):
     """Workers that nobody asks notice that the database is gone, and that it is back.
 
-    They tell what is in their last image even where that is too old to be served.
+    They tell what is in their last snapshot even where that is too old to be served.
     """
     server = serve(ROSTER_MAX_STALE="1")
     wait_for(server, lambda found: found["roster_workers"] == 2)
@@ -162,7 +162,7 @@ def test_the_last_write_of_all_workers_counts(serve, wait_for):
 
 @pytest.mark.slow
 def test_a_stopped_worker_shows(serve, wait_for):
-    """The image of a worker that no longer runs grows old, though it says nothing itself."""
+    """The snapshot of a worker that no longer runs grows old, though it says nothing itself."""
     server = serve()
     wait_for(server, lambda found: found["roster_workers"] == 2)
     [stopped, _] = server.workers()

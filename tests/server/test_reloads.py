@@ -184,8 +184,8 @@ def test_code_that_cannot_start_replaces_nothing(reloads):
 
 
 @pytest.mark.slow
-def test_a_worker_without_an_image_replaces_none_that_has_one(reloads):
-    """While the database is gone, old workers answer from their images; new ones wait for it."""
+def test_a_worker_without_a_snapshot_replaces_none_that_has_one(reloads):
+    """While the database is gone, old workers answer from their snapshots; new ones wait."""
     old = reloads.workers
     files = list(reloads.server.instance.glob("roster.db*"))
     for path in files:

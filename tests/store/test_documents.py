@@ -124,9 +124,9 @@ def test_a_restore_keeps_what_a_newer_program_stored(newer, tmp_path):
     newer.close()
     restored = Store(Settings(instance_path=tmp_path / "restored"), lambda: 0)
     restored.restore(tmp_path / "backup.db", actor=TEST)
-    image = restored.load()
+    catalog = restored.load()
 
     assert before == (stored(restored), stored(restored, keys))
-    assert [NEWER] == [model.unknown_members for model in image.models]
-    assert all(isinstance(key, ApiKey) and key.unknown_members == NEWER for key in image.keys)
+    assert [NEWER] == [model.unknown_members for model in catalog.models]
+    assert all(isinstance(key, ApiKey) and key.unknown_members == NEWER for key in catalog.keys)
     restored.close()

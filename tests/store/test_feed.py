@@ -133,20 +133,20 @@ def test_any_history_is_followed_from_anywhere(store, writes):
     with store.backend.reading.begin() as connection:
         for table in (models, keys):
             connection.execute(sa.delete(table))
-    images = [store.load()]
+    catalogs = [store.load()]
     for steps in writes:
         with store.transaction(actor=Actor("test"), now=NOW) as transaction:
             for step, name in steps:
                 STEPS[step](transaction, name)
-        images.append(store.load())
-    last = images[-1]
-    for image in images:
-        changes = store.changes_since(Position(image.revision, image.mark))
-        if image.revision == last.revision:
+        catalogs.append(store.load())
+    last = catalogs[-1]
+    for catalog in catalogs:
+        changes = store.changes_since(Position(catalog.revision, catalog.mark))
+        if catalog.revision == last.revision:
             assert changes is None
             continue
-        entries = {**{model.id: model for model in image.models}, **changes.models}
-        api_keys = {**{key.kid: key for key in image.keys}, **changes.keys}
+        entries = {**{model.id: model for model in catalog.models}, **changes.models}
+        api_keys = {**{key.kid: key for key in catalog.keys}, **changes.keys}
 
         assert last.revision == changes.revision
         assert contents(last.models, last.keys) == contents(

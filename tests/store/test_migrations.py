@@ -121,10 +121,10 @@ def test_every_migration_names_the_oldest_program():
 @BOTH
 def test_an_older_database_keeps_what_it_has(old):
     """Schema 1 becomes ours with entries, keys and log as they were, under a mark of its own."""
-    image = old.load()
+    loaded = old.load()
 
-    assert (2, [ENTRY], ["n"]) == (image.revision, image.models, [k.name for k in image.keys])
-    assert [2] == [model.revision for model in image.models]
+    assert (2, [ENTRY], ["n"]) == (loaded.revision, loaded.models, [k.name for k in loaded.keys])
+    assert [2] == [model.revision for model in loaded.models]
     assert HEAD == old.schema()
     assert (16, f"{HEAD}-{row(old).mark}") == (len(row(old).mark), row(old).lineage)
     assert 1 == row(old).oldest_schema
@@ -245,7 +245,7 @@ def test_a_newer_schema_is_refused_with_both_numbers(store, settings, clock, sta
 
 @BOTH
 def test_a_running_program_is_shut_out(store, clock, monkeypatch):
-    """A program that runs while a newer one shuts it out serves its last image and writes not."""
+    """A program that a newer one shuts out serves its last snapshot, and writes nothing."""
     monkeypatch.setattr("app.store.opening.CHECK_INTERVAL", 0)  # a migration is a counted write
     store.open(create=True)
     catalog = Catalog(store, clock)

@@ -357,7 +357,7 @@ def test_a_missing_database_is_an_outage(settings, clock):
     ],
 )
 def test_a_row_that_is_not_ours_is_an_outage(store, statement):
-    """What this program cannot read it does not guess: the last image goes on serving."""
+    """What this program cannot read it does not guess: the last snapshot goes on serving."""
     put(store, model())
     with store.backend.reading.begin() as connection:
         connection.exec_driver_sql(statement)
