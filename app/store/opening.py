@@ -22,7 +22,7 @@ from app.store.backend import OPEN_TIMEOUT, Backend
 from app.store.first_key import add_first_key
 from app.store.schema import HEAD, check_program, schema_number, upgrade
 from app.store.sqlite.backend import SQLite
-from app.store.transaction import has_keys, transaction, writing
+from app.store.transaction import has_keys, transaction, write_connection
 
 #: How often the identity of the database is checked, in seconds.
 CHECK_INTERVAL = 1.0
@@ -211,7 +211,7 @@ class Opening:
 
     def _prepare(self, deadline: float) -> None:
         self.backend.prepare(self.schema())
-        with writing(self.backend, deadline) as connection:
+        with write_connection(self.backend, deadline) as connection:
             upgrade(connection)
         now = int(self._clock())
         with transaction(self.backend, deadline, actor=START, now=now) as first:

@@ -22,7 +22,7 @@ from app.store.revision import RevisionReader
 from app.store.schema import HEAD, newer_schema, upgrade
 from app.store.sqlite.backend import SQLite
 from app.store.tables import catalogue, changes, keys, models
-from app.store.transaction import writing
+from app.store.transaction import write_connection
 from app.store.writing import Writer
 
 # Statements are made once: SQLAlchemy takes longer to make one than to run it.
@@ -168,7 +168,7 @@ class Store:
             target = opening.backend
             with opening.outages(), target.preparing(deadline):
                 target.prepare(None)
-                with writing(target, deadline) as there, self._opening.reading() as here:
+                with write_connection(target, deadline) as there, self._opening.reading() as here:
                     upgrade(there)
                     return copy(here, there)
         finally:

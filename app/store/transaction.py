@@ -45,7 +45,7 @@ def _first_statement(transaction_id: sa.ColumnElement[Any]) -> sa.Executable:
 
 
 @contextmanager
-def writing(backend: Backend, deadline: float) -> Iterator[sa.Connection]:
+def write_connection(backend: Backend, deadline: float) -> Iterator[sa.Connection]:
     """Give a connection in a transaction that writes, and commit it."""
     with backend.writing.connect() as connection:
         connection.execution_options(write_until=deadline)
@@ -59,7 +59,7 @@ def transaction(
     backend: Backend, deadline: float, *, actor: Actor, now: int
 ) -> Iterator["SqlTransaction"]:
     """Give a transaction of `actor` at `now`; commit it if it has changed anything."""
-    with writing(backend, deadline) as connection:
+    with write_connection(backend, deadline) as connection:
         opened = SqlTransaction(connection, backend.transaction_id, actor=actor, now=now)
         yield opened
         if opened.changed:

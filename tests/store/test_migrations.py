@@ -24,7 +24,7 @@ from app.store.documents import write_key, write_model
 from app.store.schema import HEAD
 from app.store.store import Store
 from app.store.tables import metadata
-from app.store.transaction import writing
+from app.store.transaction import write_connection
 
 BOTH = pytest.mark.databases("sqlite", "postgresql")
 NOW = 1_800_000_000
@@ -62,7 +62,7 @@ def old(store):
     secret = mint()
     key = describe(secret, name="n", created=NOW, scopes=("admin",))
     documents = {"entry": write_model(ENTRY), "key": write_key(key)}
-    with writing(store.backend, float("inf")) as sql:
+    with write_connection(store.backend, float("inf")) as sql:
         command.upgrade(alembic(sql), "0001")
         for statement in (
             "INSERT INTO keys VALUES (:kid, :digest, :key)",
