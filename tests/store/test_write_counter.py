@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import threading
 import time
@@ -137,6 +138,22 @@ def test_a_killed_writer_hides_nothing(store, reads, settings, clock):
     reads()
     assert written == store.position().revision
     assert 0 == reads()
+
+
+def test_a_copy_put_back_during_a_write_hides_nothing(store, settings, clock, counter):
+    """An earlier copy of the file that replaces it during a write is seen, and so is the write."""
+    other = Store(settings, clock)
+    put(other, "a")
+    copy = counter.with_name("copy")
+    shutil.copy2(counter, copy)
+    with other.transaction(actor=Actor("test"), now=NOW) as transaction:
+        transaction.put_model(Model.compose({"id": "b"}, now=NOW), None)
+        copy.replace(counter)
+        before = store.position().revision
+    after = store.position().revision
+    other.close()
+
+    assert before + 1 == after
 
 
 def test_the_write_of_another_program_is_seen_at_the_next_regular_read(store, settings, monotonic):

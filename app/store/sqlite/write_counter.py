@@ -71,8 +71,10 @@ class WriteCounter:
             try:
                 yield
             finally:
-                with suppress(OSError):  # readers read the database until the next write has ended
-                    os.utime(descriptor, (number + 1, number + 1))
+                # Without it, readers read the database until the next write has ended. By name, as
+                # they do: somebody may have put another file there meanwhile.
+                with suppress(OSError):
+                    os.utime(self._path, (number + 1, number + 1), follow_symlinks=False)
 
     def is_interrupted(self) -> bool:
         """Return whether a write was interrupted; nobody holds the writers' lock."""
