@@ -295,7 +295,7 @@ def test_without_descriptors_reads_go_on(serve):
 @pytest.mark.slow
 def test_connections_beyond_the_descriptors_wait(serve):
     """With more clients than descriptors no worker ends; whom it knows it answers, writes too."""
-    server = serve("served", "prlimit", "--nofile=96", WEB_CONCURRENCY="1", ROSTER_THREADS="8")
+    server = serve("served", "prlimit", "--nofile=112", WEB_CONCURRENCY="1", ROSTER_THREADS="8")
     write = Writer(server)
     [pid] = server.workers()
     with contextlib.ExitStack() as stack, ThreadPoolExecutor(8) as strangers:
