@@ -1,0 +1,117 @@
+"""The previous release runs on the data of this program: an upgrade can be undone."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from app.schemas import AdminModelSchema, KeySchema
+
+ROOT = Path(__file__).parent.parent.parent
+_GIT = ("git", "-C", ROOT)
+#: An entry and a key with every field that one can be given.
+ENTRY = {
+    "id": "acme/seer:8b",
+    "created": 1_626_777_600,
+    "owned_by": "acme",
+    "permission": [{"organization": "*", "group": None, "allow_fine_tuning": True}],
+    "root": "acme/seer",
+    "parent": "acme/seer-base",
+    "name": "Seer",
+    "description": "Sees things.",
+    "context_length": 128_000,
+    "max_output_tokens": 8192,
+    "architecture": {"input_modalities": ["text", "image"], "output_modalities": ["text"]},
+    "supported_parameters": ["tools", "reasoning"],
+    "pricing": {"prompt": "0.0000025", "completion": "0.00001"},
+    "available_from": 1_700_000_000,
+    "shutdown_date": "2038-01-31",
+    "deprecation": "2037-06-01T00:00:00Z",
+    "deprecation_replacement_model": "plain",
+    "metadata": {"team": "vision"},
+    "work_name": "a",
+    "work_video_path": "b",
+    "wm_work_video_path": "c",
+    "no_wm_work_video_path": "d",
+    "work_webp_path": "e",
+    "web_work_status": 1,
+    "create_time": 1_626_777_600.5,
+}
+KEY = {
+    "name": "billing",
+    "scopes": ["read"],
+    "organization": "acme",
+    "groups": ["research"],
+    "expires_at": 2_000_000_000,
+}
+
+
+@pytest.fixture(scope="module")
+def previous(tmp_path_factory):
+    """The program of the newest release before this one, in a folder of its own."""
+    described = subprocess.run(
+        [*_GIT, "describe", "--tags", "--abbrev=0", "--match", "v*"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if described.returncode:
+        pytest.skip("There is no tag of a release here: git fetch --tags")
+    program = subprocess.run(
+        [*_GIT, "archive", described.stdout.strip(), "app", "wsgi.py"],
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    folder = tmp_path_factory.mktemp("previous")
+    with tarfile.open(fileobj=io.BytesIO(program.stdout)) as tar:
+        tar.extractall(folder, filter="data")
+    return folder
+
+
+@pytest.fixture
+def flask(previous, settings):
+    """Run a command of the previous program on the data of `settings`; return what it printed."""
+
+    def run(*arguments):
+        done = subprocess.run(
+            [sys.executable, "-m", "flask", *arguments, "--json"],
+            cwd=previous,
+            env={
+                **os.environ,
+                "PYTHONPATH": str(previous),
+                "ROSTER_INSTANCE_PATH": str(settings.instance_path),
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (0, "") == (done.returncode, done.stderr)
+        return json.loads(done.stdout)
+
+    return run
+
+
+@pytest.mark.needs("git", "git")
+def test_the_previous_release_reads_and_writes_this_data(flask, app, admin, client):
+    """It lists every entry and key, edits an entry, and removes nothing that it does not know."""
+    admin.add("plain")
+    assert 201 == admin("POST", "/admin/models", ENTRY).status_code
+    before = admin("GET", f"/admin/models/{ENTRY['id']}").json
+    kid = admin("POST", "/admin/keys", KEY).json["id"]
+    assert AdminModelSchema().load_fields.keys() - {"object"} == ENTRY.keys()
+    assert KEY.keys() == KeySchema().load_fields.keys()
+
+    assert {"plain", ENTRY["id"]} == {each["id"] for each in flask("models", "list")["data"]}
+    assert kid in {each["id"] for each in flask("keys", "list")["data"]}
+
+    flask("models", "edit", ENTRY["id"], "name=Edited")
+    after = admin("GET", f"/admin/models/{ENTRY['id']}").json
+
+    assert {**before, "name": "Edited", "revision": after["revision"]} == after
+    assert "Edited" in client.get(f"/v1/models/{ENTRY['id']}").text
+    app.extensions["roster"].store.close()
