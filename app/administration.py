@@ -242,7 +242,7 @@ class Administration:
 def _latest_end(acting: ApiKey | None, key: ApiKey) -> int | None:
     """Return the latest end that the successor or new key `key` may have, None if it needs none.
 
-    Without it, whoever has a stolen admin key has access beyond the key's end.
+    Else a stolen admin key could create a key that outlives it.
     """
     return None if acting is None or ADMIN not in key.scopes else acting.ends_at
 

@@ -20,7 +20,7 @@ from app.catalog.visibility import Excerpt, Viewer, apply_excerpt, excerpt_of
 from app.compression import OVERHEAD, Compressor, Reply
 from app.dialects import Dialect
 
-#: What an encoded entry takes beside its bytes, likewise.
+#: What an encoded entry takes beside its bytes, in bytes.
 FRAGMENT_OVERHEAD = 200
 #: What a rule takes in a set of them, with the rule itself, as a change may leave it to the set.
 #: The fragments of an excerpt take as much beside each fragment.

@@ -122,7 +122,7 @@ def revoke_key(kid: str) -> Response:
 
 @blueprint.post("/keys/<kid>/rotate")
 def rotate_key(kid: str) -> Response:
-    """Create a key like this one, which expires after the grace."""
+    """Create a key like an old one; the old one ends after the grace."""
     key, secret = request.context.services.administration.rotate_key(
         kid, read_object(), actor=request.context.actor
     )

@@ -19,9 +19,10 @@ from app.catalog.errors import (
     StoreUnavailable,
 )
 from app.catalog.keys import ADMIN, ApiKey, digest, mask, parse_kid
+from app.dialects import cgi_name
 
 _BEARER = re.compile(r"bearer +([!-+\--~]+)", re.ASCII | re.IGNORECASE)
-_CGI_NAMES = [f"HTTP_{name.upper().replace('-', '_')}" for name in KEY_HEADERS[1:]]
+_CGI_NAMES = [*map(cgi_name, KEY_HEADERS[1:])]
 
 
 def guard(current: RequestContext) -> None:

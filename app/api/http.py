@@ -170,7 +170,7 @@ class LazyResponse(Response):
     def __call__(
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
     ) -> Iterable[bytes]:
-        """Answer as Flask does, without building what nobody has asked for."""
+        """Send the response; Flask builds it only if a hook has read or changed a part."""
         if vars(self):
             # A shared cache must not store a cookie; Flask adds a session's after all hooks.
             if self.cache_control.public and "Set-Cookie" in self.headers:

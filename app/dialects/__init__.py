@@ -107,7 +107,7 @@ class Dialects:
         #: Every header that selects a dialect.
         self.headers = [name for dialect in reversed(dialects) for name in dialect.headers]
         self._prefixes = [(d.routes.prefix, d) for d in dialects if d.routes is not None]
-        self._selectors = [(d, [*map(_cgi_name, d.headers)], d.key_parameter) for d in dialects]
+        self._selectors = [(d, [*map(cgi_name, d.headers)], d.key_parameter) for d in dialects]
 
     def __iter__(self) -> Iterator[Dialect]:
         return iter(self._all)
@@ -126,5 +126,6 @@ class Dialects:
         return self.default
 
 
-def _cgi_name(header: str) -> str:
+def cgi_name(header: str) -> str:
+    """Return the name of a request header in a WSGI environment."""
     return "HTTP_" + header.upper().replace("-", "_")

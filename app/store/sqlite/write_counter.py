@@ -27,12 +27,12 @@ _MTIME = slice(112, 120)
 class WriteCounter:
     """A number that is odd while somebody writes: the modification time of the empty file `path`.
 
-    While it is even and unchanged, nobody has written. A writer that is killed leaves it odd until
-    the next write has ended.
+    If it is even, and equal to what was read before, there was no write in between. A writer that
+    is killed leaves it odd until the next write has ended.
 
-    A read is one system call, and by the file's name: a file that was removed or replaced is seen
-    as well. A file with content would take three calls, or a map, and whoever truncates a mapped
-    file kills all processes that have mapped it (SIGBUS).
+    A read is one system call on the name of the file, so it notices a removed or replaced file.
+    Reading content would take three calls. Content could also be mapped into memory, but to
+    truncate a mapped file kills every process that reads the map (SIGBUS).
     """
 
     def __init__(self, path: Path) -> None:
