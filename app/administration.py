@@ -22,8 +22,9 @@ from app.catalog.errors import (
     ValidationFailed,
 )
 from app.catalog.keys import ADMIN, ApiKey
-from app.catalog.model import Model
+from app.catalog.model import Model, contradictions
 from app.catalog.ports import Actor, Transaction, Writer
+from app.names import MIRROR_FIELDS, resolve_mirrors
 from app.schemas import (
     AdminModelSchema,
     KeySchema,
@@ -33,6 +34,8 @@ from app.schemas import (
 )
 
 _MODEL = AdminModelSchema()
+#: The fields of an entry, each under one name.
+_FIELDS = AdminModelSchema(exclude=MIRROR_FIELDS)
 _KEY = KeySchema()
 _ROTATION = RotationSchema()
 
@@ -83,11 +86,12 @@ class Administration:
         if "id" not in checked:
             raise ValidationFailed({"id": ["Missing: every model needs an id."]})
         now = int(self.clock())
+        model = _compose(checked, now, None)
         with self._transaction(actor, now) as (transaction, _):
-            if transaction.model(checked["id"]) is not None:
-                raise ModelExists(checked["id"])
+            if transaction.model(model.id) is not None:
+                raise ModelExists(model.id)
             precondition.check(None)
-            return transaction.put_model(Model.compose(checked, now=now), None)
+            return transaction.put_model(model, None)
 
     def replace_model(
         self,
@@ -104,7 +108,7 @@ class Administration:
         with self._transaction(actor, now) as (transaction, _):
             stored = transaction.model(model_id)
             precondition.check(stored)
-            model = Model.compose(checked, now=now, stored=stored)
+            model = _compose(checked, now, stored)
             if model == stored:
                 return stored, False
             return transaction.put_model(model, stored), stored is None
@@ -126,8 +130,8 @@ class Administration:
             if stored is None:
                 raise ModelNotFound(model_id)
             precondition.check(stored)
-            merged = check(_MODEL, _merge(_MODEL.dump(stored), patch))
-            model = Model.compose(merged, now=now, stored=stored)
+            changes = resolve_mirrors(patch, stored)
+            model = _compose(check(_MODEL, _merge(_FIELDS.dump(stored), changes)), now, stored)
             return stored if model == stored else transaction.put_model(model, stored)
 
     def remove_model(
@@ -245,6 +249,14 @@ def _latest_end(acting: ApiKey | None, key: ApiKey) -> int | None:
     Else a stolen admin key could create a key that outlives it.
     """
     return None if acting is None or ADMIN not in key.scopes else acting.ends_at
+
+
+def _compose(checked: Mapping[str, Any], now: int, stored: Model | None) -> Model:
+    """Return the entry with these fields, or raise `ValidationFailed`."""
+    fields = resolve_mirrors(checked, stored)
+    if errors := contradictions(fields):
+        raise ValidationFailed(errors)
+    return Model.compose(fields, now=now, stored=stored)
 
 
 def _same_id(fields: Mapping[str, Any], model_id: str) -> None:

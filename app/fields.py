@@ -27,7 +27,19 @@ ONCE_TAKEN = re.compile(f"[{_SEPARATORS_AND_CONTROLS}]")
 #: These, control characters and lone surrogates: they change the line around a text. Marks such as
 #: U+200F, joiners and tags are taken: languages and emoji need them, and no other text changes.
 UNWANTED = re.compile(rf"[\x00-\x1f\x7f-\x9f{_SEPARATORS_AND_CONTROLS}\ud800-\udfff]")
-PRICE = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?\Z", re.ASCII)
+#: The prices that clients read; only these must be numbers.
+PRICES = (
+    "prompt",
+    "completion",
+    "request",
+    "image",
+    "input_cache_read",
+    "input_cache_write",
+    "web_search",
+    "internal_reasoning",
+)
+_PRICE = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?", re.ASCII)
+_CUTOFF = re.compile(r"[0-9]{4}(-[0-9]{2}){0,2}", re.ASCII)
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _RFC3339 = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?"
@@ -120,6 +132,19 @@ class Texts(fields.List[str]):
         )
 
 
+class Ids(fields.List[str]):
+    """A list of ids of models, each once."""
+
+    def __init__(self, *, most: int) -> None:
+        super().__init__(
+            Text(validate=check_id),
+            validate=[
+                validate.Length(max=most, error=f"Must be at most {most} ids."),
+                _check_unique,
+            ],
+        )
+
+
 class Pairs(fields.Dict):
     """An object of any names, at most `most`; errors are by name, as everywhere."""
 
@@ -141,10 +166,30 @@ class Pairs(fields.Dict):
         return pairs
 
 
+class Prices(Pairs):
+    """Prices by kind; those of `PRICES` are decimal strings, others are any text."""
+
+    def __init__(self, *, most: int) -> None:
+        super().__init__(Text(least=0), most=most)
+
+    def _deserialize(self, *args: Any, **kwargs: Any) -> Any:
+        pairs = super()._deserialize(*args, **kwargs)
+        wrong = [name for name in PRICES if not _PRICE.fullmatch(pairs.get(name, "0"))]
+        if wrong:
+            sentence = 'Must be a decimal string like "0.0000025".'
+            raise ValidationError({name: [sentence] for name in wrong})
+        return pairs
+
+
 def check_id(value: str) -> None:
     """Raise what is wrong with the id of a model."""
     if problem := problem_with_id(value):
         raise ValidationError(problem)
+
+
+def _check_unique(values: list[str]) -> None:
+    if len(set(values)) < len(values):
+        raise ValidationError("Must have each id once.")
 
 
 def check_date(value: str) -> None:
@@ -155,6 +200,17 @@ def check_date(value: str) -> None:
         valid = None
     if not valid:
         raise ValidationError(f"Must be a date like 2027-01-31, not '{shown(value)}'.")
+
+
+def check_cutoff(value: str) -> None:
+    """Raise unless `value` is a day, a month or a year, such as 2025-03-31, 2025-03 or 2025."""
+    day = value + "0000-01-01"[len(value) :]
+    try:
+        valid = _CUTOFF.fullmatch(value) and date.fromisoformat(day)
+    except ValueError:
+        valid = None
+    if not valid:
+        raise ValidationError(f"Must be a day or a month like 2025-03, not '{shown(value)}'.")
 
 
 def check_moment(value: str) -> None:

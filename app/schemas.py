@@ -14,24 +14,30 @@ from marshmallow import Schema, ValidationError, fields, post_dump, pre_load, va
 
 from app.catalog.errors import ValidationFailed
 from app.catalog.keys import READ, SCOPES
+from app.catalog.model import TYPES
 from app.fields import (
     MAX_LIST,
     MAX_TEXT,
     MAX_TOKENS,
-    PRICE,
+    Ids,
     Pairs,
+    Prices,
     StrictBoolean,
     StrictConstant,
     StrictInteger,
     StrictNumber,
     Text,
     Texts,
+    check_cutoff,
     check_date,
     check_id,
     check_moment,
     shown,
 )
+from app.names import NAMES, members_of, value_of
 
+#: The most aliases of an entry.
+MAX_ALIASES = 16
 #: The most fields that one refusal names.
 MAX_ERRORS = 20
 
@@ -81,15 +87,33 @@ class PermissionSchema(StrictSchema):
     is_blocking = StrictBoolean()
 
 
-class ArchitectureSchema(StrictSchema):
-    """What goes into a model and what comes out; in the domain a mapping."""
+class MappingSchema(StrictSchema):
+    """A part of an entry that is a mapping in the domain."""
 
     def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
         """Return a member of the mapping."""
         return obj.get(attr, default)
 
+
+class ArchitectureSchema(MappingSchema):
+    """What goes into a model and what comes out."""
+
     input_modalities = Texts()
     output_modalities = Texts()
+
+
+class ReasoningSchema(MappingSchema):
+    """How a model reasons: which efforts a request may ask for, and whether it can do without."""
+
+    supported_efforts = Texts()
+    default_effort = Text()
+    mandatory = StrictBoolean()
+
+
+class MetaSchema(MappingSchema):
+    """The object in which clients of llama.cpp read the context length."""
+
+    n_ctx = StrictInteger(least=1, most=MAX_TOKENS)
 
 
 class ModelSchema(StrictSchema):
@@ -98,7 +122,15 @@ class ModelSchema(StrictSchema):
     An optional field that is unknown is left out; only ``parent`` is ever null.
     """
 
-    read_only = frozenset({"max_model_len", "max_input_tokens"})
+    read_only = frozenset({"capabilities"})
+
+    def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
+        """Return a field of the entry, or the fact that has this name too."""
+        if attr in _NAMES:
+            return value_of(obj, _NAMES[attr])
+        if attr == "meta":
+            return members_of(obj, "openai", "meta") or None
+        return super().get_attribute(obj, attr, default)
 
     id = Text(validate=check_id)
     object = StrictConstant("model")
@@ -112,17 +144,25 @@ class ModelSchema(StrictSchema):
     parent = Text(allow_none=True)
     name = Text()
     description = Text(least=0, most=4096)
+    aliases = Ids(most=MAX_ALIASES)
+    type = Text(validate=validate.OneOf(TYPES, error=f"Must be one of: {', '.join(TYPES)}."))
+    tags = Texts()
     context_length = StrictInteger(least=1, most=MAX_TOKENS)
-    #: Clients read the context length under up to twelve names; these two serve most of them.
-    max_model_len = fields.Raw(attribute="context_length", dump_only=True)
-    max_input_tokens = fields.Raw(attribute="context_length", dump_only=True)
+    max_model_len = StrictInteger(least=1, most=MAX_TOKENS)
+    context_window = StrictInteger(least=1, most=MAX_TOKENS)
+    meta = fields.Nested(MetaSchema)
+    max_input_tokens = StrictInteger(least=1, most=MAX_TOKENS)
     max_output_tokens = StrictInteger(least=1, most=MAX_TOKENS)
+    max_completion_tokens = StrictInteger(least=1, most=MAX_TOKENS)
     architecture = fields.Nested(ArchitectureSchema)
+    input_modalities = Texts()
+    output_modalities = Texts()
     supported_parameters = Texts()
-    pricing = Pairs(
-        Text(validate=validate.Regexp(PRICE, error='Must be a decimal string like "0.0000025".')),
-        most=MAX_LIST,
-    )
+    supported_endpoint_types = Texts()
+    reasoning = fields.Nested(ReasoningSchema)
+    capabilities = fields.Raw(dump_only=True)
+    knowledge_cutoff = Text(validate=check_cutoff)
+    pricing = Prices(most=MAX_LIST)
     shutdown_date = Text(validate=check_date)
     deprecation = Text(validate=check_moment)
     deprecation_replacement_model = Text(validate=check_id)
@@ -140,6 +180,7 @@ class ModelSchema(StrictSchema):
         return {name: v for name, v in data.items() if v is not None or name == "parent"}
 
 
+_NAMES = NAMES["openai"]
 #: The fields of the reference's item, in its order.
 REFERENCE_FIELDS = ("id", "object", "created", "owned_by", "permission", "root", "parent")
 
@@ -149,6 +190,7 @@ class AdminModelSchema(ModelSchema):
 
     read_only = ModelSchema.read_only | {"revision"}
 
+    list_aliases = StrictBoolean()
     available_from = StrictInteger()
     revision = fields.Integer(dump_only=True)
 

@@ -125,7 +125,12 @@ def test_replies_of_the_other_dialects_are_shown(client, admin):
     assert shown("Anthropic", "empty") == client.get("/v1/models", headers=headers).json
     admin.add("x", created=1626777600)
     assert shown("Anthropic", "200") == client.get("/v1/models", headers=headers).json
-    admin("PATCH", "/admin/models/x", {"context_length": 128000, "max_output_tokens": 8192})
+    facts = {
+        "max_input_tokens": 120000,
+        "max_output_tokens": 8192,
+        "reasoning": {"mandatory": True},
+    }
+    admin("PATCH", "/admin/models/x", facts)
     [listed] = client.get("/v1beta/models").json["models"]
     assert shown("Gemini", "200")["models"] == [listed]
     assert shown("Ollama", "version") == client.get("/api/version").json

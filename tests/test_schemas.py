@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from app.catalog.errors import ValidationFailed
-from app.catalog.model import Model
+from app.catalog.model import TYPES, Model
+from app.fields import PRICES
+from app.names import resolve_mirrors
 from app.schemas import (
     MAX_ERRORS,
     REFERENCE_FIELDS,
@@ -33,6 +35,14 @@ REFUSED = (
 TURNING = "\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 NULL = "Field may not be null."
 TEXTS = ("owned_by", "root", "parent", "name")
+LENGTHS = (
+    "context_length",
+    "max_model_len",
+    "context_window",
+    "max_input_tokens",
+    "max_output_tokens",
+    "max_completion_tokens",
+)
 TASK_TEXTS = (
     "work_name",
     "work_video_path",
@@ -62,7 +72,19 @@ def errors(fields: dict[str, Any], schema: StrictSchema = ADMIN) -> dict[str, li
         ("parent", None),
         ("description", "x" * 4096),
         *((name, n) for name in ("created", "available_from") for n in (0, 2**32 - 1)),
-        *((n, v) for n in ("context_length", "max_output_tokens") for v in (1, 2**53 - 1)),
+        *((name, n) for name in LENGTHS for n in (1, 2**53 - 1)),
+        ("meta", {"n_ctx": 1}),
+        ("aliases", [f"claude/{n}" for n in range(16)]),
+        ("aliases", []),
+        ("list_aliases", False),
+        *(("type", kind) for kind in TYPES),
+        ("tags", ["x" * 256] * 100),
+        ("supported_endpoint_types", ["openai-response", "made-up"]),
+        ("input_modalities", ["text"]),
+        ("output_modalities", []),
+        ("reasoning", {"supported_efforts": [], "default_effort": "x", "mandatory": True}),
+        ("reasoning", {"mandatory": False}),
+        *(("knowledge_cutoff", day) for day in ("2024", "2025-03", "2024-02-29")),
         ("permission", []),
         ("permission", [{}] * 100),
         ("permission", [{"id": "p", "created": 1, "organization": "acme", "group": None}]),
@@ -71,6 +93,7 @@ def errors(fields: dict[str, Any], schema: StrictSchema = ADMIN) -> dict[str, li
         ("supported_parameters", ["x"] * 100),
         ("pricing", {"prompt": "0.0000025", "completion": "1", "x" * 64: "0"}),
         ("pricing", {"prompt": f"{'1' * 20}.{'0' * 20}"}),
+        ("pricing", {"audio": "on request", "prompt": "0"}),
         ("shutdown_date", "2028-02-29"),
         ("deprecation", "2027-01-31T00:00:00Z"),
         ("deprecation", "2027-01-31t23:59:59.123456789-12:30"),
@@ -142,10 +165,31 @@ def test_good_value(name: str, value: object) -> None:
         ("pricing", {"x": None}, "pricing.x", NULL),
         ("pricing", {"x": 0.1}, "pricing.x", f"{STRING}0.1."),
         *(
-            ("pricing", {"x": price}, "pricing.x", "Must be a decimal string")
+            ("pricing", {"x": "x", kind: "free"}, f"pricing.{kind}", "Must be a decimal string")
+            for kind in PRICES
+        ),
+        *(
+            ("pricing", {"image": price}, "pricing.image", "Must be a decimal string")
             for price in ("1e-6", "-1", ".5", "1.", "free", "1 USD", "0.5x", "1" * 21, "٣")
         ),
         ("pricing", {str(n): "1" for n in range(101)}, "pricing", "Must be at most 100 pairs."),
+        *((n, 0, n, f"Must be between 1 and {2**53 - 1}.") for n in LENGTHS),
+        ("meta", {"n_ctx": "5"}, "meta.n_ctx", "Must be a whole number, not 5."),
+        ("meta", {"n_ctx_train": 5}, "meta.n_ctx_train", "Unknown field; is 'n_ctx' meant?"),
+        ("aliases", ["a?"], "aliases.0", "Must not contain any of"),
+        ("aliases", [str(n) for n in range(17)], "aliases", "Must be at most 16 ids."),
+        ("aliases", ["a", "b", "a"], "aliases", "Must have each id once."),
+        ("aliases", "a", "aliases", "Not a valid list."),
+        ("list_aliases", 1, "list_aliases", "Must be true or false, not 1."),
+        ("type", "chat", "type", "Must be one of: language, embedding, image, video, speech, "),
+        ("tags", [5], "tags.0", f"{STRING}5."),
+        ("reasoning", True, "reasoning", "Must be an object, not true."),
+        ("reasoning", {"mandatory": "no"}, "reasoning.mandatory", "Must be true or false"),
+        ("reasoning", {"effort": "low"}, "reasoning.effort", "Unknown field"),
+        *(
+            ("knowledge_cutoff", day, "knowledge_cutoff", "Must be a day or a month like 2025-03")
+            for day in ("2025-13", "2025-02-29", "25", "202503", "2025-", "2025-3", "March 2025")
+        ),
         ("shutdown_date", "2027-02-29", "shutdown_date", "not '2027-02-29'."),
         ("shutdown_date", "20270131", "shutdown_date", "Must be a date like 2027-01-31"),
         ("shutdown_date", "2027-01-31 ", "shutdown_date", "Must be a date like 2027-01-31"),
@@ -248,8 +292,7 @@ def test_given_back() -> None:
     fields = {
         "object": "model",
         "revision": "x",
-        "max_model_len": None,
-        "max_input_tokens": [],
+        "capabilities": [],
         "permission": [{"object": "model_permission"}],
     }
 
@@ -338,21 +381,23 @@ def test_optional_fields() -> None:
 
     The examples of that page are the values, or else the least that a field takes.
     """
-    least = {"description": "", "supported_parameters": [], "metadata": {}, "web_work_status": 0}
+    least = {"description": "", "tags": [], "metadata": {}, "web_work_status": 0}
     optional = {
         name: value
         for name, value in (examples("Entry") | least | dict.fromkeys(TASK_TEXTS, "")).items()
         if name not in ADMIN.read_only.union(REFERENCE_FIELDS)
     }
-    model = Model.compose(check(ADMIN, ITEM | optional), now=5)
-    mirrored = dict.fromkeys(("max_model_len", "max_input_tokens"), optional["context_length"])
+    model = Model.compose(resolve_mirrors(check(ADMIN, ITEM | optional), None), now=5)
+    derived = {"capabilities": examples("Entry")["capabilities"]}
 
     public = ModelSchema().dump(model)
     admin = ADMIN.dump(model)
 
     del optional["metadata"]  # without pairs it says nothing, and is left out
-    names = list(optional)
-    assert [*REFERENCE_FIELDS, *names[:3], *mirrored, *names[3:-1]] == list(public)
-    assert public | {"available_from": optional["available_from"], "revision": 0} == admin
-    assert (optional | mirrored).items() <= admin.items()
-    assert model == Model.compose(check(ADMIN, admin), now=9, stored=model)
+    hidden = {name: optional.pop(name) for name in ("list_aliases", "available_from")}
+    names = [n for n in examples("Entry") if n in optional | derived]
+    assert [*REFERENCE_FIELDS, *names] == list(public)
+    assert public | hidden | {"revision": 0} == admin
+    assert (optional | derived).items() <= public.items()
+    again = resolve_mirrors(check(ADMIN, admin), model)
+    assert model == Model.compose(again, now=9, stored=model)

@@ -16,6 +16,21 @@ from weakref import WeakValueDictionary
 #: The alphabet of base 62, least digit first.
 BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
 
+#: What a model makes, or does.
+TYPES = (
+    "language",
+    "embedding",
+    "image",
+    "video",
+    "speech",
+    "transcription",
+    "rerank",
+    "moderation",
+)
+
+#: The parameters of a request that only models which reason accept.
+_REASONING = frozenset({"reasoning", "include_reasoning", "reasoning_effort"})
+
 _PRINTABLE = re.compile(r"[!-~](?:[ -~]{0,254}[!-~])?", re.ASCII)
 _UNFETCHABLE = re.compile(r"[?#%\\]")
 
@@ -89,14 +104,30 @@ class Model:
 
     name: str | None = None
     description: str | None = None
+    #: Other ids of the entry; no other entry has one of them as its id or alias.
+    aliases: Sequence[str] | None = None
+    #: Whether lists show each alias as an entry of its own.
+    list_aliases: bool | None = None
+    #: One of `TYPES`.
+    type: str | None = None
+    tags: Sequence[str] | None = None
     #: Tokens, input and output together.
     context_length: int | None = None
+    #: Tokens; at most the context length. It does not follow from the other two lengths.
+    max_input_tokens: int | None = None
     #: Tokens.
     max_output_tokens: int | None = None
     #: ``input_modalities`` and ``output_modalities``, lists of strings.
     architecture: Mapping[str, Sequence[str]] | None = None
     supported_parameters: Sequence[str] | None = None
-    #: USD for each token, as decimal strings: a float would change 0.0000025.
+    #: The APIs that serve the model, such as ``openai`` and ``anthropic``.
+    supported_endpoint_types: Sequence[str] | None = None
+    #: ``supported_efforts``, a list of strings, ``default_effort`` and ``mandatory``.
+    reasoning: Mapping[str, Any] | None = None
+    #: ``YYYY-MM-DD``, ``YYYY-MM`` or ``YYYY``.
+    knowledge_cutoff: str | None = None
+    #: USD for each token, request, image or search, as decimal strings: a float would change
+    #: 0.0000025.
     pricing: Mapping[str, str] | None = None
     #: ``YYYY-MM-DD``; the entry is retired from 00:00 UTC of this day on.
     shutdown_date: str | None = None
@@ -144,6 +175,32 @@ class Model:
         object.__setattr__(self, "rule", _rules.setdefault(rule, rule))
 
     @property
+    def capabilities(self) -> Mapping[str, bool] | None:
+        """Return what the model can do, as far as it follows from the other fields."""
+        inputs = (self.architecture or {}).get("input_modalities")
+        accepted = self.supported_parameters
+        reasons = None if accepted is None else not _REASONING.isdisjoint(accepted)
+        known = {
+            "vision": None if inputs is None else "image" in inputs,
+            "audio_input": None if inputs is None else "audio" in inputs,
+            "tools": None if accepted is None else "tools" in accepted,
+            "reasoning": True if self.reasoning is not None else reasons,
+            "structured_outputs": None if accepted is None else "structured_outputs" in accepted,
+        }
+        return {name: can for name, can in known.items() if can is not None} or None
+
+    @property
+    def makes_embeddings(self) -> bool:
+        """Return whether the model is known to make embeddings, and no text."""
+        outputs = (self.architecture or {}).get("output_modalities", ())
+        return self.type == "embedding" or "embeddings" in outputs
+
+    @property
+    def makes_text(self) -> bool:
+        """Return whether the model makes text, as is assumed of one of an unknown type."""
+        return self.type in (None, "language") and not self.makes_embeddings
+
+    @property
     def access(self) -> Access:
         """Return the rule and the references of the entry."""
         return Access(self.rule, self.references)
@@ -168,6 +225,21 @@ class Model:
             **{**defaults, **known, "created": created, "permission": permission},
             unknown_members=unknown,
         )
+
+
+def contradictions(fields: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return what is wrong with the fields of an entry beside one another, by dotted name."""
+    errors = {}
+    context, most = fields.get("context_length"), fields.get("max_input_tokens")
+    if context is not None and most is not None and most > context:
+        errors["max_input_tokens"] = [f"Must be at most context_length, which is {context}."]
+    reasoning = fields.get("reasoning", {})
+    efforts, default = reasoning.get("supported_efforts"), reasoning.get("default_effort")
+    if efforts is not None and default is not None and default not in efforts:
+        errors["reasoning.default_effort"] = ["Must be one of supported_efforts."]
+    if fields.get("id") in fields.get("aliases", ()):
+        errors["aliases"] = ["Must not contain the id of the entry itself."]
+    return errors
 
 
 def random_base62(length: int) -> str:

@@ -14,6 +14,7 @@ from app.catalog.paging import FIRST_PAGE, MAX_LIMIT, Page, Window
 from app.dialects import Dialect, Problem
 from app.dialects.encoding import join_items, page_end, rfc3339
 from app.dialects.parameters import read_id, read_limit
+from app.names import named_fields
 from app.strict_json import dump
 
 # https://platform.claude.com/docs/en/api/errors
@@ -37,10 +38,13 @@ class ModelInfoSchema(Schema):
     line = fields.Constant(None)
     deprecated_at = fields.Function(lambda m: m.deprecation and m.deprecation.upper())
     retires_at = fields.Function(lambda m: m.shutdown_date and f"{m.shutdown_date}T00:00:00Z")
-    max_input_tokens = fields.Integer(attribute="context_length")
-    max_tokens = fields.Integer(attribute="max_output_tokens")
     #: Each of the vendor's dozen is required, and an entry does not know most of them.
     capabilities = fields.Constant(None)
+
+    class Meta:
+        """The limits, under the vendor's names."""
+
+        include = named_fields("anthropic")
 
 
 _MODEL_INFO = ModelInfoSchema()

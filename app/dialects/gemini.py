@@ -17,6 +17,7 @@ from app.catalog.model import Model, problem_with_id
 from app.catalog.paging import FIRST_PAGE, MAX_LIMIT, Page, Window
 from app.dialects import Dialect, Problem, Routes
 from app.dialects.encoding import join_items
+from app.names import named_fields
 from app.strict_json import dump
 
 # https://ai.google.dev/gemini-api/docs/troubleshooting has the vendor's table.
@@ -33,8 +34,10 @@ _TOKEN_KIND = crc32(b"gemini page token 1")
 
 
 def _methods(model: Model) -> list[str]:
-    outputs = (model.architecture or {}).get("output_modalities", ())
-    return ["embedContent"] if "embeddings" in outputs else ["generateContent", "countTokens"]
+    if model.makes_embeddings:
+        return ["embedContent"]
+    served = model.makes_text or "gemini" in (model.supported_endpoint_types or ())
+    return ["generateContent", "countTokens"] if served else []
 
 
 class GeminiModelSchema(Schema):
@@ -45,9 +48,12 @@ class GeminiModelSchema(Schema):
     version = fields.Constant("001")
     display_name = fields.Function(lambda m: m.name or m.id, data_key="displayName")
     description = fields.Function(lambda model: model.description or "")
-    input_token_limit = fields.Integer(attribute="context_length", data_key="inputTokenLimit")
-    output_token_limit = fields.Integer(attribute="max_output_tokens", data_key="outputTokenLimit")
     methods = fields.Function(_methods, data_key="supportedGenerationMethods")
+
+    class Meta:
+        """The limits, under the vendor's names."""
+
+        include = named_fields("gemini")
 
     @post_dump
     def _leave_out_unknown(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Ollama: https://github.com/ollama/ollama/blob/main/docs/api.md.
 
 Its clients expect files on a disk. A field that an entry has no value for is empty; the context
-length alone is left out. There are no pages.
+length alone is left out. There are no pages. The words for capabilities are those of
+https://github.com/ollama/ollama/blob/main/types/model/capability.go.
 """
 
 import hashlib
@@ -15,6 +16,7 @@ from app.catalog.model import Model
 from app.catalog.paging import EVERYTHING, Page, Window
 from app.dialects import Dialect, Problem, Routes
 from app.dialects.encoding import join_items, rfc3339
+from app.names import members_of
 from app.strict_json import dump
 
 #: Clients ask which version of Ollama this is; since this one they all find what they need.
@@ -35,25 +37,24 @@ def _digest(model: Model) -> str:
     return hashlib.sha256(model.id.encode("ascii")).hexdigest()
 
 
+def _details(model: Model) -> dict[str, Any]:
+    return {**_DETAILS, **members_of(model, "ollama", "details")}
+
+
 def _model_info(model: Model) -> dict[str, Any]:
-    info: dict[str, Any] = {"general.architecture": _FAMILY}
-    if model.context_length is not None:
-        info[f"{_FAMILY}.context_length"] = model.context_length
-    return info
+    return {"general.architecture": _FAMILY, **members_of(model, "ollama", "model_info")}
 
 
 def _capabilities(model: Model) -> list[str]:
     """Return the vendor's names for what the model can do."""
-    architecture = model.architecture or {}
-    if "embeddings" in architecture.get("output_modalities", ()):
+    if model.makes_embeddings:
         return ["embedding"]
-    parameters = model.supported_parameters or ()
     known = {
-        "vision": "image" in architecture.get("input_modalities", ()),
-        "tools": "tools" in parameters,
-        "thinking": "reasoning" in parameters,
+        "completion": model.makes_text,
+        "image": model.type == "image",
+        **members_of(model, "ollama", "capabilities"),
     }
-    return ["completion", *(name for name, can in known.items() if can)]
+    return [word for word, can in known.items() if can]
 
 
 class TagSchema(Schema):
@@ -64,7 +65,8 @@ class TagSchema(Schema):
     modified_at = fields.Function(lambda model: rfc3339(model.created))
     size = fields.Constant(0)
     digest = fields.Function(_digest)
-    details = fields.Constant(_DETAILS)
+    details = fields.Function(_details)
+    capabilities = fields.Function(_capabilities)
 
 
 class ShownModelSchema(Schema):
@@ -74,7 +76,7 @@ class ShownModelSchema(Schema):
     modelfile = fields.Constant("")
     parameters = fields.Constant("")
     template = fields.Constant("")
-    details = fields.Constant(_DETAILS)
+    details = fields.Function(_details)
     model_info = fields.Function(_model_info)
     capabilities = fields.Function(_capabilities)
     modified_at = fields.Function(lambda model: rfc3339(model.created))

@@ -6,19 +6,33 @@ import pytest
 
 from app.dialects import Problem
 
-#: An entry of which everything is known that some dialect says.
+#: An entry of which everything is known.
 FULL = {
     "id": "acme/seer:8b",
     "created": 1626777600,
     "owned_by": "acme",
     "name": "Seer",
     "description": "Sees things.",
-    "context_length": 128000,
-    "max_output_tokens": 8192,
+    "aliases": ["claude-seer", "seer"],
+    "type": "language",
+    "tags": ["vision"],
+    "context_length": 400000,
+    "max_input_tokens": 272000,
+    "max_output_tokens": 128000,
     "architecture": {"input_modalities": ["text", "image"], "output_modalities": ["text"]},
     "supported_parameters": ["tools", "reasoning"],
+    "supported_endpoint_types": ["openai", "anthropic"],
+    "reasoning": {
+        "supported_efforts": ["low", "high"],
+        "default_effort": "low",
+        "mandatory": False,
+    },
+    "knowledge_cutoff": "2025-08",
+    "pricing": {"prompt": "0.0000025", "completion": "0.00001", "audio": "on request"},
     "shutdown_date": "2028-01-31",
     "deprecation": "2027-06-01t02:00:00+02:00",
+    "deprecation_replacement_model": "x",
+    "metadata": {"contact": "ai@acme.example"},
 }
 
 

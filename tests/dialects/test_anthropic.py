@@ -16,9 +16,9 @@ SEER = {
     "line": None,
     "deprecated_at": "2027-06-01T02:00:00+02:00",
     "retires_at": "2028-01-31T00:00:00Z",
-    "max_input_tokens": 128000,
-    "max_tokens": 8192,
     "capabilities": None,
+    "max_input_tokens": 272000,
+    "max_tokens": 128000,
 }
 UNKNOWN = dict.fromkeys(SEER) | {"type": "model", "lifecycle": "active"}
 EMBED = UNKNOWN | {"id": "embed", "display_name": "embed", "created_at": "1970-01-01T00:00:00Z"}

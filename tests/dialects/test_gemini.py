@@ -19,9 +19,10 @@ SEER = {
     "version": "001",
     "displayName": "Seer",
     "description": "Sees things.",
-    "inputTokenLimit": 128000,
-    "outputTokenLimit": 8192,
     "supportedGenerationMethods": ["generateContent", "countTokens"],
+    "inputTokenLimit": 272000,
+    "outputTokenLimit": 128000,
+    "thinking": True,
 }
 EMBED = {
     "name": "models/embed",

@@ -21,40 +21,45 @@ DETAILS = {
 BORN = "2021-07-20T10:40:00Z"
 
 
-def tag(model_id, modified_at):
+def tag(model_id, modified_at, capabilities, **details):
     return {
         "name": model_id,
         "model": model_id,
         "modified_at": modified_at,
         "size": 0,
         "digest": hashlib.sha256(model_id.encode()).hexdigest(),
-        "details": DETAILS,
+        "details": {**DETAILS, **details},
+        "capabilities": capabilities,
     }
 
 
-def shown(modified_at, capabilities, **model_info):
+def shown(modified_at, capabilities, details, **model_info):
     return {
         "license": "",
         "modelfile": "",
         "parameters": "",
         "template": "",
-        "details": DETAILS,
+        "details": {**DETAILS, **details},
         "model_info": {"general.architecture": "library", **model_info},
         "capabilities": capabilities,
         "modified_at": modified_at,
     }
 
 
-SEER = shown(
-    BORN, ["completion", "vision", "tools", "thinking"], **{"library.context_length": 128000}
-)
-EMBED = shown("1970-01-01T00:00:00Z", ["embedding"])
-X = shown(BORN, ["completion"])
+CAN = ["completion", "vision", "tools", "thinking"]
+LENGTH = {"context_length": 400000}
+SEER = shown(BORN, CAN, LENGTH, **{"library.context_length": 400000})
+EMBED = shown("1970-01-01T00:00:00Z", ["embedding"], {})
+X = shown(BORN, ["completion"], {})
 
 
 def test_the_list(client, catalogue, compact):
     """A tag says what its clients need to know a model again."""
-    tags = [tag("acme/seer:8b", BORN), tag("embed", "1970-01-01T00:00:00Z"), tag("x", BORN)]
+    tags = [
+        tag("acme/seer:8b", BORN, CAN, **LENGTH),
+        tag("embed", "1970-01-01T00:00:00Z", ["embedding"]),
+        tag("x", BORN, ["completion"]),
+    ]
 
     assert compact({"models": tags}) == client.get("/api/tags").data
 

@@ -97,8 +97,8 @@ def catalogue(server, refusing):
 
 
 def add(server, model_id, name, **fields):
-    body = {"id": model_id, "name": name, "context_length": 8192, **fields}
-    assert 201 == server.admin("POST", "/admin/models", body).status
+    body = {"id": model_id, "name": name, "context_length": 8192, "max_input_tokens": 8192}
+    assert 201 == server.admin("POST", "/admin/models", body | fields).status
 
 
 def new_key(server, **fields):

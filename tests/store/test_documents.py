@@ -17,7 +17,7 @@ from app.store.tables import changes, keys, models
 
 TEST = Actor("test")
 #: What a newer program may have stored with an entry, a permission and a key.
-NEWER = {"aliases": ["other-name"], "limits": {"rpm": 60.5, "burst": None}}
+NEWER = {"zones": ["north"], "limits": {"rpm": 60.5, "burst": None}}
 
 
 def add_members(store, table, document):
