@@ -352,6 +352,8 @@ def test_the_nginx_site_serves(server, tmp_path, site_at):
 
         assert (200, direct.body) == (proxied.status, proxied.body)
         assert direct.headers["ETag"] == proxied.headers["ETag"]
+        for path in ("/models", "/openai/v1/models"):
+            assert direct.body == through("GET", path).body
         for path in ("through/nginx%20x", "through%2Fnginx%20x"):
             assert 200 == through("GET", f"/v1/models/{path}").status
         assert 404 == through("GET", "/v1//models").status

@@ -1,4 +1,9 @@
-"""The public routes: the list of models and single models, in every dialect."""
+"""The public routes: the list of models and single models, in every dialect.
+
+``/v1/models`` is also at ``/models`` and ``/openai/v1/models``: some clients drop ``/v1`` from
+their base URL, and others put ``/openai`` before it. Of the routes of a view, the lowest is the
+one that ``url_for`` builds.
+"""
 
 from collections.abc import Callable
 
@@ -40,6 +45,8 @@ def _add(app: Flask, routes: Routes) -> None:
         add(path, show_constant)
 
 
+@blueprint.get("/openai/v1/models")
+@blueprint.get("/models")
 @blueprint.get("/v1/models")
 def list_models() -> Response:
     """Return the list of the models that the caller sees."""
@@ -55,6 +62,8 @@ def list_models() -> Response:
     return reply(current.environ, body)
 
 
+@blueprint.get("/openai/v1/models/<path:model_id>")
+@blueprint.get("/models/<path:model_id>")
 @blueprint.get("/v1/models/<path:model_id>")
 def show_model(model_id: str) -> Response:
     """Return one model, if the caller sees it."""
@@ -87,6 +96,10 @@ def show_constant() -> Response:
     return reply(current.environ, body)
 
 
+@blueprint.route("/openai/v1/models", methods=["OPTIONS"])
+@blueprint.route("/openai/v1/models/<path:model_id>", methods=["OPTIONS"])
+@blueprint.route("/models", methods=["OPTIONS"])
+@blueprint.route("/models/<path:model_id>", methods=["OPTIONS"])
 @blueprint.route("/v1/models", methods=["OPTIONS"])
 @blueprint.route("/v1/models/<path:model_id>", methods=["OPTIONS"])
 def preflight(model_id: str | None = None) -> Response:  # noqa: ARG001 - any id will do

@@ -415,9 +415,10 @@ def test_routes_are_closed_unless_they_are_declared_open(app, client, admin):
         "/healthz": {"GET", "HEAD"},
         "/readyz": {"GET", "HEAD"},
         "/metrics": {"GET", "HEAD"},
-        "/v1/models": {"GET", "HEAD", "OPTIONS"},
-        "/v1/models/<path:model_id>": {"GET", "HEAD", "OPTIONS"},
     }
+    for prefix in ("/v1", "", "/openai/v1"):
+        public[f"{prefix}/models"] = {"GET", "HEAD", "OPTIONS"}
+        public[f"{prefix}/models/<path:model_id>"] = {"GET", "HEAD", "OPTIONS"}
     dialects = app.extensions["roster"].dialects
     own = tuple(dialect.routes.prefix for dialect in dialects if dialect.routes)
     rules = [

@@ -100,6 +100,70 @@ def test_equal_bytes_share_a_strong_tag(client, admin):
     assert client.get("/v1/models/x").headers["ETag"] != first.headers["ETag"]
 
 
+@pytest.mark.parametrize("prefix", ["", "/openai/v1"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "POST"])
+def test_the_list_is_also_where_clients_expect_it(cors, sign_in, prefix, method):
+    """Without /v1, and with /openai before it, each request gets the answer of /v1/models."""
+    client = cors(PAGE)
+    admin = sign_in(client.application)
+    admin.add("acme/coder x", permission=[{"organization": "acme"}])
+    admin.add("public")
+    key = admin.new_key(organization="acme")
+    tag = client.get("/v1/models").headers["ETag"]
+    callers = (
+        {},
+        {"Authorization": f"Bearer {key}", "Origin": PAGE},
+        {"x-api-key": "wrong"},
+        {"If-None-Match": tag, "Accept-Encoding": "gzip"},
+        {"Anthropic-Version": "2023-06-01", "x-api-key": key},
+        {"x-goog-api-client": "genai", "x-goog-api-key": key},
+    )
+    paths = ("", "?limit=1", "?limit=0", "?key=x", "/acme/coder%20x", "/acme%2Fcoder%20x", "/a")
+    for rest in paths:
+        for headers in callers:
+            sent = {"X-Request-ID": "same", **headers}
+            expected = client.open(f"/v1/models{rest}", method=method, headers=sent)
+            answer = client.open(f"{prefix}/models{rest}", method=method, headers=sent)
+
+            assert expected.status_code == answer.status_code, (rest, headers)
+            assert sorted(expected.headers) == sorted(answer.headers)
+            assert expected.data == answer.data
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/v1/models",
+        "/v1/props",
+        "/props",
+        "/version",
+        "/v1",
+        "/openai",
+        "/openai/models",
+        "/v1/openai/models",
+        "/openai/v1beta/models",
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+def test_no_other_server_is_impersonated(client, path, method):
+    """URLs by which clients recognise other servers are a 404 in JSON."""
+    answer = client.open(path, method=method)
+
+    assert (404, "application/json") == (answer.status_code, answer.headers["Content-Type"])
+    if method != "HEAD":
+        assert "Unknown URL: " in str(answer.json["error"])
+
+
+def test_each_way_to_the_list_is_counted_by_its_rule(client, access_lines):
+    """The route of an access line is one of six, whatever the id."""
+    for model_id in ("x", "y", "z/a", "v1/models"):
+        for prefix in ("/v1", "", "/openai/v1"):
+            client.get(f"{prefix}/models")
+            client.get(f"{prefix}/models/{model_id}")
+
+    assert 6 == len({line["route"] for line in access_lines()})
+
+
 @pytest.mark.parametrize("path", ["/v1/models", "/v1/models/x", "/v1/models?limit=1"])
 @pytest.mark.parametrize("form", ["{}", 'W/{}, "other"', '"a,b" , {}', "*", " * "])
 def test_a_known_tag_is_a_304(client, admin, path, form):
@@ -382,11 +446,11 @@ def test_the_preflight_echoes_the_headers_asked_for(cors):
 @pytest.mark.parametrize(
     ("path", "origin", "asked", "status"),
     [
-        ("/models", PAGE, "GET", 204),
+        ("/v2/models", PAGE, "GET", 204),
         ("/v1/chat/completions", PAGE, "POST", 204),
         ("/v1/files/x", PAGE, "DELETE", 204),
-        ("/models", PAGE, None, 404),
-        ("/models", "https://evil.example.com", "GET", 404),
+        ("/v2/models", PAGE, None, 404),
+        ("/v2/models", "https://evil.example.com", "GET", 404),
         ("/admin/nothing", PAGE, "GET", 404),
     ],
 )

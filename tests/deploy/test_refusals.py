@@ -204,7 +204,7 @@ def test_a_page_may_read_what_the_application_lets_it_read(
     """A refusal of nginx has the headers of the application's, if its line is as the setting."""
     line = {"": ORIGINS, PAGE: f'"{PAGE}" $http_origin;  #', "*": 'default "*";  #'}[setting]
     site = nginx(tmp_path / "nobody", changes={ORIGINS: line})
-    public = ("/v1/models/x", "/nowhere", "/api/tags", "/v1beta/models", "/adminx")
+    public = ("/v1/models/x", "/nowhere", "/api/tags", "/v1beta/models", "/models", "/adminx")
     with run_gunicorn(WEB_CONCURRENCY="1", ROSTER_CORS_ORIGINS=setting) as folder:
         direct = at_socket(folder / "s")
         for path in (*public, "/admin/models", "/admin", "/", "/healthz?x"):
