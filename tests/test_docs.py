@@ -15,6 +15,7 @@ import pytest
 
 from app.api.context import KEY_HEADERS
 from app.api.errors import STATUS
+from app.catalog.filters import PARAMETERS
 from app.settings import Settings, short_path
 from app.store.tables import changes
 from bench.report import number, short
@@ -213,6 +214,13 @@ def test_the_dialects_are_those_of_the_factory(app):
         assert set(signs) == {x for x in code(selects) if x != "Authorization"}
         assert sorted(parameters_of(dialect)) == sorted(code(parameters))
         assert (ROOT / f"tests/dialects/test_{dialect.name}.py").exists()
+
+
+def test_the_filters_are_those_of_the_code():
+    """Each parameter of an administrator's filter has its row, and no other."""
+    rows = tables("docs/api.md", "Filters")
+
+    assert sorted(PARAMETERS) == sorted(name for row in rows for name in code(row[0]))
 
 
 def test_the_codes_are_those_of_the_code():

@@ -1,6 +1,7 @@
 """The admin routes, for entries and keys."""
 
 from collections.abc import Sequence
+from functools import partial
 from urllib.parse import quote
 
 from flask import Blueprint, Response
@@ -16,6 +17,7 @@ from app.api.http import (
     read_precondition,
 )
 from app.catalog.errors import InvalidValue, ModelNotFound
+from app.catalog.filters import PARAMETERS, Filter
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model
 from app.catalog.paging import MAX_LIMIT, Window, cut
@@ -29,9 +31,14 @@ _KEY = KeySchema()
 
 @blueprint.get("/models")
 def list_models() -> Response:
-    """Return a page of all entries, hidden ones included; parameters as on the public route."""
-    check_parameters("limit", "after", "owned_by", "q")
-    page = cut([request.context.snapshot.models], _window())
+    """Return a page of all entries, hidden ones included.
+
+    The parameters are those of the public route, and those of a `Filter`.
+    """
+    check_parameters("limit", "after", "owned_by", "q", *PARAMETERS)
+    snapshot = request.context.snapshot
+    accepts = partial(Filter.read(request.args).matches, now=snapshot.since)
+    page = cut([snapshot.models], _window(), accepts=accepts)
     return _page(_MODEL, page.models, has_more=page.has_more)
 
 

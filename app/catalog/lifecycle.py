@@ -37,11 +37,19 @@ def boundaries_of(model: Model) -> Iterator[float]:
 
 def with_deprecation(model: Model, now: float) -> Model:
     """Return `model` with the `is_deprecated` of `now`: itself, unless that differs."""
-    moment = deprecation_time(model)
-    is_deprecated = moment is not None and moment <= now
+    is_deprecated = _is_deprecated(model, now)
     if is_deprecated == model.is_deprecated:
         return model
     return replace(model, is_deprecated=is_deprecated)
+
+
+def stage_of(model: Model, now: float) -> str:
+    """Return what `model` is at `now`: ``upcoming``, ``active``, ``deprecated`` or ``retired``."""
+    if is_retired(model, now):
+        return "retired"
+    if not is_live(model, now):
+        return "upcoming"
+    return "deprecated" if _is_deprecated(model, now) else "active"
 
 
 def is_retired(model: Model, now: float) -> bool:
@@ -55,3 +63,8 @@ def is_live(model: Model, now: float) -> bool:
     return (model.available_from is None or model.available_from <= now) and not is_retired(
         model, now
     )
+
+
+def _is_deprecated(model: Model, now: float) -> bool:
+    moment = deprecation_time(model)
+    return moment is not None and moment <= now

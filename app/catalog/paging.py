@@ -6,7 +6,7 @@ the page takes the entries that have one of some rules.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from itertools import chain, islice
 from operator import attrgetter
@@ -88,13 +88,19 @@ def bounds(lists: Sequence[OrderedModels], window: Window) -> tuple[int, int]:
     return sum(start for start, _ in each), sum(stop for _, stop in each)
 
 
-def cut(lists: Sequence[OrderedModels], window: Window, rules: Set[Rule] | None = None) -> Page:
-    """Return the page of `lists` that `window` asks for, of entries that have one of `rules`.
+def cut(
+    lists: Sequence[OrderedModels],
+    window: Window,
+    rules: Set[Rule] | None = None,
+    accepts: Callable[[Model], bool] | None = None,
+) -> Page:
+    """Return the page of `lists` that `window` asks for.
 
-    A cursor need not be the id of an entry. So nobody misses an entry because another one was
+    Its entries have one of `rules`, and `accepts` returns true for them; None is no condition. A
+    cursor need not be the id of an entry. So nobody misses an entry because another one was
     removed between two pages.
     """
-    parts = [_part(models, window, rules) for models in lists]
+    parts = [_part(models, window, rules, accepts) for models in lists]
     models = parts[0] if len(parts) == 1 else sorted(chain.from_iterable(parts), key=_ID)
     if window.limit is None or len(models) <= window.limit:
         return Page(models, has_more=False)
@@ -103,16 +109,23 @@ def cut(lists: Sequence[OrderedModels], window: Window, rules: Set[Rule] | None 
     return Page(models[: window.limit], has_more=True)
 
 
-def _part(models: OrderedModels, window: Window, rules: Set[Rule] | None) -> Sequence[Model]:
+def _part(
+    models: OrderedModels,
+    window: Window,
+    rules: Set[Rule] | None,
+    accepts: Callable[[Model], bool] | None,
+) -> Sequence[Model]:
     """Return the entries of one list that may be on the page, at most its limit and one more."""
     start, stop = _bounds(models, window)
     most = None if window.limit is None else window.limit + 1
-    if window.is_filtered or rules is not None:
+    if window.is_filtered or rules is not None or accepts is not None:
         q = None if window.q is None else window.q.casefold()
         backwards = window.before is not None
         found = models.matching(
             start, stop, owned_by=window.owned_by, q=q, rules=rules, backwards=backwards
         )
+        if accepts is not None:
+            found = filter(accepts, found)
         return list(islice(found, most))[:: -1 if backwards else 1]
     if most is not None and window.before is not None:
         start = max(start, stop - most)

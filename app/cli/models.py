@@ -1,10 +1,12 @@
 """``flask models``: the entries of the catalogue."""
 
+from functools import partial
 from typing import Any, BinaryIO
 
 import click
 
 from app.catalog.errors import InvalidJson, ModelNotFound, ValidationFailed
+from app.catalog.filters import Filter
 from app.catalog.paging import Window, cut
 from app.cli.terminal import Commands, actor, as_json, day, echo_json, echo_table
 from app.fields import Text
@@ -16,6 +18,8 @@ _MODEL = AdminModelSchema()
 
 group = Commands("models", help="List, show, add, edit and remove the entries of the catalogue.")
 
+_VIEWER = "ORGANIZATION[/GROUP]"
+
 _assignments = click.argument("assignments", metavar="[FIELD=VALUE]...", nargs=-1)
 _from_file = click.option(
     "--file", "file", type=click.File("rb"), help="Read a JSON object of fields; - is stdin."
@@ -25,14 +29,29 @@ _from_file = click.option(
 @group.command("list")
 @click.option("--owned-by", help="Only the entries that this owner has.")
 @click.option("--q", help="Only entries with this in their id or name, in any case.")
+@click.option("--type", help="Only models of this type, such as embedding.")
+@click.option("--supports", help="Only models with this capability or parameter, such as vision.")
+@click.option("--min-context", metavar="TOKENS", help="Only models with at least this context.")
+@click.option("--tag", help="Only entries with this tag.")
+@click.option("--lifecycle", help="Only upcoming, active, deprecated or retired entries.")
+@click.option("--visible-to", metavar=_VIEWER, help="Only entries that such a reader sees now.")
+@click.option("--hidden", "hidden", flag_value="true", help="Only entries that nobody sees now.")
+@click.option("--visible", "hidden", flag_value="false", help="Only entries that somebody sees.")
+@click.option("--retiring-before", metavar="DAY", help="Only entries that retire before this day.")
 @as_json
-def list_models(owned_by: str | None, q: str | None, *, as_json: bool) -> None:
+def list_models(
+    owned_by: str | None, q: str | None, *, as_json: bool, **conditions: str | None
+) -> None:
     """List all entries, hidden ones too.
 
-    Example: flask models list --owned-by openai
+    Example: flask models list --supports vision --min-context 100000
     """
+    given = {name: text for name, text in conditions.items() if text is not None}
+    condition = Filter.read(given)
+    snapshot = services().catalog.current()
+    accepts = partial(condition.matches, now=snapshot.since)
     window = Window(owned_by=owned_by, q=q)
-    models = cut([services().catalog.current().models], window).models
+    models = cut([snapshot.models], window, accepts=accepts).models
     if as_json:
         echo_json({"object": "list", "data": _MODEL.dump(models, many=True)})
         return

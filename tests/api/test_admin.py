@@ -6,6 +6,7 @@ from urllib.parse import unquote
 import pytest
 import sqlalchemy as sa
 
+from app.catalog.filters import PARAMETERS
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model
 from app.catalog.ports import Actor
@@ -104,6 +105,42 @@ def test_the_admin_list_pages_and_filters(admin):
     )
     owned = admin("GET", "/admin/models?owned_by=acme&q=B").json
     assert ["b"] == [entry["id"] for entry in owned["data"]]
+
+
+def test_the_admin_list_has_filters(admin, clock):
+    """Their conditions hold beside owner, text and page; an unknown word is an empty list."""
+    for letter in "abcd":
+        admin.add(letter, tags=["t"], context_length=ord(letter), type="language")
+    admin.add("e", shutdown_date="2027-01-16", permission=[{"organization": "acme"}])
+
+    def listed(query):
+        page = admin("GET", f"/admin/models?{query}").json
+        return "".join(entry["id"] for entry in page["data"]), page["has_more"]
+
+    assert ("ab", True) == listed("type=language&limit=2")
+    assert ("cd", False) == listed("type=language&limit=2&after=b")
+    assert ("cd", False) == listed("min_context=99&tag=t&owned_by=custom")
+    assert ("c", False) == listed("min_context=99&q=C")
+    assert ("e", False) == listed("visible_to=acme/x&retiring_before=2027-02-01&hidden=false")
+    assert ("", False) == listed("supports=unknown") == listed("lifecycle=unknown&tag=t")
+    clock.now += 24 * 60 * 60
+    assert ("e", False) == listed("lifecycle=retired") == listed("hidden=true")
+
+
+@pytest.mark.parametrize("query", ["min_context=x", "hidden=maybe", "retiring_before=2027-02-30"])
+def test_a_bad_filter_is_a_400(admin, query):
+    """What is no number, no boolean or no date is refused by the name of its parameter."""
+    answer = admin("GET", f"/admin/models?{query}")
+
+    assert (400, "invalid_value", query.split("=")[0]) == error(answer)
+
+
+def test_readers_have_no_filters_but_owner_and_text(client, admin):
+    """In public the parameters of an administrator's filter are unknown, and so ignored."""
+    admin.add("x")
+    query = "&".join(f"{name}=unknown" for name in PARAMETERS)
+
+    assert client.get("/v1/models").data == client.get(f"/v1/models?{query}").data
 
 
 def test_the_admin_list_is_a_page_in_any_case(admin, stocked):

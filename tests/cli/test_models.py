@@ -75,6 +75,38 @@ def test_list(run: Callable[..., Result]) -> None:
         assert model_id == entry["id"]
 
 
+def test_list_filters(run: Callable[..., Result]) -> None:
+    """Each filter of the HTTP route is an option; what is no value ends with exit code 2."""
+    run("models", "add", "a", "context_length=8192", 'tags=["t"]', "type=language")
+    run("models", "add", "b", "shutdown_date=2027-01-31", 'supported_parameters=["tools"]')
+    run("models", "add", "c", 'permission=[{"organization":"acme","group":"g"}]')
+    run("models", "add", "d", "permission=[]")
+
+    def listed(*options: str) -> str:
+        done = run("models", "list", "--json", *options)
+        return "".join(entry["id"] for entry in json.loads(done.stdout)["data"])
+
+    expected = {
+        "--type=language": "a",
+        "--supports=tools": "b",
+        "--min-context=8192": "a",
+        "--tag=t": "a",
+        "--lifecycle=active": "abcd",
+        "--visible-to=acme/g": "abc",
+        "--hidden": "d",
+        "--visible": "abc",
+        "--retiring-before=2027-02-01": "b",
+    }
+    assert expected == {option: listed(option) for option in expected}
+    assert "abcd" == listed()
+    assert "c" == listed("--visible-to=acme/g", "--lifecycle=active", "--q=C")
+    assert "" == listed("--type=unknown")
+
+    refused = run("models", "list", "--min-context=many")
+    assert 2 == refused.exit_code
+    assert "Invalid value for --min-context: " in refused.stderr
+
+
 def test_empty_list(run: Callable[..., Result]) -> None:
     """An empty catalogue is a heading alone, and in JSON an empty list."""
     assert "ID  OWNED BY  CREATED  REVISION\n" == run("models", "list").stdout

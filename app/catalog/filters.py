@@ -1,0 +1,141 @@
+"""Filters: which entries an administrator asks for, beside owner, text and page."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from typing import Self
+
+from app.catalog.errors import InvalidValue, quote
+from app.catalog.lifecycle import is_live, is_retired, shutdown_time, stage_of
+from app.catalog.model import Model, Rule
+from app.catalog.visibility import Viewer, is_permitted, is_visible
+
+_MOMENT = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+    r"(T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2}))?",
+    re.ASCII | re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Conditions on an entry, which must all hold; None is no condition."""
+
+    #: The type of the model.
+    type: str | None = None
+    #: A capability that the model has, or one of its ``supported_parameters``.
+    supports: str | None = None
+    #: Tokens: the least ``context_length``.
+    min_context: int | None = None
+    #: One of the tags.
+    tag: str | None = None
+    #: The stage of the entry's life: see `app.catalog.lifecycle.stage_of`.
+    lifecycle: str | None = None
+    #: A viewer who sees the entry.
+    visible_to: Viewer | None = None
+    #: Whether no viewer at all sees the entry.
+    hidden: bool | None = None
+    #: Unix seconds: the entry will retire before then, and has not yet.
+    retiring_before: float | None = None
+
+    @classmethod
+    def read(cls, query: Mapping[str, str]) -> Self:
+        """Return the filter of the parameters that `query` has; raise `InvalidValue` if bad."""
+        return cls(
+            type=query.get("type"),
+            supports=query.get("supports"),
+            min_context=_read_number("min_context", query),
+            tag=query.get("tag"),
+            lifecycle=query.get("lifecycle"),
+            visible_to=read_viewer(query["visible_to"]) if "visible_to" in query else None,
+            hidden=_read_boolean("hidden", query),
+            retiring_before=_read_moment("retiring_before", query),
+        )
+
+    def matches(self, model: Model, now: float) -> bool:
+        """Return whether all conditions hold for `model` at `now` (Unix seconds)."""
+        return (
+            (self.type is None or model.type == self.type)
+            and (self.tag is None or self.tag in (model.tags or ()))
+            and (self.min_context is None or (model.context_length or 0) >= self.min_context)
+            and (self.supports is None or _supports(model, self.supports))
+            and (self.lifecycle is None or stage_of(model, now) == self.lifecycle)
+            and (self.visible_to is None or is_visible(model, self.visible_to, now))
+            and (self.hidden is None or _is_hidden(model, now) == self.hidden)
+            and (self.retiring_before is None or _retires(model, now, self.retiring_before))
+        )
+
+
+#: The parameters of a filter.
+PARAMETERS = tuple(field.name for field in fields(Filter))
+
+
+def read_viewer(text: str) -> Viewer:
+    """Return the viewer of ``ORGANIZATION`` or ``ORGANIZATION/GROUP``."""
+    organization, _, group = text.partition("/")
+    return Viewer(organization, frozenset({group} if group else ()))
+
+
+def _supports(model: Model, word: str) -> bool:
+    can = (model.capabilities or {}).get(word)
+    return bool(can) or word in (model.supported_parameters or ())
+
+
+def _is_hidden(model: Model, now: float) -> bool:
+    return not is_live(model, now) or _hides(model.rule)
+
+
+def _hides(rule: Rule) -> bool:
+    """Return whether no viewer is permitted; of those whom a grant allows, the least suffices.
+
+    With another organization or a further group, a viewer matches only more grants that block.
+    """
+    return not any(
+        is_permitted(
+            rule,
+            Viewer(
+                None if grant.organization == "*" else grant.organization,
+                frozenset(() if grant.group is None else {grant.group}),
+            ),
+        )
+        for grant in rule
+        if grant.allow_view
+    )
+
+
+def _retires(model: Model, now: float, before: float) -> bool:
+    moment = shutdown_time(model)
+    return moment is not None and moment < before and not is_retired(model, now)
+
+
+def _read_number(name: str, query: Mapping[str, str]) -> int | None:
+    text = query.get(name)
+    if text is None:
+        return None
+    if not re.fullmatch(r"[0-9]{1,4000}", text, re.ASCII):
+        raise InvalidValue(name, f"'{name}' must be a whole number, not '{quote(text)}'.")
+    return int(text)
+
+
+def _read_boolean(name: str, query: Mapping[str, str]) -> bool | None:
+    text = query.get(name)
+    if text not in (None, "true", "false"):
+        raise InvalidValue(name, f"'{name}' must be true or false, not '{quote(text)}'.")
+    return None if text is None else text == "true"
+
+
+def _read_moment(name: str, query: Mapping[str, str]) -> float | None:
+    text = query.get(name)
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text.upper()) if _MOMENT.fullmatch(text) else None
+    except ValueError:
+        moment = None
+    if moment is None:
+        raise InvalidValue(
+            name,
+            f"'{name}' must be a day like 2027-01-31 or an RFC 3339 time, not '{quote(text)}'.",
+        )
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
