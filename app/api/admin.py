@@ -2,25 +2,29 @@
 
 from collections.abc import Sequence
 from functools import partial
-from urllib.parse import quote
+from urllib.parse import quote as percent_encode
 
 from flask import Blueprint, Response
 from marshmallow import Schema
 
 from app.api.context import request
 from app.api.http import (
+    accepts_gzip,
     check_parameters,
     empty_reply,
     is_known,
     json_reply,
     read_object,
     read_precondition,
+    reply,
 )
-from app.catalog.errors import InvalidValue, ModelNotFound
+from app.catalog.errors import InvalidValue, ModelNotFound, quote
 from app.catalog.filters import PARAMETERS, Filter
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model
 from app.catalog.paging import MAX_LIMIT, Window, cut
+from app.catalog.visibility import Viewer
+from app.dialects import Dialect
 from app.schemas import AdminModelSchema, KeySchema
 
 blueprint = Blueprint("admin", __name__, url_prefix="/admin")
@@ -96,6 +100,25 @@ def remove_model(model_id: str) -> Response:
     return empty_reply(204)
 
 
+@blueprint.get("/preview")
+def preview() -> Response:
+    """Return the list, or one model, as a reader with this organization and groups gets it."""
+    check_parameters("dialect", "organization", "groups", "model")
+    current, query = request.context, request.args
+    # From here on errors are in this dialect, too.
+    current.dialect = dialect = _dialect(query.get("dialect") or current.dialect.name)
+    groups = {group for text in query.getlist("groups") for group in text.split(",") if group}
+    viewer = Viewer(query.get("organization") or None, frozenset(groups))
+    snapshot, replies = current.snapshot, current.services.replies
+    gzipped = accepts_gzip(request.headers.get("Accept-Encoding"))
+    if model_id := query.get("model"):
+        body = replies.entry(dialect, snapshot.find(model_id, viewer), viewer, gzipped=gzipped)
+    else:
+        window = dialect.window({})
+        body = replies.listing(snapshot, dialect, viewer, window, gzipped=gzipped)
+    return reply(current.environ, body, tagged=False)
+
+
 @blueprint.get("/keys")
 def list_keys() -> Response:
     """Return a page of all keys, the oldest first, without their secrets."""
@@ -142,6 +165,15 @@ def _window() -> Window:
     return window if window.limit else window._replace(limit=MAX_LIMIT)
 
 
+def _dialect(name: str) -> Dialect:
+    """Return the dialect with this name; raise `InvalidValue` if there is none."""
+    dialects = {dialect.name: dialect for dialect in request.context.services.dialects}
+    if name not in dialects:
+        names = ", ".join(dialects)
+        raise InvalidValue("dialect", f"'dialect' must be one of {names}, not '{quote(name)}'.")
+    return dialects[name]
+
+
 def _page(schema: Schema, items: Sequence[object], *, has_more: bool) -> Response:
     data = schema.dump(items, many=True)
     first, last = (data[0]["id"], data[-1]["id"]) if data else (None, None)
@@ -153,7 +185,7 @@ def _entry(model: Model, *, created: bool = False) -> Response:
     response = json_reply(_MODEL.dump(model), 201 if created else 200)
     response.headers["ETag"] = _etag(model)
     if created:
-        response.headers["Location"] = f"/admin/models/{quote(model.id, safe='')}"
+        response.headers["Location"] = f"/admin/models/{percent_encode(model.id, safe='')}"
     return response
 
 
