@@ -6,8 +6,9 @@ from typing import Any, BinaryIO
 import click
 
 from app.catalog.errors import InvalidJson, ModelNotFound, ValidationFailed
-from app.catalog.filters import Filter
+from app.catalog.filters import Filter, read_viewer
 from app.catalog.paging import Window, cut
+from app.catalog.visibility import Viewer
 from app.cli.terminal import Commands, actor, as_json, day, echo_json, echo_table
 from app.fields import Text
 from app.schemas import AdminModelSchema
@@ -38,9 +39,15 @@ _from_file = click.option(
 @click.option("--hidden", "hidden", flag_value="true", help="Only entries that nobody sees now.")
 @click.option("--visible", "hidden", flag_value="false", help="Only entries that somebody sees.")
 @click.option("--retiring-before", metavar="DAY", help="Only entries that retire before this day.")
+@click.option("--as", "reader", metavar=_VIEWER, help="The list as such a reader gets it.")
 @as_json
 def list_models(
-    owned_by: str | None, q: str | None, *, as_json: bool, **conditions: str | None
+    owned_by: str | None,
+    q: str | None,
+    reader: str | None,
+    *,
+    as_json: bool,
+    **conditions: str | None,
 ) -> None:
     """List all entries, hidden ones too.
 
@@ -48,9 +55,14 @@ def list_models(
     """
     given = {name: text for name, text in conditions.items() if text is not None}
     condition = Filter.read(given)
+    window = Window(owned_by=owned_by, q=q)
+    if reader is not None:
+        if given:
+            raise click.UsageError("--as takes --owned-by and --q: readers have no other filter.")
+        _list_as(read_viewer(reader), window, as_json=as_json)
+        return
     snapshot = services().catalog.current()
     accepts = partial(condition.matches, now=snapshot.since)
-    window = Window(owned_by=owned_by, q=q)
     models = cut([snapshot.models], window, accepts=accepts).models
     if as_json:
         echo_json({"object": "list", "data": _MODEL.dump(models, many=True)})
@@ -151,6 +163,21 @@ def remove(model_id: str, *, as_json: bool) -> None:
         echo_json({"id": model_id, "removed": True})
     else:
         click.echo(f"Removed {model_id}.")
+
+
+def _list_as(viewer: Viewer, window: Window, *, as_json: bool) -> None:
+    """Print the list that `viewer` gets in the default dialect."""
+    current = services()
+    dialect = current.dialects.default
+    reply = current.replies.listing(
+        current.catalog.current(), dialect, viewer, window, gzipped=False
+    )
+    listing = parse_object(reply.content)
+    if as_json:
+        echo_json(listing)
+        return
+    rows = ((item["id"], item["owned_by"], day(item["created"])) for item in listing["data"])
+    echo_table(("ID", "OWNED BY", "CREATED"), rows)
 
 
 def _fields(file: BinaryIO | None, assignments: tuple[str, ...]) -> dict[str, Any]:

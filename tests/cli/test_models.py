@@ -9,6 +9,8 @@ import pytest
 from click.testing import Result
 from flask import Flask
 
+from tests.conftest import Admin
+
 BOTH = pytest.mark.databases("sqlite", "postgresql")
 
 
@@ -105,6 +107,26 @@ def test_list_filters(run: Callable[..., Result]) -> None:
     refused = run("models", "list", "--min-context=many")
     assert 2 == refused.exit_code
     assert "Invalid value for --min-context: " in refused.stderr
+
+
+def test_list_as_a_reader(run: Callable[..., Result], app: Flask, admin: Admin) -> None:
+    """With --as the list is that of a reader: in JSON the bytes that their key gets."""
+    run("models", "add", "b", "created=60", 'permission=[{"organization":"acme","group":"g"}]')
+    run("models", "add", "a", "created=0", "permission=[{},{}]", "root=hidden", "name=é")
+    run("models", "add", "hidden", "permission=[]")
+    key = admin.new_key(organization="acme", groups=["g"])
+    got = app.test_client().get("/v1/models", headers={"x-api-key": key}).text
+
+    assert got == run("models", "list", "--as=acme/g", "--json").stdout.rstrip("\n")
+    assert (
+        "ID  OWNED BY  CREATED\na   custom    1970-01-01 00:00\nb   custom    1970-01-01 00:01\n"
+    ) == run("models", "list", "--as=acme/g").stdout
+    assert "b " not in run("models", "list", "--as=acme").stdout
+    searched = json.loads(run("models", "list", "--as=acme/g", "--q=B", "--json").stdout)
+    assert ["b"] == [item["id"] for item in searched["data"]]
+
+    refused = run("models", "list", "--as=acme", "--visible")
+    assert (2, True) == (refused.exit_code, "--owned-by and --q" in refused.stderr)
 
 
 def test_empty_list(run: Callable[..., Result]) -> None:
