@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # servers are stopped, too
     with tempfile.TemporaryDirectory(prefix="roster-bench-", dir=asked.folder) as folder:
         plan = _plan(asked, Path(folder))
-        catalogues = Catalogues(plan.folder)
+        catalogues = Catalogues(plan.folder, full=asked.full)
         findings = []
         for name in asked.only or SECTIONS:
             sys.stderr.write(f"{name}\n")
@@ -71,7 +71,7 @@ def _plan(asked: argparse.Namespace, folder: Path) -> Plan:
 
 
 def _narrow(asked: argparse.Namespace) -> bool:
-    return bool(asked.sizes or asked.subjects or asked.cases)
+    return bool(asked.full or asked.sizes or asked.subjects or asked.cases)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -86,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--sizes", type=_numbers, help="catalogue sizes to read, such as 1,300")
     add("--subjects", type=_names, help="who is to read, such as 'service,bare Flask'")
     add("--cases", type=_names, help="which requests, such as '200,200 key'")
+    add("--full", action="store_true", help="entries of which everything is known")
     add("--folder", type=Path, help="where the temporary folder goes: writes want a real disk")
     return parser
 

@@ -3,21 +3,26 @@
 import json
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from app.administration import Administration
 from app.catalog import keys
 from app.catalog.model import Model
 from app.catalog.ports import Actor
+from app.fields import PRICES
 from app.settings import Settings
 from app.store.sqlite.connection import sqlite
 from app.store.store import Store
+from bench.plan import ROOT
 
 _OWNERS = ("openai", "anthropic", "google", "meta", "mistral", "acme", "custom")
+_PARAMETERS = ("max_tokens", "reasoning", "seed", "structured_outputs", "tool_choice", "tools")
+_WORDS = (ROOT / "LICENSE").read_text().split()
 _CREATED = 1_626_777_600
 
 
@@ -53,6 +58,8 @@ class Catalogues:
     """Where the sections get theirs, below `folder`."""
 
     folder: Path
+    #: Whether everything is known of each entry.
+    full: bool = False
     _made: dict[tuple[int, int], Catalogue] = field(default_factory=dict)
     _copies: int = 0
 
@@ -64,7 +71,8 @@ class Catalogues:
         which = size, organizations
         if which not in self._made:
             folder = self.folder / f"catalogue-{size}-{organizations}"
-            self._made[which] = _make(folder, size, organizations)
+            entry_of = full_entry if self.full else new_entry
+            self._made[which] = _make(folder, size, organizations, entry_of)
         made = self._made[which]
         self._copies += 1
         target = self.folder / f"instance-{self._copies}"
@@ -86,6 +94,45 @@ def new_entry(number: int) -> dict[str, Any]:
     }
 
 
+def full_entry(number: int) -> dict[str, Any]:
+    """Return the fields of an entry of which everything is known, about as long as real ones.
+
+    Texts and prices differ from entry to entry, or gzip would make more of them than of real ones.
+    """
+    random = Random(number)  # noqa: S311 - the same entry each time
+    context = random.randrange(32_000, 1_000_000)
+    return {
+        **new_entry(number),
+        "root": f"base/chat-large-{number:06}",
+        "parent": f"base/chat-medium-{number:06}",
+        "name": f"Chat Large {number:06}",
+        "description": " ".join(random.choices(_WORDS, k=40)),
+        "aliases": [f"chat-large-{number:06}", f"claude-chat-large-{number:06}"],
+        "type": "language",
+        "tags": ["chat", "coding", "vision"],
+        "context_length": context,
+        "max_input_tokens": context * 2 // 3,
+        "max_output_tokens": context // 3,
+        "architecture": {
+            "input_modalities": ["text", "image", "file"],
+            "output_modalities": ["text"],
+        },
+        "supported_parameters": _PARAMETERS,
+        "supported_endpoint_types": ["openai", "openai-response", "anthropic"],
+        "reasoning": {
+            "supported_efforts": ["low", "medium", "high"],
+            "default_effort": "medium",
+            "mandatory": False,
+        },
+        "knowledge_cutoff": "2025-08",
+        "pricing": {price: f"{random.randrange(1, 5_000) / 1e8:.8f}" for price in PRICES},
+        "shutdown_date": "2099-12-31",
+        "deprecation": "2099-06-30T00:00:00Z",
+        "deprecation_replacement_model": f"base/chat-next-{number:06}",
+        "metadata": {"contact": "ai@acme.example", "region": "eu"},
+    }
+
+
 def organization(number: int) -> str:
     """Return the name of an organization."""
     return f"team-{number:04}"
@@ -96,7 +143,9 @@ def private_id(number: int) -> str:
     return f"{organization(number)}/chat-large"
 
 
-def _make(instance: Path, size: int, organizations: int) -> Catalogue:
+def _make(
+    instance: Path, size: int, organizations: int, entry_of: Callable[[int], dict[str, Any]]
+) -> Catalogue:
     settings = Settings(instance_path=instance)
     store = Store(settings, time.time)
     store.open(create=True)
@@ -104,7 +153,7 @@ def _make(instance: Path, size: int, organizations: int) -> Catalogue:
     try:
         with store.transaction(actor=Actor("bench"), now=now) as transaction:
             for number in range(size):
-                entry = new_entry(number)
+                entry = entry_of(number)
                 owner = number - (size - organizations)
                 if owner >= 0:
                     entry["id"] = private_id(owner)
