@@ -121,7 +121,14 @@ class StrictConstant(fields.Constant[str]):
         return self.constant
 
 
-class Texts(fields.List[str]):
+class _Plain:
+    """A field whose checked values are JSON as they are; marshmallow would copy each member."""
+
+    def _serialize(self, value: Any, *_: object, **__: object) -> Any:
+        return value
+
+
+class Texts(_Plain, fields.List[str]):
     """A list of strings."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -132,7 +139,7 @@ class Texts(fields.List[str]):
         )
 
 
-class Ids(fields.List[str]):
+class Ids(_Plain, fields.List[str]):
     """A list of ids of models, each once."""
 
     def __init__(self, *, most: int) -> None:
@@ -145,7 +152,7 @@ class Ids(fields.List[str]):
         )
 
 
-class Pairs(fields.Dict):
+class Pairs(_Plain, fields.Dict):
     """An object of any names, at most `most`; errors are by name, as everywhere."""
 
     def __init__(self, values: Text, *, most: int) -> None:
