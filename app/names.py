@@ -6,8 +6,9 @@ fact are left out of a reply, or null where the clients of a vendor want every n
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Callable, Mapping
+from functools import cache
+from operator import attrgetter
 from typing import Any
 
 from marshmallow import fields
@@ -55,24 +56,35 @@ MIRROR_FIELDS = frozenset(name.partition(".")[0] for name in MIRRORS)
 _ABSENT = object()
 
 
+@cache
+def reader(fact: str) -> Callable[[Model], Any]:
+    """Return a function that returns the value of a fact of an entry, None if it is unknown."""
+    attribute, _, member = fact.partition(".")
+    get = attrgetter(attribute)
+    return (lambda model: (get(model) or {}).get(member)) if member else get
+
+
 def value_of(model: Model, fact: str) -> Any:
     """Return the value of a fact, None if it is unknown."""
-    attribute, _, member = fact.partition(".")
-    value = getattr(model, attribute)
-    return value.get(member) if member and value is not None else value
+    return reader(fact)(model)
 
 
 def members_of(model: Model, dialect: str, name: str) -> dict[str, Any]:
     """Return what is known of the members of the object that `dialect` calls `name`."""
+    found = {member: read(model) for member, read in _readers_of_members(dialect, name)}
+    return {member: value for member, value in found.items() if value is not None}
+
+
+@cache
+def _readers_of_members(dialect: str, name: str) -> list[tuple[str, Callable[[Model], Any]]]:
     prefix = f"{name}."
-    found = {n: value_of(model, f) for n, f in NAMES[dialect].items() if n.startswith(prefix)}
-    return {n.removeprefix(prefix): value for n, value in found.items() if value is not None}
+    names = NAMES[dialect].items()
+    return [(n.removeprefix(prefix), reader(fact)) for n, fact in names if n.startswith(prefix)]
 
 
 def named_fields(dialect: str) -> dict[str, fields.Field[Any]]:
     """Return a field for each name of `dialect`, for the schema of its items."""
-    names = NAMES[dialect].items()
-    return {name: fields.Function(partial(value_of, fact=fact)) for name, fact in names}
+    return {name: fields.Function(reader(fact)) for name, fact in NAMES[dialect].items()}
 
 
 def resolve_mirrors(given: Mapping[str, Any], stored: Model | None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, ClassVar
 
-from marshmallow import Schema, ValidationError, fields, post_dump, pre_load, validate
+from marshmallow import Schema, ValidationError, fields, pre_load, validate
 
 from app.catalog.errors import ValidationFailed
 from app.catalog.keys import READ, SCOPES
@@ -34,7 +34,7 @@ from app.fields import (
     check_moment,
     shown,
 )
-from app.names import NAMES, members_of, value_of
+from app.names import NAMES, members_of, reader
 
 #: The most aliases of an entry.
 MAX_ALIASES = 16
@@ -125,12 +125,10 @@ class ModelSchema(StrictSchema):
     read_only = frozenset({"capabilities"})
 
     def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
-        """Return a field of the entry, or the fact that has this name too."""
-        if attr in _NAMES:
-            return value_of(obj, _NAMES[attr])
-        if attr == "meta":
-            return members_of(obj, "openai", "meta") or None
-        return super().get_attribute(obj, attr, default)
+        """Return a field of the entry, or the fact of this name, or `default` if unknown."""
+        read = _READERS.get(attr)
+        value = getattr(obj, attr) if read is None else read(obj)
+        return default if value is None and attr != "parent" else value
 
     id = Text(validate=check_id)
     object = StrictConstant("model")
@@ -175,12 +173,9 @@ class ModelSchema(StrictSchema):
     web_work_status = StrictNumber()
     create_time = StrictNumber()
 
-    @post_dump
-    def _leave_out_unknown(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
-        return {name: v for name, v in data.items() if v is not None or name == "parent"}
 
-
-_NAMES = NAMES["openai"]
+_READERS = {name: reader(fact) for name, fact in NAMES["openai"].items()}
+_READERS["meta"] = lambda model: members_of(model, "openai", "meta") or None
 #: The fields of the reference's item, in its order.
 REFERENCE_FIELDS = ("id", "object", "created", "owned_by", "permission", "root", "parent")
 
