@@ -103,6 +103,26 @@ def test_one_model(client, seer, compact):
     assert compact(SEER) == client.get("/v1/models/acme/seer:8b").data
 
 
+def test_a_model_of_which_nothing_is_known(client, admin, compact):
+    """Such an item has the reference's fields and no other, in list and retrieval."""
+    given = {"id": "modelperm-x", "created": 1626777600}
+    admin.add("x", created=1626777600, permission=[given])
+    item = {
+        "id": "x",
+        "object": "model",
+        "created": 1626777600,
+        "owned_by": "custom",
+        "permission": [permission(given)],
+        "root": "x",
+        "parent": None,
+    }
+
+    assert compact(item) == client.get("/v1/models/x").data
+    assert compact({"object": "list", "data": [item], "success": True}) == (
+        client.get("/v1/models").data
+    )
+
+
 @pytest.mark.parametrize(
     "query", [{"owned_by": "x"}, {"q": "x"}, {"limit": "1"}, {"after": "x"}, {"nothing": "x"}]
 )

@@ -1,0 +1,72 @@
+"""A retired model in each dialect, over HTTP: absent from the list, and its whole 404."""
+
+import pytest
+
+from tests.dialects.conftest import FULL
+from tests.dialects.derived import address
+
+#: By dialect, what a client gets; a retired model may have a replacement, which is the advice.
+BODIES = {
+    "openai": {
+        "error": {
+            "message": "The model 'acme/seer:8b' does not exist{advice}",
+            "type": "invalid_request_error",
+            "param": "model",
+            "code": "model_not_found",
+        }
+    },
+    "anthropic": {
+        "type": "error",
+        "error": {"type": "not_found_error", "message": "model: acme/seer:8b{advice}"},
+        "request_id": "{request_id}",
+    },
+    "gemini": {
+        "error": {
+            "code": 404,
+            "message": "models/acme/seer:8b is not found for API version v1beta{advice}",
+            "status": "NOT_FOUND",
+        }
+    },
+    "ollama": {"error": "model 'acme/seer:8b' not found{advice}"},
+}
+
+
+@pytest.fixture
+def answers(app, client):
+    """What asks each dialect for the list and for the model, and gives both answers by name."""
+
+    def ask():
+        found = {}
+        for dialect in app.extensions["roster"].dialects:
+            path, headers = address(dialect)
+            listing = client.get(path, headers=headers)
+            if dialect.routes is not None and dialect.routes.lookup is not None:
+                one = client.post(dialect.routes.lookup, json={"model": FULL["id"]})
+            else:
+                one = client.get(f"{path}/{FULL['id']}", headers=headers)
+            found[dialect.name] = listing, one
+        return found
+
+    return ask
+
+
+@pytest.mark.parametrize("replacement", [None, "x"])
+def test_a_retired_model_is_a_404(answers, admin, compact, clock, replacement):
+    """A model ends on its shutdown date, in list and retrieval; its replacement is named."""
+    admin("POST", "/admin/models", FULL)
+    admin("PATCH", "/admin/models/acme%2Fseer:8b", {"deprecation_replacement_model": replacement})
+    admin.add("x")
+    clock.now = 1_832_889_600 - 1  # 2028-01-31T00:00:00Z, less a second
+    advice = "" if replacement is None else f": it was retired, use '{replacement}' instead"
+    before = answers()
+    clock.now += 1
+    after = answers()
+
+    assert before.keys() == BODIES.keys() == after.keys()
+    for name, (listing, one) in after.items():
+        assert [200, 200] == [answer.status_code for answer in before[name]]
+        assert FULL["id"] in before[name][0].text
+        assert FULL["id"] not in listing.text
+        expected = compact(BODIES[name]).decode().replace("{advice}", advice)
+        request_id = one.headers["request-id"]
+        assert (404, expected.replace("{request_id}", request_id)) == (one.status_code, one.text)
