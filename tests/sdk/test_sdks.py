@@ -22,6 +22,9 @@ NAMES = {
     "~!$()*+,-./:;<=>@[]^_`{|}'\"": "Every sign",
 }
 OURS = "acme/ours"
+#: The context, and the longest prompt, which is unknown of the last model.
+CONTEXT, PROMPT = 400_000, 272_000
+UNKNOWN = [*NAMES][-1]
 #: What a vendor's exception says of a model that is not there, and of a bad key.
 SAYS = {
     "openai": ("The model '{}' does not exist", "Incorrect API key provided: "),
@@ -97,7 +100,9 @@ def catalogue(server, refusing):
 
 
 def add(server, model_id, name, **fields):
-    body = {"id": model_id, "name": name, "context_length": 8192, "max_input_tokens": 8192}
+    body = {"id": model_id, "name": name, "context_length": CONTEXT}
+    if model_id != UNKNOWN:
+        body["max_input_tokens"] = PROMPT
     assert 201 == server.admin("POST", "/admin/models", body | fields).status
 
 
@@ -215,11 +220,21 @@ def test_it_retrieves_every_id(seen):
 
 
 def test_what_is_known_arrives_in_its_own_fields(seen):
-    """Display name and context length are where the vendor's own models have them."""
-    shown = {name: None if seen.vendor == "ollama" else name for name in NAMES.values()}
+    """Display name and length are where the vendor's own models have them.
+
+    Two vendors have the longest prompt: a model of which it is unknown has none, not the context.
+    """
+    prompt = seen.vendor in ("anthropic", "gemini")
+    known = PROMPT if prompt else CONTEXT
+    length = dict.fromkeys(NAMES, known) | ({UNKNOWN: None} if prompt else {})
 
     assert [
-        {"id": model_id, "name": shown[name], "context": 8192} for model_id, name in NAMES.items()
+        {
+            "id": model_id,
+            "name": None if seen.vendor == "ollama" else name,
+            "length": length[model_id],
+        }
+        for model_id, name in NAMES.items()
     ] == seen.outcomes["list"]["models"]
 
 

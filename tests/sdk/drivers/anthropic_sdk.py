@@ -9,7 +9,7 @@ def connect(url, key, retries):
 
 
 def about(model):
-    return {"id": model.id, "name": model.display_name, "context": model.max_input_tokens}
+    return {"id": model.id, "name": model.display_name, "length": model.max_input_tokens}
 
 
 def listing(client, page):

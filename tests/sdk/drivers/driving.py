@@ -3,7 +3,7 @@
 A driver takes steps from the standard input, a JSON list of such objects:
 ``{"url": …, "key": …, "retries": 0}`` lists, with ``"page"`` so many at a time, with ``"id"`` it
 retrieves. For each it prints what the client made of the answer: `models` or `model` with
-``id``, ``name`` and ``context``, or `error` with its type, what it `says` and its `request_id`.
+``id``, ``name`` and ``length``, or `error` with its type, what it `says` and its `request_id`.
 """
 
 import json

@@ -16,7 +16,7 @@ const connect = (url, key, retries) =>
 const about = ({ name, displayName, inputTokenLimit }) => ({
   id: name.replace(/^models\//, ""),
   name: displayName,
-  context: inputTokenLimit,
+  length: inputTokenLimit ?? null,
 });
 
 async function* listing(client, page) {

@@ -17,7 +17,7 @@ def about(model):
     return {
         "id": model.name.removeprefix("models/"),
         "name": model.display_name,
-        "context": model.input_token_limit,
+        "length": model.input_token_limit,
     }
 
 

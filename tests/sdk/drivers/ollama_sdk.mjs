@@ -13,7 +13,7 @@ async function* listing(client) {
 
 async function retrieve(client, id) {
   const { model_info: info } = await client.show({ model: id });
-  return { id, name: null, context: info[`${info["general.architecture"]}.context_length`] };
+  return { id, name: null, length: info[`${info["general.architecture"]}.context_length`] };
 }
 
 await drive(connect, listing, retrieve);

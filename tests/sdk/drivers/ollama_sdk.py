@@ -17,7 +17,7 @@ def retrieve(client, model_id):
     return {
         "id": model_id,
         "name": None,
-        "context": info[f"{info['general.architecture']}.context_length"],
+        "length": info[f"{info['general.architecture']}.context_length"],
     }
 
 

@@ -11,7 +11,7 @@ const connect = (url, key, retries) =>
     maxRetries: retries,
   });
 
-const about = ({ id, name, context_length: context }) => ({ id, name, context });
+const about = ({ id, name, context_length: length }) => ({ id, name, length });
 
 async function* listing(client) {
   for await (const model of client.models.list()) yield about(model);

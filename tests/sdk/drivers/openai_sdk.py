@@ -14,7 +14,7 @@ def connect(url, key, retries):
 
 
 def about(model):
-    return {"id": model.id, "name": model.name, "context": model.context_length}
+    return {"id": model.id, "name": model.name, "length": model.context_length}
 
 
 def listing(client, page):
