@@ -38,14 +38,26 @@ class Environments:
 
     def older_python(self) -> Path:
         """Return the interpreter that has the older clients; the tests' own has the newest."""
-        listing = HERE / "older.txt"
-        folder = self._folder("older", listing)
+        return self._python("older")
+
+    def hermes(self) -> Path:
+        """Return the interpreter that has hermes-agent, and what its reading of lists imports.
+
+        All that it wants is ten times as much, and none of it reads a list.
+        """
+        return self._python("hermes", "--no-deps", beside=("httpx", "pyyaml", "requests"))
+
+    def _python(self, name: str, *options: str, beside: tuple[str, ...] = ()) -> Path:
+        """Return the interpreter that has what a file lists, and other packages `beside` that."""
+        listing = HERE / f"{name}.txt"
+        folder = self._folder(name, listing)
         python = folder / "bin/python"
-        pip = [python, "-m", "pip", "--disable-pip-version-check", "-q", "--retries=1"]
+        pip = [python, "-m", "pip", "--disable-pip-version-check", "-q", "--retries=1", "install"]
         self._fill(
             folder,
             [sys.executable, "-m", "venv", "--clear", folder],
-            [*pip, "install", "-r", listing],
+            [*pip, *options, "-r", listing],
+            *([[*pip, *beside]] if beside else []),
         )
         return python
 
