@@ -22,7 +22,7 @@ from app.fields import (
     check_id,
     check_moment,
 )
-from app.names import MIRROR_FIELDS
+from app.names import MIRROR_FIELDS, MIRRORS, NAMES
 from app.schemas import AdminModelSchema, KeySchema, PermissionSchema, RotationSchema
 from tests.dialects.derived import address
 from tests.pages import PAGES, code, examples, tables
@@ -146,6 +146,22 @@ def test_an_entry_of_all_examples_can_be_stored(admin):
     assert {**given, "revision": stored["revision"]} == stored
 
 
+def shown(client, dialect, model_id, key):
+    """Return what a dialect shows of the one entry: in its list, and when it is retrieved."""
+    path, headers = address(dialect)
+    headers["x-api-key"] = key
+    [[item]] = [
+        value
+        for value in client.get(path, headers=headers).json.values()
+        if isinstance(value, list)
+    ]
+    routes = dialect.routes
+    if routes is not None and routes.lookup is not None:
+        body = {routes.lookup_fields[0]: model_id}
+        return {**item, **client.post(routes.lookup, headers=headers, json=body).json}
+    return {**item, **client.get(f"{path}/{model_id}", headers=headers).json}
+
+
 def test_each_dialect_shows_what_the_page_says(app, client, admin):
     """A change of one field changes what its row names in each dialect, and nothing else."""
     [*others, default] = app.extensions["roster"].dialects
@@ -159,26 +175,11 @@ def test_each_dialect_shows_what_the_page_says(app, client, admin):
         "permission": [{"id": "modelperm-1", "created": 1}],
     }
 
-    def shown(dialect, model_id):
-        """Return what a dialect shows of the one entry: in its list, and when it is retrieved."""
-        path, headers = address(dialect)
-        headers["x-api-key"] = key
-        [[item]] = [
-            value
-            for value in client.get(path, headers=headers).json.values()
-            if isinstance(value, list)
-        ]
-        routes = dialect.routes
-        if routes is not None and routes.lookup is not None:
-            body = {routes.lookup_fields[0]: model_id}
-            return {**item, **client.post(routes.lookup, headers=headers, json=body).json}
-        return {**item, **client.get(f"{path}/{model_id}", headers=headers).json}
-
     def read(entry):
         """Return the entry as each dialect shows it, in the order of the columns."""
         path = f"/admin/models/{quote(entry['id'], safe='')}"
         admin("PUT", path, entry)
-        found = [shown(dialect, entry["id"]) for dialect in dialects]
+        found = [shown(client, dialect, entry["id"], key) for dialect in dialects]
         admin("DELETE", path)
         return found
 
@@ -198,3 +199,23 @@ def test_each_dialect_shows_what_the_page_says(app, client, admin):
         code(row[0])[0]: [{*code(cell)} for cell in row[1:]]
         for row in tables(PAGE, "What clients read")
     }
+
+
+def test_each_name_has_its_clients(app, client, admin):
+    """Each name has a row with its clients, and is sent of an entry of which all is known."""
+    rows = tables(PAGE, "The clients of each name")
+    names = {(dialect, code(name)[0]) for dialect, name, _, _ in rows}
+    dialects = {type(x).__name__: x for x in app.extensions["roster"].dialects}
+    known = examples("Entry")
+    known["architecture"]["input_modalities"] = known["input_modalities"] = ["image", "audio"]
+    admin("PUT", f"/admin/models/{quote(known['id'], safe='')}", known)
+    key = admin.new_key(organization="acme", groups=["billing"])
+
+    assert len(rows) == len(names)
+    assert names >= {(d, name) for d, x in dialects.items() for name in NAMES[x.name]}
+    assert all(len(row) == 4 and row[3] for row in rows)
+    for dialect, name in names:
+        sent = shown(client, dialects[dialect], known["id"], key)
+        head, _, member = name.partition(".")
+        assert head in sent, name
+        assert not member or member in sent[head], name
