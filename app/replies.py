@@ -253,8 +253,9 @@ class ReplyCache:
         slot.used = True
         fragments: dict[str, _Fragment] = slot.value
         removed: Iterable[str] = ()
-        if len(fragments) > 2 * len(snapshot.models) + 1000:
-            removed = fragments.keys() - {model.id for model in snapshot.models}
+        live = snapshot.audiences.live
+        if len(fragments) > 2 * len(live) + 1000:
+            removed = fragments.keys() - {model.id for model in live}
         fresh = {
             model.id: (model.identity, dialect.item(apply_excerpt(model, excerpt)))
             for model in models

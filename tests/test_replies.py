@@ -102,6 +102,45 @@ def test_a_change_encodes_what_changed_and_no_more(ask, dialect):
     assert b'"id":"c"' not in reply.content
 
 
+def test_an_alias_is_encoded_with_its_entry_and_no_other(ask, dialect):
+    """A listed alias is encoded once; only a change of its entry encodes it anew."""
+    aliased = {"aliases": ["x", "y"], "list_aliases": True}
+    taken = snapshot(model("a", **aliased), model("b"))
+    ask(taken)
+    for revision, changed in enumerate((model("b"), model("a", name="A", **aliased)), 2):
+        dialect.entries.clear()
+        taken = taken.apply(Changes(revision, {changed.id: changed}, {}), NOW)
+        listed = json.loads(ask(taken).content)
+
+        assert [*"abxy"] == [item["id"] for item in listed["data"]]
+        assert {"b": ["b"], "a": ["a", "x", "y"]}[changed.id] == dialect.entries
+
+
+def test_an_alias_that_is_not_listed_shares_the_reply(replies, dialect):
+    """However many names an entry has, the cache has one reply for it."""
+    taken = snapshot(model("a", aliases=[f"x{number}" for number in range(16)]))
+    got = {
+        replies.entry(dialect, taken.find(name, ANONYMOUS), ANONYMOUS, gzipped=False)
+        for name in taken.get("a").names
+    }
+
+    assert (1, 16) == (len(got), replies.hits)
+
+
+def test_aliases_stay_while_there_are_many(clock, dialect):
+    """However many aliases an entry has, their bytes stay as long as those of entries do."""
+    replies = ReplyCache(64 * 1024 * 1024, clock)
+    aliases = [[f"x{number}-{i}" for i in range(16)] for number in range(80)]
+    taken = snapshot(
+        *(model(f"m{n}", aliases=some, list_aliases=True) for n, some in enumerate(aliases))
+    )
+    changed = model("m0", aliases=aliases[0][:1], list_aliases=True)
+    for state in (taken, taken.apply(Changes(2, {"m0": changed}, {}), NOW)):
+        replies.listing(state, dialect, ANONYMOUS, EVERYTHING, gzipped=False)
+
+    assert 80 * 17 + 2 == len(dialect.entries)
+
+
 def test_a_change_that_is_not_seen_remakes_nothing(ask, dialect):
     """A new key, and an entry that is hidden, leave the reply of everyone else as it is."""
     taken = snapshot(model("a"))

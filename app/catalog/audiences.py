@@ -2,6 +2,7 @@
 
 Entries are grouped by access. A write changes the entries of one access or of two, and all
 audiences share the others: an audience takes some hundred bytes, however many entries it sees.
+The item of an alias that lists show is an entry here.
 """
 
 import random
@@ -101,7 +102,7 @@ class Audiences:
 
     def __init__(self, index: AccessIndex, live: OrderedModels) -> None:
         self.index = index
-        #: All live entries.
+        #: All live entries, and the items of aliases that lists show.
         self.live = live
         self._by_viewer: dict[Viewer, Audience] = {}
         self._by_state: dict[tuple[int, frozenset[_Scope]], Audience] = {}

@@ -88,9 +88,9 @@ class InsufficientScope(RosterError):
 
 
 class ModelNotFound(RosterError):
-    """No entry with this id is visible to the caller.
+    """No entry with this id or alias is visible to the caller.
 
-    `replacement` is the id of the entry that replaces a retired one.
+    `replacement` is the id or alias of the entry that replaces a retired one.
     """
 
     code = "model_not_found"

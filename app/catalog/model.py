@@ -159,7 +159,7 @@ class Model:
     #: one, since the same viewers see them. The snapshot sets it.
     references: tuple[tuple[str, Rule], ...] = field(default=(), compare=False, repr=False)
 
-    #: The text that ``q`` searches: id and name, casefolded, with a line break in between.
+    #: The text that ``q`` searches: id, name and aliases, casefolded, with line breaks in between.
     search_text: str = field(init=False, compare=False, repr=False)
     #: The grants of `permission`.
     rule: Rule = field(init=False, compare=False, repr=False)
@@ -169,7 +169,7 @@ class Model:
     )
 
     def __post_init__(self) -> None:
-        text = self.id if self.name is None else f"{self.id}\n{self.name}"
+        text = "\n".join(filter(None, (self.id, self.name, *(self.aliases or ()))))
         object.__setattr__(self, "search_text", text.casefold())
         rule = frozenset(permission.grant for permission in self.permission)
         object.__setattr__(self, "rule", _rules.setdefault(rule, rule))
@@ -204,6 +204,23 @@ class Model:
     def access(self) -> Access:
         """Return the rule and the references of the entry."""
         return Access(self.rule, self.references)
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Return the id and the aliases."""
+        return [self.id, *(self.aliases or ())]
+
+    def under(self, alias: str) -> Self:
+        """Return the item that lists show for an alias; its root is the entry."""
+        return replace(
+            self,
+            id=alias,
+            root=self.id,
+            aliases=None,
+            list_aliases=None,
+            # Whoever sees the item sees the entry.
+            references=tuple(r for r in self.references if r[0] != "root"),
+        )
 
     @classmethod
     def compose(cls, fields: Mapping[str, Any], *, now: int, stored: "Self | None" = None) -> Self:

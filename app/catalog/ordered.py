@@ -63,7 +63,7 @@ class OrderedModels(list[Model]):
         `q`, which is casefolded, must be in `Model.search_text`, and the rule of an entry in
         `rules`. None matches everything. `backwards` yields the last entry first.
         """
-        if q is not None and "\n" in q:  # it separates id and name, and is in neither
+        if q is not None and "\n" in q:  # it separates id, name and aliases, and is in none
             return
         step = -1 if backwards else 1
         for chunk in range(start // CHUNK, -(-stop // CHUNK))[::step]:

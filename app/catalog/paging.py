@@ -25,7 +25,7 @@ class Window(NamedTuple):
     """Which part of a list is asked for.
 
     At most `limit` entries after the id `after`, or just before the id `before`; of those that
-    `owned_by` owns, and whose id or name contains `q` in any case. None does not restrict.
+    `owned_by` owns, and whose id, name or aliases contain `q` in any case. None does not restrict.
     """
 
     limit: int | None = None

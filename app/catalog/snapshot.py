@@ -2,8 +2,9 @@
 
 from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from operator import attrgetter, itemgetter
 from typing import Any, Self
 
@@ -45,8 +46,11 @@ class Snapshot:
     keys_by_digest: Mapping[str, ApiKey] = field(repr=False)
     #: The boundaries of all entries, in order.
     boundaries: Sequence[_Boundary] = field(repr=False)
-    #: By an id, whether or not there is such an entry, the ids of the entries that name it.
+    #: By a name, whether or not it is that of an entry, the ids of the entries that name it.
     referrers: Index[str, str] = field(repr=False)
+    #: By alias the ids of the entries that have it. An older program may add an entry whose id is
+    #: an alias: then that entry counts. Of several entries with one alias, the first one counts.
+    holders: Index[str, str] = field(repr=False)
     since: float
     until: float
     audiences: Audiences = field(repr=False, compare=False)
@@ -57,17 +61,23 @@ class Snapshot:
         boundaries = sorted(_boundaries_of(stored.models))
         since, until = _validity(boundaries, now)
         by_id = {model.id: with_deprecation(model, since) for model in stored.models}
-        resolved = (with_references(model, by_id.get, since) for model in by_id.values())
-        models = OrderedModels(sorted(resolved, key=_ID))
+        holders = changed_index({}, added=_claims(stored.models))
+        find = partial(_find, get=by_id.get, holders=holders)
+        resolved = {i: with_references(model, find, since) for i, model in by_id.items()}
+        models = OrderedModels(sorted(resolved.values(), key=_ID))
+        names = (alias for alias in holders if alias not in by_id)
+        aliases = (_item(alias, resolved.get, holders, since) for alias in names)
+        live = [*(m for m in models if is_live(m, since)), *filter(None, aliases)]
         return cls(
             position=Position(stored.revision, stored.mark),
             models=models,
             keys_by_digest={key.digest: key for key in stored.keys},
             boundaries=boundaries,
             referrers=changed_index({}, added=named_by(models)),
+            holders=holders,
             since=since,
             until=until,
-            audiences=Audiences.of(model for model in models if is_live(model, since)),
+            audiences=Audiences.of(sorted(live, key=_ID)),
         )
 
     @property
@@ -80,9 +90,9 @@ class Snapshot:
         """Return all keys, oldest first."""
         return sorted(self.keys_by_digest.values(), key=lambda key: (key.created, key.kid))
 
-    def get(self, model_id: str) -> Model | None:
-        """Return the entry with this id, hidden or not."""
-        return self.models.get(model_id)
+    def get(self, name: str) -> Model | None:
+        """Return the entry with this id or alias, hidden or not."""
+        return _find(name, self.models.get, self.holders)
 
     def at(self, now: float) -> Self:
         """Return the snapshot of the same entries that is valid at `now` (Unix seconds)."""
@@ -91,7 +101,7 @@ class Snapshot:
     def apply(self, changes: Changes, now: float) -> Self:
         """Return the snapshot after `changes`; it shares with this one what they do not change."""
         boundaries = self.boundaries
-        old = [*filter(None, map(self.get, changes.models))]
+        old = [*filter(None, map(self.models.get, changes.models))]
         new = [*filter(None, changes.models.values())]
         before, after = _boundaries_of(old), _boundaries_of(new)
         if len(before) + len(after) > len(boundaries) // 10:
@@ -110,6 +120,7 @@ class Snapshot:
             keys_by_digest={**self.keys_by_digest, **keys} if keys else self.keys_by_digest,
             boundaries=boundaries,
             referrers=changed_index(self.referrers, removed=named_by(old), added=named_by(new)),
+            holders=changed_index(self.holders, removed=_claims(old), added=_claims(new)),
         )
 
     def _changed(self, written: Mapping[str, Model | None], now: float, **fields: Any) -> Self:
@@ -119,75 +130,102 @@ class Snapshot:
         first, last = sorted((self.since, since))
         begin = bisect_right(new.boundaries, first, key=_MOMENT)
         passed = new.boundaries[begin : bisect_right(new.boundaries, last, begin, key=_MOMENT)]
-        changed = {model_id: self.get(model_id) for _, model_id in passed} | dict(written)
+        changed = {i: self.models.get(i) for _, i in passed} | dict(written)
         latest = {i: model and with_deprecation(model, since) for i, model in changed.items()}
-        latest |= self._resolved(latest, new.referrers, since)
-        groups = self._regrouped(latest, since)
-        return replace(
+        latest |= self._resolved(latest, new, since)
+        new = replace(
             new,
             models=self.models.changed(latest) if latest else self.models,
             since=since,
             until=until,
-            audiences=self.audiences.changed(groups) if groups else self.audiences,
         )
+        groups = self._regrouped(latest, new)
+        return replace(new, audiences=self.audiences.changed(groups)) if groups else new
+
+    def _names(self, latest: Mapping[str, Model | None]) -> set[str]:
+        """Return the names that these entries, by id, have before and after the change."""
+        old = map(self.models.get, latest)
+        return {name for model in (*old, *latest.values()) if model for name in model.names}
 
     def _resolved(
-        self,
-        latest: Mapping[str, Model | None],
-        referrers: Index[str, str],
-        since: float,
+        self, latest: Mapping[str, Model | None], new: Self, since: float
     ) -> Mapping[str, Model]:
         """Return the entries whose `references` differ once entries are as in `latest`."""
 
-        def find(model_id: str) -> Model | None:
-            return latest[model_id] if model_id in latest else self.get(model_id)
+        def get(model_id: str) -> Model | None:
+            return latest[model_id] if model_id in latest else self.models.get(model_id)
 
+        find = partial(_find, get=get, holders=new.holders)
         affected = set(latest)
-        for model_id in latest.keys() & referrers.keys():
-            before = effective_rule(self.get(model_id), self.since)
-            if before != effective_rule(latest[model_id], since):
-                affected |= referrers[model_id]
+        for name in self._names(latest) & new.referrers.keys():
+            if effective_rule(self.get(name), self.since) != effective_rule(find(name), since):
+                affected |= new.referrers[name]
         resolved = {}
         for model_id in affected:
-            model = find(model_id)
+            model = get(model_id)
             if model is not None and (other := with_references(model, find, since)) is not model:
                 resolved[model_id] = other
         return resolved
 
     def _regrouped(
-        self, latest: Mapping[str, Model | None], since: float
+        self, latest: Mapping[str, Model | None], new: Self
     ) -> Mapping[Access, Mapping[str, Model | None]]:
-        """Return by access which live entries are new, changed or, where None, no longer live."""
+        """Return by access which items of lists are new, changed or, where None, removed."""
         changes: defaultdict[Access, dict[str, Model | None]] = defaultdict(dict)
-        for model_id, model in latest.items():
-            before = self.get(model_id)
-            if before is not None and is_live(before, self.since):
-                changes[before.access][model_id] = None
-            if model is not None and is_live(model, since):
-                changes[model.access][model_id] = model
+        for name in self._names(latest):
+            before = self.audiences.live.get(name)
+            after = _item(name, new.models.get, new.holders, new.since)
+            if before is not None:
+                changes[before.access][name] = None
+            if after is not None:
+                changes[after.access][name] = after
         return changes
 
-    def find(self, model_id: str, viewer: Viewer) -> Model:
-        """Return the entry with this id if `viewer` sees it, else raise `ModelNotFound`.
+    def find(self, name: str, viewer: Viewer) -> Model:
+        """Return what `viewer` retrieves by an id or alias, or raise `ModelNotFound`.
 
-        A hidden entry is the same as an unknown one. Only the error for a retired entry that
+        It is what lists show under this name or, for an alias that they do not show, the entry.
+        What is hidden is the same as what is unknown. Only the error for a retired entry that
         `viewer` saw before names its replacement, if `viewer` sees that entry.
         """
-        model = self.get(model_id)
+        model = self.audiences.live.get(name) or self.get(name)
         if model is None:
-            raise ModelNotFound(model_id)
+            raise ModelNotFound(name)
         # From `since` to `until` the answer is the same.
         if is_visible(model, viewer, self.since):
             return model
-        replacement = self.get(model.deprecation_replacement_model or "")
+        successor = model.deprecation_replacement_model
+        replacement = None if successor is None else self.get(successor)
         if (
             replacement is not None
             and is_retired(model, self.since)
             and is_permitted(model.rule, viewer)
             and is_visible(replacement, viewer, self.since)
         ):
-            raise ModelNotFound(model_id, replacement.id)
-        raise ModelNotFound(model_id)
+            raise ModelNotFound(name, successor)
+        raise ModelNotFound(name)
+
+
+def _claims(models: Iterable[Model]) -> set[tuple[str, str]]:
+    return {(alias, model.id) for model in models for alias in model.aliases or ()}
+
+
+def _find(name: str, get: Callable[[str], Model | None], holders: Index[str, str]) -> Model | None:
+    """Return the entry with this id or, if there is none, with this alias."""
+    model = get(name)
+    return get(min(holders[name])) if model is None and name in holders else model
+
+
+def _item(
+    name: str, get: Callable[[str], Model | None], holders: Index[str, str], now: float
+) -> Model | None:
+    """Return the item that lists show under this name at `now`, if there is one."""
+    model = _find(name, get, holders)
+    if model is None or not is_live(model, now):
+        return None
+    if model.id == name:
+        return model
+    return model.under(name) if model.list_aliases else None
 
 
 def _boundaries_of(models: Iterable[Model]) -> set[_Boundary]:

@@ -1,8 +1,8 @@
 """Which viewers see an entry, and how much of it: functions of entry, viewer and now.
 
 Lists and retrievals of every dialect follow this module, and so never disagree. A viewer is shown
-the name of another entry only if they see that entry. A name that is no entry of the catalogue is
-shown to everyone.
+the name of another entry, its id or an alias, only if they see that entry. A name that is of no
+entry of the catalogue is shown to everyone.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -71,7 +71,7 @@ def apply_excerpt(model: Model, excerpt: Excerpt | None) -> Model:
 
 
 def named_by(models: Iterable[Model]) -> set[tuple[str, str]]:
-    """Return each id that one of `models` names, with the id of the entry that names it."""
+    """Return each id or alias that one of `models` names, with the id of that one."""
     return {(other, model.id) for model in models for _, other in _names(model)}
 
 
@@ -85,7 +85,7 @@ def effective_rule(model: Model | None, now: float) -> Rule | None:
 def with_references(model: Model, find: Callable[[str], Model | None], now: float) -> Model:
     """Return `model` with the `references` of `now`: itself, unless these differ.
 
-    `find` returns the entry with an id.
+    `find` returns the entry with an id or alias.
     """
     rules = ((name, effective_rule(find(other), now)) for name, other in _names(model))
     references = tuple(

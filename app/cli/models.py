@@ -29,7 +29,7 @@ _from_file = click.option(
 
 @group.command("list")
 @click.option("--owned-by", help="Only the entries that this owner has.")
-@click.option("--q", help="Only entries with this in their id or name, in any case.")
+@click.option("--q", help="Only entries with this in their id, name or aliases, in any case.")
 @click.option("--type", help="Only models of this type, such as embedding.")
 @click.option("--supports", help="Only models with this capability or parameter, such as vision.")
 @click.option("--min-context", metavar="TOKENS", help="Only models with at least this context.")

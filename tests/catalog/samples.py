@@ -55,11 +55,21 @@ def listed(audience):
 
 def states(models):
     """Return the parts of entries that equality ignores."""
-    return [(model.id, model.revision, model.is_deprecated) for model in models]
+    return [(model.id, model.revision, model.is_deprecated, model.references) for model in models]
 
 
-#: Ids with the characters that are easily sorted wrongly.
-model_ids = st.text("-./09:AZ_az~", min_size=1, max_size=3)
+def items(models):
+    """Return what lists show of `models` as long as all is live: by name, the entry."""
+    by_name = {}
+    for model in sorted(models, key=lambda m: m.id, reverse=True):
+        by_name |= dict.fromkeys(model.aliases or (), model)
+    by_name |= {model.id: model for model in models}
+    listed = {i: m for i, m in by_name.items() if i == m.id or m.list_aliases}
+    return dict(sorted(listed.items()))
+
+
+#: Ids with the characters that are easily sorted wrongly; often one of a few.
+model_ids = st.sampled_from("aAz") | st.text("-./09:AZ_az~", min_size=1, max_size=3)
 dates = st.none() | st.integers(-3, 3).map(lambda days: f"2027-01-{15 + days}")
 instants = st.integers(MIDNIGHT - 3 * DAY, MIDNIGHT + 3 * DAY)
 names = st.none() | st.text("aAbBß", max_size=3)
@@ -76,4 +86,8 @@ dated_entries = st.builds(
     shutdown_date=dates,
     deprecation=dates.map(lambda day: day and f"{day}T12:00:00Z"),
     revision=st.integers(1, 100),
+    parent=st.none() | model_ids,
+    deprecation_replacement_model=st.none() | model_ids,
+    aliases=st.none() | st.lists(model_ids, max_size=2, unique=True),
+    list_aliases=st.none() | st.booleans(),
 )

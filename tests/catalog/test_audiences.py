@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.catalog.audiences import AccessIndex, Audience, Audiences
+from app.catalog.lifecycle import is_live
 from app.catalog.model import Permission
 from app.catalog.paging import EVERYTHING, cut
 from app.catalog.ports import Changes
@@ -20,6 +21,7 @@ from tests.catalog.samples import (
     entries,
     entry,
     instants,
+    items,
     listed,
     model_ids,
     snapshot,
@@ -50,6 +52,8 @@ permitted = st.builds(
         available_from=model.available_from,
         shutdown_date=model.shutdown_date,
         deprecation=model.deprecation,
+        aliases=model.aliases,
+        list_aliases=model.list_aliases,
     ),
     dated_entries,
     permissions,
@@ -64,17 +68,27 @@ def named(changed):
     return {i: m and entry(i, **{f: getattr(m, f) for f in FIELDS}) for i, m in changed.items()}
 
 
-FIELDS = ("permission", "available_from", "shutdown_date", "deprecation")
+FIELDS = (
+    *("permission", "available_from", "shutdown_date", "deprecation", "aliases", "list_aliases"),
+)
 
 
 @given(st.lists(permitted, max_size=8, unique_by=lambda m: m.id), instants, steps)
 def test_each_viewer_sees_what_the_rule_says(models, now, history):
-    """After any writes and dates, each viewer's audience has the entries that the rule shows."""
+    """After any writes and dates, each viewer's audience has the items that the rule shows."""
     current = snapshot(models, now=now)
     for revision, (changed, moment) in enumerate(history, 2):
         current = current.apply(Changes(revision, named(changed), {}), moment).at(now)
+    shown = items(current.models)
+    assert {name for name, m in shown.items() if is_live(m, now)} == {
+        m.id for m in current.audiences.live
+    }
     for viewer in VIEWERS:
-        expected = [m for m in current.models if is_visible(m, viewer, now)]
+        expected = [
+            current.audiences.live.get(name)
+            for name, m in shown.items()
+            if is_visible(m, viewer, now)
+        ]
         audience = current.audiences.of_viewer(viewer)
 
         rules = current.audiences.find_rules(viewer)

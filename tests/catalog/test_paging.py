@@ -73,13 +73,19 @@ def test_an_owner_is_exact():
     assert [] == ids(cut([models], Window(owned_by="met")).models)
 
 
-def test_q_looks_into_id_and_name_in_any_case():
-    """The filter q is a substring of id or name; case is of no matter."""
+def test_q_looks_into_id_name_and_aliases_in_any_case():
+    """The filter q is a substring of id, name or an alias; case is of no matter."""
     models = OrderedModels(
-        [entry("GPT-4"), entry("b", name="My gpt"), entry("c", name="other"), entry("d")]
+        [
+            entry("GPT-4"),
+            entry("b", name="My gpt"),
+            entry("c", name="other"),
+            entry("d", aliases=["x", "a-GPT"]),
+            entry("e"),
+        ]
     )
 
-    assert ["GPT-4", "b"] == ids(cut([models], Window(q="gPt")).models)
+    assert ["GPT-4", "b", "d"] == ids(cut([models], Window(q="gPt")).models)
     assert ["GPT-4"] == ids(cut([models], Window(q="-4")).models)
 
 

@@ -1,5 +1,7 @@
 """What a worker serves from: order, changes, dates and retrieval."""
 
+import gc
+import tracemalloc
 from dataclasses import replace
 
 import pytest
@@ -19,6 +21,7 @@ from tests.catalog.samples import (
     entry,
     ids,
     instants,
+    items,
     key,
     listed,
     model_ids,
@@ -59,6 +62,17 @@ change_sets = st.tuples(
 )
 
 
+def found(current, viewer):
+    """Return by name what a viewer retrieves, or the replacement that the error names."""
+    results = {}
+    for name in sorted({name for model in current.models for name in model.names}):
+        try:
+            results[name] = states([current.find(name, viewer)])
+        except ModelNotFound as error:
+            results[name] = error.replacement
+    return results
+
+
 class TestApply:
     @given(
         st.lists(dated_entries, max_size=6, unique_by=lambda m: m.id),
@@ -88,6 +102,7 @@ class TestApply:
             expected, models = (listed(s.audiences.of_viewer(viewer)) for s in (scratch, followed))
             assert expected == models
             assert states(expected) == states(models)
+            assert found(scratch, viewer) == found(followed, viewer)
         assert states(scratch.models) == states(followed.models)
 
     def test_the_old_snapshot_stays_as_it_was(self):
@@ -164,9 +179,9 @@ class TestDates:
         moments = [now, current.since, current.until - 1]
         moments += [other] if current.since <= other < current.until else []
         for moment in (m for m in moments if abs(m) != float("inf")):
-            assert [m.id for m in current.models if is_visible(m, viewer, moment)] == ids(
-                listed(current.audiences.of_viewer(viewer))
-            )
+            assert [
+                name for name, m in items(current.models).items() if is_visible(m, viewer, moment)
+            ] == ids(listed(current.audiences.of_viewer(viewer)))
 
         assert current.since <= now < current.until
 
@@ -326,19 +341,155 @@ class TestFind:
         st.sampled_from([ANONYMOUS, ACME]),
     )
     def test_list_and_retrieve_agree(self, models, unknown, now, viewer):
-        """What is listed is found, what is not listed is not, for any catalogue and viewer."""
+        """What is listed is found, as are the aliases of what is listed, and nothing else."""
         current = snapshot(models, now=now)
         found = []
-        for model_id in sorted({*ids(models), unknown}):
+        for name in sorted({unknown, *(name for model in models for name in model.names)}):
             try:
-                found.append(current.find(model_id, viewer).id)
+                model = current.find(name, viewer)
             except ModelNotFound:
                 continue
+            if model.id == name:
+                found.append(model.id)
+            else:
+                assert model is current.get(name) is current.find(model.id, viewer)
+                assert name in model.aliases
+                assert not model.list_aliases
 
         assert ids(listed(current.audiences.of_viewer(viewer))) == found
 
 
+class TestAliases:
+    def test_an_alias_is_its_entry_under_another_id(self):
+        """A listed alias has the facts of the entry, which is its root; another one is no item."""
+        shown = entry("a", name="A", revision=7, aliases=["x", "y"], list_aliases=True, root="b")
+        taken = snapshot([shown, entry("b", aliases=["z"], organization="acme")])
+        item = replace(shown, id="x", root="a", aliases=None, list_aliases=None)
+
+        assert ["a", "x", "y"] == ids(taken.audiences.live.get(i) for i in "axy")
+        assert ["a", "b"] == ids(taken.models)
+        assert item == taken.find("x", ANONYMOUS)
+        assert states([item]) == states([taken.find("x", ANONYMOUS)])
+        assert taken.get("b") is taken.find("z", ACME)
+        assert taken.get("a") is taken.get("x") is taken.audiences.live.get("a")
+
+    def test_an_entry_wins_over_an_alias(self):
+        """Where two have one name, which only an older program allows, one of them counts."""
+        taken = snapshot(
+            [
+                entry("a", permission=()),
+                entry("b", aliases=["a", "x"], list_aliases=True),
+                entry("c", aliases=["x"], list_aliases=True),
+            ]
+        )
+
+        assert ["b", "c", "x"] == ids(listed(taken.audiences.of_viewer(ANONYMOUS)))
+        assert "b" == taken.find("x", ANONYMOUS).root
+        without = taken.apply(Changes(2, {"a": None, "b": None}, {}), MIDNIGHT)
+        assert "c" == without.find("x", ANONYMOUS).root
+        assert None is without.get("a")
+
+    @pytest.mark.parametrize("order", ["ab", "ba"])
+    def test_an_alias_moves_in_one_batch(self, order):
+        """One that leaves an entry for another is listed once, and is the other's."""
+        taken = snapshot([entry("a", aliases=["x"], list_aliases=True), entry("b")])
+        moved = {"a": entry("a"), "b": entry("b", aliases=["x"], list_aliases=True)}
+        taken = taken.apply(Changes(2, {i: moved[i] for i in order}, {}), MIDNIGHT)
+
+        assert ["a", "b", "x"] == ids(listed(taken.audiences.of_viewer(ANONYMOUS)))
+        assert "b" == taken.find("x", ANONYMOUS).root
+        assert {"x": {"b"}} == taken.holders
+
+    def test_an_alias_lives_on_until_its_entry_changes(self):
+        """No other write makes another item of it, and no index of aliases."""
+        old = snapshot([entry("a", aliases=["x"], list_aliases=True), *entries("b")])
+        other = old.apply(Changes(2, {"b": entry("b", name="B")}, {}), MIDNIGHT)
+        own = other.apply(
+            Changes(3, {"a": entry("a", name="A", aliases=["x"], list_aliases=True)}, {}), MIDNIGHT
+        )
+
+        assert old.audiences.live.get("x") is other.audiences.live.get("x")
+        assert old.holders is other.holders is own.holders
+        assert ("A", "A") == (own.get("x").name, own.audiences.live.get("x").name)
+
+    def test_an_alias_is_small(self):
+        """A listed alias takes less than 1 KiB: the values of its entry are shared."""
+        models = [entry(f"m{n}", aliases=[f"x{n}"], list_aliases=True) for n in range(1000)]
+        gc.collect()
+        tracemalloc.start()
+        taken = snapshot(models)
+        used, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+
+        assert 2000 == len(taken.audiences.live)
+        assert used < 1000 * 1024
+
+    def test_an_alias_has_the_dates_of_its_entry(self):
+        """It appears, is deprecated and disappears with it."""
+        dated = entry(
+            "a",
+            aliases=["x"],
+            list_aliases=True,
+            available_from=MIDNIGHT,
+            deprecation="2027-01-15T12:00:00Z",
+            shutdown_date="2027-01-16",
+        )
+        taken = snapshot([dated], now=MIDNIGHT - 1)
+        seen = []
+        for now in (MIDNIGHT - 1, MIDNIGHT, MIDNIGHT + DAY // 2, MIDNIGHT + DAY, MIDNIGHT):
+            taken = taken.at(now)
+            seen.append([(m.id, m.is_deprecated) for m in taken.audiences.live])
+
+        live, deprecated = ([("a", is_late), ("x", is_late)] for is_late in (False, True))
+        assert [[], live, deprecated, [], live] == seen
+
+    @pytest.mark.parametrize("is_listed", [True, False])
+    def test_a_retired_alias_names_the_replacement(self, is_listed):
+        """The error names what the field names, be it an alias, of an entry asked by alias."""
+        retired = entry(
+            "old",
+            shutdown_date="2027-01-15",
+            deprecation_replacement_model="y",
+            aliases=["x"],
+            list_aliases=is_listed,
+        )
+        taken = snapshot([retired, entry("new", aliases=["y"], organization="acme")])
+        errors = []
+        for viewer in (ACME, ANONYMOUS):
+            with pytest.raises(ModelNotFound) as caught:
+                taken.find("x", viewer)
+            errors.append((caught.value.model_id, caught.value.replacement))
+
+        assert [("x", "y"), ("x", None)] == errors
+
+
 class TestReferences:
+    def test_a_name_that_is_an_alias_is_followed(self):
+        """It is hidden while it is that of an entry with another rule, whichever this is."""
+        rule = entry("x", organization="acme").rule
+        mine = {"organization": "acme", "aliases": ["x"]}
+        taken = snapshot([entry("a", parent="x", aliases=["y"], list_aliases=True)])
+        seen = []
+        for revision, changed in enumerate(
+            (
+                {"b": entry("b", **mine)},
+                {"b": entry("b", organization="acme")},
+                {"c": entry("c", aliases=["x"])},
+                {"c": entry("c"), "b": entry("b", **mine)},
+                {"x": entry("x")},
+                {"x": None, "b": entry("b", **mine, available_from=MIDNIGHT + 1)},
+                {"b": None},
+            ),
+            2,
+        ):
+            taken = taken.apply(Changes(revision, changed, {}), MIDNIGHT)
+            listed = taken.audiences.live
+            assert listed.get("a").references == listed.get("y").references
+            seen.append(dict(taken.get("a").references))
+
+        hidden = {"parent": rule}
+        assert [hidden, {}, {}, hidden, {}, {"parent": frozenset()}, {}] == seen
+
     def test_a_name_is_followed_through_every_change(self):
         """What names an entry knows its rule as it appears, is hidden, retires and goes."""
         rule = entry("x", organization="acme").rule
