@@ -16,6 +16,7 @@ from app.catalog.catalog import Catalog
 from app.catalog.errors import StoreUnavailable
 from app.catalog.keys import mint, parse_kid
 from app.settings import Settings
+from app.store.schema import HEAD
 from app.store.sqlite.connection import sqlite
 
 
@@ -468,7 +469,7 @@ def test_readiness_tells_what_is_served(client, admin):
         "status": "ready",
         "store": "ok",
         "writes": "ok",
-        "schema": 3,
+        "schema": HEAD,
         "revision": 2,
         "entries": 1,
         "image_age": pytest.approx(0, abs=5),

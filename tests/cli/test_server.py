@@ -21,6 +21,7 @@ from app.catalog.keys import mint
 from app.catalog.ports import Actor
 from app.cli.server import announce
 from app.settings import Settings
+from app.store.schema import HEAD
 
 ROOT = Path(__file__).parent.parent.parent
 #: How long a server may take to start, in seconds.
@@ -28,7 +29,7 @@ PATIENCE = 30.0
 
 BLOCK = (
     r"Roster \S+ at {url}\n"
-    r"  database   {folder}/roster\.db, schema 3, 0 entries\n"
+    r"  database   {folder}/roster\.db, schema {schema}, 0 entries\n"
     r"  admin key  {folder}/admin-key\n"
     r"  try        curl {url}/v1/models\n"
 )
@@ -38,7 +39,7 @@ NONE = "none is active; 'flask keys create NAME --admin' makes one"
 
 
 def block(url: str, folder: Path) -> re.Pattern[str]:
-    return re.compile(BLOCK.format(url=re.escape(url), folder=re.escape(str(folder))))
+    return re.compile(BLOCK.format(url=re.escape(url), folder=re.escape(str(folder)), schema=HEAD))
 
 
 class Run:

@@ -60,7 +60,7 @@ def test_the_start_block_is_printed_once(serve):
     block = [line for line in server.out.read_text().splitlines() if not line.startswith("{")]
     expected = [
         r"Roster \d+\.\d+\.\d+ at http://127\.0\.0\.1:\d+",
-        r"  database   \S+/roster\.db, schema 3, 0 entries",
+        rf"  database   \S+/roster\.db, schema {HEAD}, 0 entries",
         r"  admin key  \S+/admin-key",
         r"  try        curl http://127\.0\.0\.1:\d+/v1/models",
     ]

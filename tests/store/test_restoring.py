@@ -225,7 +225,7 @@ def test_nobody_opens_what_is_being_restored(store, settings, clock, backup, mon
 @pytest.mark.parametrize(
     ("statement", "sentence"),
     [
-        ("DROP TABLE models", "its table 'models' is missing: schema 3 has it"),
+        ("DROP TABLE models", f"its table 'models' is missing: schema {HEAD} has it"),
         ("DROP TABLE alembic_version", "it has no schema"),
         ("DELETE FROM catalogue", "its catalogue is not one row"),
         ("UPDATE alembic_version SET version_num = 'abc'", "another program's"),
