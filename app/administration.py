@@ -81,15 +81,14 @@ class Administration:
         actor: Actor,
         precondition: Precondition = UNCONDITIONAL,
     ) -> Model:
-        """Add an entry; `ModelExists` if its id is taken."""
+        """Add an entry; `ModelExists` if another has its id or one of its aliases."""
         checked = check(_MODEL, fields)
         if "id" not in checked:
             raise ValidationFailed({"id": ["Missing: every model needs an id."]})
         now = int(self.clock())
         model = _compose(checked, now, None)
         with self._transaction(actor, now) as (transaction, _):
-            if transaction.model(model.id) is not None:
-                raise ModelExists(model.id)
+            _check_names(model, None, transaction.holders(model.names))
             precondition.check(None)
             return transaction.put_model(model, None)
 
@@ -106,9 +105,12 @@ class Administration:
         _same_id(checked, model_id)
         now = int(self.clock())
         with self._transaction(actor, now) as (transaction, _):
-            stored = transaction.model(model_id)
-            precondition.check(stored)
+            holders = transaction.holders([model_id, *checked.get("aliases", ())])
+            holder = holders.get(model_id)
+            stored = holder if holder is not None and holder.id == model_id else None
             model = _compose(checked, now, stored)
+            _check_names(model, stored, holders)
+            precondition.check(stored)
             if model == stored:
                 return stored, False
             return transaction.put_model(model, stored), stored is None
@@ -126,12 +128,12 @@ class Administration:
         check_patch(_MODEL, patch)
         now = int(self.clock())
         with self._transaction(actor, now) as (transaction, _):
-            stored = transaction.model(model_id)
-            if stored is None:
-                raise ModelNotFound(model_id)
-            precondition.check(stored)
+            stored = _find(transaction, model_id)
             changes = resolve_mirrors(patch, stored)
             model = _compose(check(_MODEL, _merge(_FIELDS.dump(stored), changes)), now, stored)
+            if added := [name for name in model.names if name not in stored.names]:
+                _check_names(model, stored, transaction.holders(added))
+            precondition.check(stored)
             return stored if model == stored else transaction.put_model(model, stored)
 
     def remove_model(
@@ -139,9 +141,7 @@ class Administration:
     ) -> None:
         """Remove an entry; what it was stays in the log."""
         with self._transaction(actor, int(self.clock())) as (transaction, _):
-            stored = transaction.model(model_id)
-            if stored is None:
-                raise ModelNotFound(model_id)
+            stored = _find(transaction, model_id)
             precondition.check(stored)
             transaction.remove_model(stored)
 
@@ -257,6 +257,24 @@ def _compose(checked: Mapping[str, Any], now: int, stored: Model | None) -> Mode
     if errors := contradictions(fields):
         raise ValidationFailed(errors)
     return Model.compose(fields, now=now, stored=stored)
+
+
+def _find(transaction: Transaction, model_id: str) -> Model:
+    """Return the entry with this id, or raise `ModelNotFound`."""
+    holder = transaction.holders([model_id]).get(model_id)
+    if holder is None:
+        raise ModelNotFound(model_id)
+    if holder.id != model_id:
+        raise ModelNotFound(model_id, holder=holder.id)
+    return holder
+
+
+def _check_names(model: Model, stored: Model | None, holders: Mapping[str, Model]) -> None:
+    """Raise `ModelExists` if another entry has a name of `model` that `stored` does not have."""
+    own = () if stored is None else stored.names
+    for name in model.names:
+        if name in holders and name not in own:
+            raise ModelExists(name, holders[name].id, "id" if name == model.id else "aliases")
 
 
 def _same_id(fields: Mapping[str, Any], model_id: str) -> None:

@@ -22,7 +22,7 @@ from app.fields import (
     check_id,
     check_moment,
 )
-from app.names import MIRROR_FIELDS, MIRRORS, NAMES
+from app.names import MIRROR_FIELDS, NAMES
 from app.schemas import AdminModelSchema, KeySchema, PermissionSchema, RotationSchema
 from tests.dialects.derived import address
 from tests.pages import PAGES, code, examples, tables

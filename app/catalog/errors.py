@@ -90,14 +90,18 @@ class InsufficientScope(RosterError):
 class ModelNotFound(RosterError):
     """No entry with this id or alias is visible to the caller.
 
-    `replacement` is the id or alias of the entry that replaces a retired one.
+    `replacement` is the id or alias of the entry that replaces a retired one; `holder` the id of
+    the entry which has `model_id` as an alias, for administrators only.
     """
 
     code = "model_not_found"
     param = "model"
 
-    def __init__(self, model_id: str, replacement: str | None = None) -> None:
-        super().__init__(f"The model '{quote(model_id)}' does not exist")
+    def __init__(
+        self, model_id: str, replacement: str | None = None, holder: str | None = None
+    ) -> None:
+        alias = f": it is an alias of '{quote(holder)}'" if holder is not None else ""
+        super().__init__(f"The model '{quote(model_id)}' does not exist{alias}")
         self.model_id = model_id
         self.replacement = replacement
 
@@ -116,13 +120,23 @@ class KeyNotFound(RosterError):
 
 
 class ModelExists(RosterError):
-    """There is an entry with this id already."""
+    """An entry, `holder`, has `name` already, as its id or as an alias.
+
+    `param` says what `name` was to be: the ``id`` of an entry, or one of its ``aliases``.
+    """
 
     code = "model_exists"
-    param = "id"
 
-    def __init__(self, model_id: str) -> None:
-        super().__init__(f"The model '{quote(model_id)}' exists already.")
+    def __init__(self, name: str, holder: str, param: str) -> None:
+        shown = f"'{quote(name)}'" if param == "id" else f"The alias '{quote(name)}'"
+        if name != holder:
+            state = f"{shown} is an alias of the model '{quote(holder)}'"
+        elif param == "id":
+            state = f"The model {shown} exists"
+        else:
+            state = f"{shown} is the id of a model"
+        super().__init__(f"{state} already.")
+        self.param = param
 
 
 class RevisionMismatch(RosterError):

@@ -88,8 +88,12 @@ class Transaction(Protocol):
     takes no revision.
     """
 
-    def model(self, model_id: str) -> Model | None:
-        """Return the entry, as all earlier writes left it."""
+    def holders(self, names: Sequence[str]) -> Mapping[str, Model]:
+        """Return the entries that have `names` as id or alias, as all earlier writes left them.
+
+        By name, without those that no entry has. If one is an id and an alias, as an older
+        program may leave it, the entry with the id counts.
+        """
         ...
 
     def put_model(self, model: Model, before: Model | None) -> Model:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from app.catalog.errors import StoreRefused
+from app.store.aliases import index_aliases
 from app.store.tables import catalogue, changes, keys, models
 
 #: How many rows are in memory at a time.
@@ -35,6 +36,7 @@ def copy(source: sa.Connection, target: sa.Connection) -> Contents:
         rows = source.execution_options(yield_per=_BATCH).execute(sa.select(table))
         for batch in rows.mappings().partitions():
             target.execute(sa.insert(table), [dict(row) for row in batch])
+    index_aliases(target)
     target.execute(sa.update(catalogue).values(**state))
     there, here = contents(source), contents(target)
     if there != here:

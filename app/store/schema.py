@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from app.catalog.errors import StoreRefused, quote
+from app.store.aliases import index_aliases
 from app.store.tables import catalogue
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 #: The number of the newest revision in ``migrations/versions``; a test holds the two equal.
-HEAD = 3
+HEAD = 4
 
 #: Returns a random text that marks one state of one database: see `app.catalog.ports`.
 new_mark = partial(secrets.token_hex, 8)
@@ -71,6 +72,7 @@ def upgrade(connection: sa.Connection) -> None:
     oldest = max(s.module.oldest_schema for s in made if int(s.revision) > number)
     newer = sa.case((catalogue.c.oldest_schema < oldest, oldest), else_=catalogue.c.oldest_schema)
     connection.execute(sa.update(catalogue).values(oldest_schema=newer))
+    index_aliases(connection)
     begin_history(connection)
 
 

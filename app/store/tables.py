@@ -45,6 +45,16 @@ keys = sa.Table(
     sa.Column("document", sa.Text, nullable=False),
 )
 
+#: Which entry has an alias: an index of the documents, for writes. Older programs do not maintain
+#: it, so a row counts only if the document of its entry has the alias.
+aliases = sa.Table(
+    "aliases",
+    metadata,
+    sa.Column("alias", sa.Text, primary_key=True),
+    sa.Column("model_id", sa.Text, nullable=False),
+    sqlite_with_rowid=False,  # else SQLite stores each alias twice: in the table and its index
+)
+
 #: The audit, the feed that workers follow and the source of undo: one line for each revision.
 #: Its mark is that of the change; its batch is the first revision of the transaction. Lines of
 #: programs before schema 3 have neither. Its request id is that of the HTTP request, null for the

@@ -1,6 +1,6 @@
 """One write: the row, the next revision and the line in the log, together."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
@@ -14,14 +14,24 @@ from app.catalog.ports import Actor, Position
 from app.store.backend import Backend
 from app.store.documents import read_key, read_model, write_key, write_model
 from app.store.schema import HEAD, new_mark, newer_schema
-from app.store.tables import catalogue, changes, keys, models
+from app.store.tables import aliases, catalogue, changes, keys, models
 
 # Statements are made once: SQLAlchemy takes longer to make one than to run it.
 _WHICH: sa.BindParameter[str] = sa.bindparam("which")
-_MODEL = sa.select(models.c.document, models.c.revision).where(models.c.id == _WHICH)
+_NAMES: sa.BindParameter[Sequence[str]] = sa.bindparam("names", expanding=True)
+_HOLDERS = sa.union_all(
+    sa.select(models.c.id.label("name"), models.c.document, models.c.revision).where(
+        models.c.id.in_(_NAMES)
+    ),
+    sa.select(aliases.c.alias, models.c.document, models.c.revision)
+    .join(models, models.c.id == aliases.c.model_id)
+    .where(aliases.c.alias.in_(_NAMES)),
+)
 _ADD_MODEL = sa.insert(models)
 _CHANGE_MODEL = sa.update(models).where(models.c.id == _WHICH)
 _REMOVE_MODEL = sa.delete(models).where(models.c.id == _WHICH)
+_ADD_ALIAS = sa.insert(aliases)
+_REMOVE_ALIASES = sa.delete(aliases).where(aliases.c.alias.in_(_NAMES))
 _KEY = sa.select(keys).where(keys.c.kid == _WHICH)
 _ANY_KEY = sa.select(keys.c.kid).limit(1)
 _ADD_KEY = sa.insert(keys)
@@ -97,10 +107,18 @@ class SqlTransaction:
         #: Whether there is anything to commit.
         self.changed = False
 
-    def model(self, model_id: str) -> Model | None:
-        """Return the entry as it is now."""
-        row = self._find(_MODEL, model_id)
-        return None if row is None else read_model(row.document, row.revision)
+    def holders(self, names: Sequence[str]) -> dict[str, Model]:
+        """Return the entries that have `names` as id or alias now, by name."""
+        # No id has a NUL, and psycopg refuses to send it.
+        possible = [name for name in names if "\0" not in name]
+        found: dict[str, Model] = {}
+        for name, *stored in self.connection.execute(_HOLDERS, {"names": possible}):
+            model = read_model(*stored)
+            if name == model.id:
+                found[name] = model
+            elif name in (model.aliases or ()):
+                found.setdefault(name, model)
+        return found
 
     def put_model(self, model: Model, before: Model | None) -> Model:
         """Store `model` in place of `before` and return it with its revision."""
@@ -111,6 +129,8 @@ class SqlTransaction:
             self.connection.execute(_ADD_MODEL, {"id": model.id, **values})
         else:
             self.connection.execute(_CHANGE_MODEL, {"which": model.id, **values})
+        aliases_before = None if before is None else before.aliases
+        self._index_aliases(model.id, aliases_before, model.aliases)
         self._log(
             "model.create" if before is None else "model.update",
             model_id=model.id,
@@ -123,11 +143,14 @@ class SqlTransaction:
         """Remove the entry."""
         self._next_revision()
         self.connection.execute(_REMOVE_MODEL, {"which": before.id})
+        self._index_aliases(before.id, before.aliases, None)
         self._log("model.delete", model_id=before.id, before=write_model(before))
 
     def key(self, kid: str) -> ApiKey | None:
         """Return the key as it is now."""
-        row = self._find(_KEY, kid)
+        if "\0" in kid:  # no kid has one, and psycopg refuses to send it
+            return None
+        row = self.connection.execute(_KEY, {"which": kid}).one_or_none()
         return None if row is None else read_key(*row)
 
     def put_key(self, key: ApiKey, before: ApiKey | None, action: str) -> None:
@@ -146,10 +169,15 @@ class SqlTransaction:
             after=document,
         )
 
-    def _find(self, statement: sa.Select[Any], which: str) -> Any:
-        if "\0" in which:  # no id has one, and psycopg refuses to send it
-            return None
-        return self.connection.execute(statement, {"which": which}).one_or_none()
+    def _index_aliases(
+        self, model_id: str, before: Sequence[str] | None, after: Sequence[str] | None
+    ) -> None:
+        """Change the rows of an entry whose aliases were `before` and are `after`."""
+        had, has = set(before or ()), set(after or ())
+        if had != has:  # an added one may have a row that an older program has left
+            self.connection.execute(_REMOVE_ALIASES, {"names": [*had ^ has]})
+        if added := [{"alias": alias, "model_id": model_id} for alias in has - had]:
+            self.connection.execute(_ADD_ALIAS, added)
 
     def _next_revision(self) -> int:
         if self.changed:

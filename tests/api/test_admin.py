@@ -76,6 +76,31 @@ def test_a_second_creator_is_a_409(admin):
     assert "first" == admin("GET", "/admin/models/x").json["owned_by"]
 
 
+@BOTH
+def test_an_alias_is_taken_like_an_id(admin):
+    """A 409 names the field and the entry that has the name; PATCH and DELETE of it are a 404."""
+    admin.add("x", aliases=["also"])
+    admin.add("y")
+    taken = "'also' is an alias of the model 'x' already."
+    for method, path, body, param, message in (
+        ("POST", "", {"id": "also"}, "id", taken),
+        ("PUT", "/also", {}, "id", taken),
+        ("POST", "", {"id": "z", "aliases": ["also"]}, "aliases", f"The alias {taken}"),
+        ("PUT", "/y", {"aliases": ["also"]}, "aliases", f"The alias {taken}"),
+        ("PATCH", "/y", {"aliases": ["also"]}, "aliases", f"The alias {taken}"),
+    ):
+        answer = admin(method, f"/admin/models{path}", body)
+
+        assert (409, "model_exists", param) == error(answer)
+        assert message == answer.json["error"]["message"]
+    for answer in (
+        admin("PATCH", "/admin/models/also", {"name": "X"}),
+        admin("DELETE", "/admin/models/also"),
+    ):
+        assert (404, "model_not_found", "model") == error(answer)
+        assert answer.json["error"]["message"].endswith(": it is an alias of 'x'")
+
+
 def test_hidden_entries_are_listed_for_administrators(admin, client):
     """The admin list has what no reader sees, with date and revision."""
     admin.add("hidden", permission=[])

@@ -23,7 +23,8 @@ def store(settings, clock):
     store.open(create=True)
     with store.transaction(actor=Actor("test"), now=NOW) as transaction:
         for number in range(2500):
-            new = Model.compose({"id": f"m{number}", "name": "\u00fc\U0001f600"}, now=NOW)
+            fields = {"name": "\u00fc\U0001f600", "aliases": [f"other-{number}"]}
+            new = Model.compose({"id": f"m{number}", **fields}, now=NOW)
             stored = transaction.put_model(new, None)
         transaction.remove_model(stored)
         key = describe(mint(), name="n", created=NOW)
@@ -62,7 +63,7 @@ def rows(store):
 
 @pytest.mark.needs("initdb", "postgresql")
 def test_everything_is_copied(store, target, url):
-    """Each row of entries, keys and log is there, and writing goes on at the next revision."""
+    """Each row of each table is there, and writing goes on at the next revision."""
     copied = store.copy_to(url)
 
     assert Contents(revision=2503, entries=2499, keys=2, changes=2503) == copied

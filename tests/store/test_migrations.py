@@ -25,6 +25,7 @@ from app.store.schema import HEAD
 from app.store.store import Store
 from app.store.tables import metadata
 from app.store.transaction import write_connection
+from tests.sql import run_sql
 
 BOTH = pytest.mark.databases("sqlite", "postgresql")
 NOW = 1_800_000_000
@@ -134,6 +135,21 @@ def test_an_older_database_keeps_what_it_has(old):
     after = old.position()
     assert 4 == put(old, "z").revision
     assert ["z"] == list(old.changes_since(after).models)
+
+
+@BOTH
+def test_an_upgrade_finds_the_aliases(old, settings):
+    """An older program keeps aliases in documents; of two entries with one, the first has it."""
+    # pg_restore leaves the table in which a newer schema was.
+    execute(old, "CREATE TABLE aliases (another TEXT)")
+    for model_id, aliases in (("z", ["a", "b"]), ("y", ["b"]), ("w", None)):
+        model = Model.compose({"id": model_id, "aliases": aliases}, now=NOW)
+        row = {"id": model_id, "document": write_model(model)}
+        execute(old, "INSERT INTO models VALUES (:id, 2, :document)", **row)
+    old.open()
+
+    found = run_sql(settings, "SELECT alias, model_id FROM aliases ORDER BY alias")
+    assert [("a", "z"), ("b", "y")] == [tuple(row) for row in found]
 
 
 def test_an_upgrade_keeps_a_copy(old, settings, clock):

@@ -61,10 +61,11 @@ KEY = {
 
 
 @pytest.fixture(scope="module")
-def previous(tmp_path_factory):
-    """The program of the newest release before this one, in a folder of its own."""
+def previous(request, tmp_path_factory):
+    """The program of the newest release before this one, or of a tag, in a folder of its own."""
+    tag = getattr(request, "param", "v*")
     described = subprocess.run(
-        [*_GIT, "describe", "--tags", "--abbrev=0", "--match", "v*"],
+        [*_GIT, "describe", "--tags", "--abbrev=0", "--match", tag],
         capture_output=True,
         text=True,
         check=False,
@@ -99,7 +100,8 @@ def flask(previous, settings):
             text=True,
             check=False,
         )
-        assert (0, "") == (done.returncode, done.stderr)
+        assert 0 == done.returncode, done.stderr
+        assert all("goes on beside the newer program" in x for x in done.stderr.splitlines())
         return json.loads(done.stdout)
 
     return run
@@ -123,4 +125,33 @@ def test_the_previous_release_reads_and_writes_this_data(flask, app, admin, clie
 
     assert {**before, "name": "Edited", "revision": after["revision"]} == after
     assert "Edited" in client.get(f"/v1/models/{ENTRY['id']}").text
+    app.extensions["roster"].store.close()
+
+
+@pytest.mark.needs("git", "git")
+@pytest.mark.parametrize("previous", ["v0.1.0"], indirect=True)
+def test_a_release_without_aliases_writes_beside_them(flask, app, admin):
+    """It leaves those of an entry that it edits; the names of one that it removes are free."""
+    admin.add("x", aliases=["a", "b"])
+    admin.add("y", aliases=["c"])
+
+    def take(model_id):
+        answer = admin("POST", "/admin/models", {"id": model_id})
+        return answer.json.get("error", {}).get("message", answer.status_code)
+
+    flask("models", "edit", "x", "name=Edited")
+
+    assert ["a", "b"] == admin("GET", "/admin/models/x").json["aliases"]
+    assert "'a' is an alias of the model 'x' already." == take("a")
+    flask("models", "remove", "y")
+    assert 201 == take("c")
+    flask("models", "add", "a")  # an alias for us, and free for a program that knows none
+    assert "The model 'a' exists already." == take("a")
+    edited = admin("PATCH", "/admin/models/x", {"aliases": ["b", "a", "d"]})
+    assert (200, ["b", "a", "d"]) == (edited.status_code, edited.json["aliases"])
+    assert 204 == admin("DELETE", "/admin/models/a").status_code
+    assert "'a' is an alias of the model 'x' already." == take("a")
+    flask("models", "remove", "x")
+    flask("models", "add", "x")
+    assert [201, 201, 201] == [take(name) for name in "abd"]
     app.extensions["roster"].store.close()

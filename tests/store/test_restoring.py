@@ -24,6 +24,7 @@ from app.store.sqlite import restoring
 from app.store.sqlite.connection import create_engine, sqlite
 from app.store.sqlite.locks import UseLock
 from app.store.store import Store
+from tests.sql import run_sql
 
 NOW = 1_800_000_000
 
@@ -320,6 +321,19 @@ def test_earlier_backups_are_restored(store, settings, tmp_path, number, quoted)
 
     assert [model] == store.load().models
     assert HEAD == store.schema()
+
+
+def test_the_aliases_of_a_backup_are_those_of_its_documents(store, settings, backup):
+    """Rows of aliases are not taken from the file: some may be missing, and others made up."""
+    put(store, "z", aliases=["a", "b"])
+    file = backup.with_name("another.db")
+    store.backup(file)
+    change(file, "DELETE FROM aliases WHERE alias = 'a'", "INSERT INTO aliases VALUES ('c', 'z')")
+    store.close()
+    store.restore(file, actor=Actor("test"))
+
+    found = run_sql(settings, "SELECT alias, model_id FROM aliases ORDER BY alias")
+    assert [("a", "z"), ("b", "z")] == found
 
 
 def test_every_field_is_restored(store, administration, tmp_path):

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain, combinations
+from itertools import combinations
 
 import pytest
 
@@ -46,7 +46,7 @@ def put(store, *ids):
     with store.transaction(actor=Actor("test"), now=NOW) as transaction:
         for model_id in ids:
             new = Model.compose({"id": model_id, "description": model_id * 100}, now=NOW)
-            transaction.put_model(new, transaction.model(model_id))
+            transaction.put_model(new, transaction.holders([model_id]).get(model_id))
 
 
 def ids(store):
@@ -293,10 +293,14 @@ def test_a_first_start_may_fail(at, monkeypatch):
     assert HEAD == at("a").schema()
 
 
-#: The columns that each schema has added.
-ADDED = {
-    2: [("catalogue", "lineage"), ("catalogue", "oldest_schema")],
-    3: [("catalogue", "mark"), *(("changes", name) for name in ("mark", "batch", "request_id"))],
+#: By schema, what makes a database of it one of the schema before.
+TAKEN_BACK = {
+    2: [f"ALTER TABLE catalogue DROP COLUMN {name}" for name in ("lineage", "oldest_schema")],
+    3: [
+        "ALTER TABLE catalogue DROP COLUMN mark",
+        *(f"ALTER TABLE changes DROP COLUMN {name}" for name in ("mark", "batch", "request_id")),
+    ],
+    4: ["DROP TABLE aliases"],
 }
 
 
@@ -313,7 +317,14 @@ def pages_of(log):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("schema", "lineage"),
-    [(1, ""), (2, ""), (2, "0123456789abcdef"), (2, "2-0123456789abcdef"), (HEAD, None)],
+    [
+        (1, ""),
+        (2, ""),
+        (2, "0123456789abcdef"),
+        (2, "2-0123456789abcdef"),
+        (3, "3-0123456789abcdef"),
+        (HEAD, None),
+    ],
 )
 def test_a_checkpoint_may_be_killed(at, schema, lineage):
     """Whichever pages of its log are in a file, also of an upgrade, both belong together.
@@ -325,8 +336,9 @@ def test_a_checkpoint_may_be_killed(at, schema, lineage):
         connection = sqlite.connect(path_of(at("a")))
         connection.execute("UPDATE alembic_version SET version_num = ?", [f"{schema:04}"])
         connection.execute("UPDATE catalogue SET lineage = ?", [lineage])
-        for table, column in chain.from_iterable(ADDED[n] for n in range(schema + 1, HEAD + 1)):
-            connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+        for number in range(schema + 1, HEAD + 1):
+            for statement in TAKEN_BACK[number]:
+                connection.execute(statement)
         connection.commit()
         connection.close()
     killed_with(at("a"), "x")

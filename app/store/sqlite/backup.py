@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from app.catalog.errors import RosterError, StoreRefused, StoreUnavailable, quote
 from app.catalog.keys import parse_kid
 from app.fields import MAX_TIME
+from app.store.aliases import index_aliases
 from app.store.documents import check_key, check_model, parse_untrusted
 from app.store.schema import HEAD, migrate, upgrade
 from app.store.sqlite.connection import sqlite
@@ -89,6 +90,7 @@ def copy_backup(source: Path, target: sa.Connection, highest: int) -> int:
             reason = f"its schema takes longer than {_PATIENCE:g} seconds"
         raise StoreRefused(f"{source} is no whole backup of Roster: {reason}.") from error
     upgrade(target)
+    index_aliases(target)
     return revision
 
 
