@@ -6,6 +6,8 @@ u64 or a list as a Vec refuses the whole reply for one other value.
 
 import pytest
 
+from tests.dialects.conftest import FULL
+
 #: Under these words hermes-agent takes a value for a price; one that is a list or an object makes
 #: it drop all that it knows of the endpoint (``_extract_pricing`` of the file named below).
 PRICE_WORDS = {
@@ -185,6 +187,20 @@ def test_goose_reads_the_context(read):
 
     assert [400_000, 128_000, 400_000, 128_000] == [goose(items, model_id) for model_id in read]
     assert 128_000 == goose(items, "claude-seer"), "an alias that is not listed"
+
+
+def test_a_listed_alias_is_read_like_its_model(client, admin):
+    """With list_aliases each client knows of an alias what it knows of the model."""
+    admin("POST", "/admin/models", FULL | {"list_aliases": True})
+    items = client.get("/v1/models").json["data"]
+
+    assert sorted(FULL["aliases"] + [FULL["id"]]) == [item["id"] for item in items]
+    for item in items:
+        alone = client.get(f"/v1/models/{item['id']}").json
+        assert list(item.items()) == list(alone.items())
+        assert (400_000, True) == zed_llama_cpp(item) == zed_openrouter(item)
+        assert (400_000, True, True) == zed_vercel(item)
+        assert 400_000 == goose(items, item["id"]) == hermes(item, CONTEXT_WORDS)
 
 
 def test_hermes_takes_the_first_length(read):
