@@ -5,7 +5,7 @@ audiences share the others: an audience takes some hundred bytes, however many e
 The item of an alias that lists show is an entry here.
 """
 
-import random
+import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,7 +37,7 @@ class AccessEntries:
     digest: int
     models: OrderedModels
     #: A random number, 128 bits, for each state of the entries.
-    state: int = field(default_factory=lambda: random.getrandbits(128))
+    state: int = field(default_factory=lambda: secrets.randbits(128))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
