@@ -50,10 +50,11 @@ def test_the_empty_list(get, admin, compact):
 
 
 @pytest.mark.parametrize(
-    ("path", "expected"), [("acme/seer:8b", SEER), ("acme%2Fseer%3A8b", SEER), ("x", X)]
+    ("path", "expected"),
+    [("acme/seer:8b", SEER), ("acme%2Fseer%3A8b", SEER), ("claude-seer", SEER), ("x", X)],
 )
 def test_one_model(get, catalogue, compact, path, expected):
-    """Retrieval answers the bare item."""
+    """Retrieval answers the bare item, by an alias too."""
     assert compact(expected) == get(f"/v1/models/{path}").data
 
 

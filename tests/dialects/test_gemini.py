@@ -53,10 +53,11 @@ def test_the_empty_list(client, admin, compact):
 
 
 @pytest.mark.parametrize(
-    ("path", "expected"), [("acme/seer:8b", SEER), ("acme%2Fseer%3A8b", SEER), ("x", X)]
+    ("path", "expected"),
+    [("acme/seer:8b", SEER), ("acme%2Fseer%3A8b", SEER), ("claude-seer", SEER), ("x", X)],
 )
 def test_one_model(client, catalogue, compact, path, expected):
-    """Retrieval answers the bare item."""
+    """Retrieval answers the bare item, by an alias too."""
     assert compact(expected) == client.get(f"/v1beta/models/{path}").data
 
 

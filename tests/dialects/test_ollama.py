@@ -74,6 +74,7 @@ def test_the_empty_list(client, admin, compact):
     [
         ({"model": "acme/seer:8b"}, SEER),
         ({"name": "acme/seer:8b", "verbose": True}, SEER),
+        ({"model": "claude-seer"}, SEER),
         ({"model": "embed", "name": "x"}, EMBED),
         ({"model": "", "name": "x"}, X),
         ({"model": None, "name": "x"}, X),

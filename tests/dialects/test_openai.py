@@ -99,8 +99,9 @@ def test_the_empty_list(client, admin, compact):
 
 
 def test_one_model(client, seer, compact):
-    """Retrieval answers the bare item."""
-    assert compact(SEER) == client.get("/v1/models/acme/seer:8b").data
+    """Retrieval answers the bare item, by an alias too."""
+    for name in ("acme/seer:8b", "claude-seer"):
+        assert compact(SEER) == client.get(f"/v1/models/{name}").data
 
 
 def test_a_model_of_which_nothing_is_known(client, admin, compact):
