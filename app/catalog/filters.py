@@ -1,10 +1,10 @@
 """Filters: which entries an administrator asks for, beside owner, text and page."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from typing import Self
+from typing import Any, Self
 
 from app.catalog.errors import InvalidValue, quote
 from app.catalog.lifecycle import is_live, is_retired, shutdown_time, stage_of
@@ -42,16 +42,8 @@ class Filter:
     @classmethod
     def read(cls, query: Mapping[str, str]) -> Self:
         """Return the filter of the parameters that `query` has; raise `InvalidValue` if bad."""
-        return cls(
-            type=query.get("type"),
-            supports=query.get("supports"),
-            min_context=_read_number("min_context", query),
-            tag=query.get("tag"),
-            lifecycle=query.get("lifecycle"),
-            visible_to=read_viewer(query["visible_to"]) if "visible_to" in query else None,
-            hidden=_read_boolean("hidden", query),
-            retiring_before=_read_moment("retiring_before", query),
-        )
+        given = {name: query[name] for name in PARAMETERS if name in query}
+        return cls(**{name: _READERS.get(name, str)(text) for name, text in given.items()})
 
     def matches(self, model: Model, now: float) -> bool:
         """Return whether all conditions hold for `model` at `now` (Unix seconds)."""
@@ -89,19 +81,12 @@ def _is_hidden(model: Model, now: float) -> bool:
 def _hides(rule: Rule) -> bool:
     """Return whether no viewer is permitted; of those whom a grant allows, the least suffices.
 
-    With another organization or a further group, a viewer matches only more grants that block.
+    With another organization or a further group, a viewer matches only more grants that block. A
+    viewer of the organization ``*`` matches what one without an organization does.
     """
-    return not any(
-        is_permitted(
-            rule,
-            Viewer(
-                None if grant.organization == "*" else grant.organization,
-                frozenset(() if grant.group is None else {grant.group}),
-            ),
-        )
-        for grant in rule
-        if grant.allow_view
-    )
+    allowing = (grant for grant in rule if grant.allow_view)
+    viewers = (Viewer(g.organization, frozenset({g.group or ""})) for g in allowing)
+    return not any(is_permitted(rule, viewer) for viewer in viewers)
 
 
 def _retires(model: Model, now: float, before: float) -> bool:
@@ -109,33 +94,38 @@ def _retires(model: Model, now: float, before: float) -> bool:
     return moment is not None and moment < before and not is_retired(model, now)
 
 
-def _read_number(name: str, query: Mapping[str, str]) -> int | None:
-    text = query.get(name)
-    if text is None:
-        return None
+def _read_number(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,4000}", text, re.ASCII):
-        raise InvalidValue(name, f"'{name}' must be a whole number, not '{quote(text)}'.")
+        raise InvalidValue(
+            "min_context", f"'min_context' must be a whole number, not '{quote(text)}'."
+        )
     return int(text)
 
 
-def _read_boolean(name: str, query: Mapping[str, str]) -> bool | None:
-    text = query.get(name)
-    if text not in (None, "true", "false"):
-        raise InvalidValue(name, f"'{name}' must be true or false, not '{quote(text)}'.")
-    return None if text is None else text == "true"
+def _read_boolean(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise InvalidValue("hidden", f"'hidden' must be true or false, not '{quote(text)}'.")
+    return text == "true"
 
 
-def _read_moment(name: str, query: Mapping[str, str]) -> float | None:
-    text = query.get(name)
-    if text is None:
-        return None
+def _read_moment(text: str) -> float:
     try:
         moment = datetime.fromisoformat(text.upper()) if _MOMENT.fullmatch(text) else None
     except ValueError:
         moment = None
     if moment is None:
         raise InvalidValue(
-            name,
-            f"'{name}' must be a day like 2027-01-31 or an RFC 3339 time, not '{quote(text)}'.",
+            "retiring_before",
+            "'retiring_before' must be a day like 2027-01-31 or an RFC 3339 time, not "
+            f"'{quote(text)}'.",
         )
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+#: What reads the text of a parameter that is no word.
+_READERS: Mapping[str, Callable[[str], Any]] = {
+    "min_context": _read_number,
+    "visible_to": read_viewer,
+    "hidden": _read_boolean,
+    "retiring_before": _read_moment,
+}
