@@ -64,11 +64,6 @@ def reader(fact: str) -> Callable[[Model], Any]:
     return (lambda model: (get(model) or {}).get(member)) if member else get
 
 
-def value_of(model: Model, fact: str) -> Any:
-    """Return the value of a fact, None if it is unknown."""
-    return reader(fact)(model)
-
-
 def members_of(model: Model, dialect: str, name: str) -> dict[str, Any]:
     """Return what is known of the members of the object that `dialect` calls `name`."""
     found = {member: read(model) for member, read in _readers_of_members(dialect, name)}
@@ -101,7 +96,7 @@ def resolve_mirrors(given: Mapping[str, Any], stored: Model | None) -> dict[str,
             sent_by_fact[fact][name] = value
     errors = {}
     for fact, sent in sent_by_fact.items():
-        old = None if stored is None else value_of(stored, fact)
+        old = None if stored is None else reader(fact)(stored)
         source, new = fact, _get(given, fact)
         if new is _ABSENT:
             changed = (name for name, value in sent.items() if value != old)

@@ -1,8 +1,7 @@
 """The public routes: the list of models and single models, in every dialect.
 
 ``/v1/models`` is also at ``/models`` and ``/openai/v1/models``: some clients drop ``/v1`` from
-their base URL, and others put ``/openai`` before it. Of the routes of a view, the lowest is the
-one that ``url_for`` builds.
+their base URL, and others put ``/openai`` before it.
 """
 
 from collections.abc import Callable
