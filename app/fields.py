@@ -217,7 +217,9 @@ def check_cutoff(value: str) -> None:
     except ValueError:
         valid = None
     if not valid:
-        raise ValidationError(f"Must be a day or a month like 2025-03, not '{shown(value)}'.")
+        raise ValidationError(
+            f"Must be a day, month or year like 2025-03-31, 2025-03 or 2025, not '{shown(value)}'."
+        )
 
 
 def check_moment(value: str) -> None:

@@ -227,7 +227,7 @@ def test_a_contradiction_changes_nothing(admin, method):
     errors = answer.json["error"]["errors"]
 
     assert 422 == answer.status_code
-    assert {"max_input_tokens": ["Must be at most context_length, which is 4."]} == errors
+    assert {"max_input_tokens": ["Must be at most context_length, which is 4, not 5."]} == errors
     assert before == admin("GET", "/admin/models/x").json
 
 

@@ -187,7 +187,7 @@ def test_good_value(name: str, value: object) -> None:
         ("reasoning", {"mandatory": "no"}, "reasoning.mandatory", "Must be true or false"),
         ("reasoning", {"effort": "low"}, "reasoning.effort", "Unknown field"),
         *(
-            ("knowledge_cutoff", day, "knowledge_cutoff", "Must be a day or a month like 2025-03")
+            ("knowledge_cutoff", day, "knowledge_cutoff", "Must be a day, month or year like")
             for day in ("2025-13", "2025-02-29", "25", "202503", "2025-", "2025-3", "March 2025")
         ),
         ("shutdown_date", "2027-02-29", "shutdown_date", "not '2027-02-29'."),

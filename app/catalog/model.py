@@ -249,7 +249,8 @@ def contradictions(fields: Mapping[str, Any]) -> dict[str, list[str]]:
     errors = {}
     context, most = fields.get("context_length"), fields.get("max_input_tokens")
     if context is not None and most is not None and most > context:
-        errors["max_input_tokens"] = [f"Must be at most context_length, which is {context}."]
+        sentence = f"Must be at most context_length, which is {context}, not {most}."
+        errors["max_input_tokens"] = [sentence]
     reasoning = fields.get("reasoning", {})
     efforts, default = reasoning.get("supported_efforts"), reasoning.get("default_effort")
     if efforts is not None and default is not None and default not in efforts:
