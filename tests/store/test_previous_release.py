@@ -155,3 +155,16 @@ def test_a_release_without_aliases_writes_beside_them(flask, app, admin):
     flask("models", "add", "x")
     assert [201, 201, 201] == [take(name) for name in "abd"]
     app.extensions["roster"].store.close()
+
+
+@pytest.mark.needs("git", "git")
+@pytest.mark.parametrize("previous", ["v0.1.0"], indirect=True)
+def test_a_release_of_other_prices_refuses_to_change_them(flask, app, admin):
+    """A price that is no number stays, and so does its entry."""
+    admin.add("x", pricing={"prompt": "1", "audio": "on request"})
+    before = admin("GET", "/admin/models/x").json
+    with pytest.raises(AssertionError, match=r"pricing\.audio: Must be a decimal string"):
+        flask("models", "edit", "x", "name=Edited")
+
+    assert before == admin("GET", "/admin/models/x").json
+    app.extensions["roster"].store.close()
