@@ -66,7 +66,9 @@ class StrictSchema(Schema):
             return
         unknown = (n for n, found in messages.items() if n not in self.load_fields and found)
         for name in [*islice(unknown, MAX_ERRORS)]:
-            near = difflib.get_close_matches(name[:MAX_TEXT], self.load_fields, n=1)
+            # The name that another vendor has for a fact may resemble the field of another fact.
+            near = [names[name] for names in NAMES.values() if names.get(name) in self.load_fields]
+            near = near or difflib.get_close_matches(name[:MAX_TEXT], self.load_fields, n=1)
             messages[name] = ["Unknown field" + (f"; is '{near[0]}' meant?" if near else ".")]
 
 

@@ -205,6 +205,8 @@ def test_good_value(name: str, value: object) -> None:
         ("create_time", True, "create_time", "Must be a number, not true."),
         ("create_time", 2**53, "create_time", f"between -{2**53 - 1} and {2**53 - 1}."),
         ("ownedby", "x", "ownedby", "Unknown field; is 'owned_by' meant?"),
+        ("max_tokens", 5, "max_tokens", "Unknown field; is 'max_output_tokens' meant?"),
+        ("inputTokenLimit", 5, "inputTokenLimit", "Unknown field; is 'max_input_tokens' meant?"),
         ("zzzz", "x", "zzzz", "Unknown field."),
         ("x" * 100, "x", "x" * 29 + "…", "Unknown field."),
         *((name, "x", name, "Unknown field") for name in ("key", "value", "_schema")),
