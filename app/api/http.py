@@ -98,10 +98,12 @@ def read_body(limit: int = MAX_BODY) -> bytes:
 
 
 def check_parameters(*known: str) -> None:
-    """Raise `InvalidValue` for a query parameter that is not `known`."""
-    for name in request.args:
+    """Raise `InvalidValue` for a query parameter that is not `known`, or is there twice."""
+    for name, values in request.args.lists():
         if name not in known:
             raise InvalidValue(quote(name), f"Unknown query parameter '{quote(name)}'.")
+        if len(values) > 1:
+            raise InvalidValue(name, f"'{name}' must be there once, not {len(values)} times.")
 
 
 def read_precondition() -> Precondition:

@@ -100,7 +100,7 @@ class ModelNotFound(RosterError):
     def __init__(
         self, model_id: str, replacement: str | None = None, holder: str | None = None
     ) -> None:
-        alias = f": it is an alias of '{quote(holder)}'" if holder is not None else ""
+        alias = f": it is an alias, use '{quote(holder)}' instead" if holder is not None else ""
         super().__init__(f"The model '{quote(model_id)}' does not exist{alias}")
         self.model_id = model_id
         self.replacement = replacement

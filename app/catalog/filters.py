@@ -24,7 +24,7 @@ class Filter:
 
     #: The type of the model.
     type: str | None = None
-    #: A capability that the model has, or one of its ``supported_parameters``.
+    #: Capabilities or ``supported_parameters`` that the model has, with commas in between.
     supports: str | None = None
     #: Tokens: the least ``context_length``.
     min_context: int | None = None
@@ -64,14 +64,14 @@ PARAMETERS = tuple(field.name for field in fields(Filter))
 
 
 def read_viewer(text: str) -> Viewer:
-    """Return the viewer of ``ORGANIZATION`` or ``ORGANIZATION/GROUP``."""
-    organization, _, group = text.partition("/")
-    return Viewer(organization, frozenset({group} if group else ()))
+    """Return the viewer of ``ORGANIZATION`` or ``ORGANIZATION/GROUP,GROUP``."""
+    organization, _, groups = text.partition("/")
+    return Viewer(organization or None, frozenset(filter(None, groups.split(","))))
 
 
-def _supports(model: Model, word: str) -> bool:
-    can = (model.capabilities or {}).get(word)
-    return bool(can) or word in (model.supported_parameters or ())
+def _supports(model: Model, words: str) -> bool:
+    can = {name for name, is_able in (model.capabilities or {}).items() if is_able}
+    return can.union(model.supported_parameters or ()).issuperset(words.split(","))
 
 
 def _is_hidden(model: Model, now: float) -> bool:

@@ -19,7 +19,7 @@ _MODEL = AdminModelSchema()
 
 group = Commands("models", help="List, show, add, edit and remove the entries of the catalogue.")
 
-_VIEWER = "ORGANIZATION[/GROUP]"
+_VIEWER = "ORGANIZATION[/GROUP,...]"
 
 _assignments = click.argument("assignments", metavar="[FIELD=VALUE]...", nargs=-1)
 _from_file = click.option(

@@ -14,7 +14,6 @@ from flask.cli import AppGroup
 from app.catalog.errors import (
     ChangeLost,
     ChangeUncertain,
-    InvalidValue,
     RosterError,
     StoreUnavailable,
     ValidationFailed,
@@ -51,9 +50,6 @@ class Commands(AppGroup):
                 f"{field}: {' '.join(sentences)}" for field, sentences in error.errors.items()
             ]
             raise Refusal(*lines) from error
-        except InvalidValue as error:
-            option = f"--{error.param}".replace("_", "-")
-            raise click.BadParameter(str(error), ctx, param_hint=option) from error
         except (ChangeLost, ChangeUncertain) as error:
             raise Refusal(f"{error} ({error.reason})") from error
         except StoreUnavailable as error:

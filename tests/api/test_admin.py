@@ -98,7 +98,7 @@ def test_an_alias_is_taken_like_an_id(admin):
         admin("DELETE", "/admin/models/also"),
     ):
         assert (404, "model_not_found", "model") == error(answer)
-        assert answer.json["error"]["message"].endswith(": it is an alias of 'x'")
+        assert answer.json["error"]["message"].endswith(": it is an alias, use 'x' instead")
 
 
 def test_hidden_entries_are_listed_for_administrators(admin, client):

@@ -79,13 +79,16 @@ def test_the_preview_is_that_of_the_public_in_openais_dialect(client, admin, sto
     assert 405 == admin("POST", "/admin/preview", {}).status_code
 
 
-def test_groups_may_be_repeated(admin, stock):
-    """Several parameters and one with commas are the same."""
+def test_a_reader_may_have_several_groups(admin, stock):
+    """Commas separate them; a parameter that is there twice is refused."""
     path = "/admin/preview?organization=acme"
-    one = admin("GET", f"{path}&groups=sales,research").data
+    both = admin("GET", f"{path}&groups=sales,research")
+    twice = admin("GET", f"{path}&groups=sales&groups=research")
 
-    assert one == admin("GET", f"{path}&groups=sales&groups=research").data
-    assert one != admin("GET", f"{path}&groups=sales").data
+    assert both.data == admin("GET", f"{path}&groups=research,,sales").data
+    assert both.data != admin("GET", f"{path}&groups=sales").data
+    assert (400, "groups") == (twice.status_code, twice.json["error"]["param"])
+    assert "'groups' must be there once, not 2 times." == twice.json["error"]["message"]
 
 
 def test_a_preview_joins_no_list_twice(app, client, admin, stock):

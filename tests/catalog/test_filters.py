@@ -60,6 +60,8 @@ def found(**query):
         ({"supports": "vision"}, "all"),
         ({"supports": "tools"}, "all"),
         ({"supports": "seed"}, "all"),
+        ({"supports": "seed,vision"}, "all"),
+        ({"supports": "seed,audio_input"}, ""),
         ({"supports": "unknown"}, ""),
         ({"min_context": "8192"}, "all"),
         ({"min_context": "8191"}, "all private"),
@@ -110,6 +112,8 @@ def test_a_viewer_is_an_organization_and_perhaps_a_group():
     """The first slash separates them."""
     assert Viewer("acme") == read_viewer("acme") == read_viewer("acme/")
     assert Viewer("acme", frozenset({"a/b"})) == read_viewer("acme/a/b")
+    assert Viewer("acme", frozenset({"a", "b"})) == read_viewer("acme/a,b,")
+    assert Viewer() == read_viewer("")
 
 
 NAMES = ("acme", "other")

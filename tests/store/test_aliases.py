@@ -145,7 +145,9 @@ def test_an_alias_is_no_entry(catalogue):
     for change in (catalogue.merge, catalogue.remove):
         with pytest.raises(ModelNotFound) as refused:
             change("also")
-        assert "The model 'also' does not exist: it is an alias of 'x'" == str(refused.value)
+        assert "The model 'also' does not exist: it is an alias, use 'x' instead" == str(
+            refused.value
+        )
     with pytest.raises(ModelNotFound) as refused:
         catalogue.remove("nobody")
     assert "The model 'nobody' does not exist" == str(refused.value)
