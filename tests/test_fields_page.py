@@ -23,7 +23,13 @@ from app.fields import (
     check_moment,
 )
 from app.names import MIRROR_FIELDS, NAMES
-from app.schemas import AdminModelSchema, KeySchema, PermissionSchema, RotationSchema
+from app.schemas import (
+    REFERENCE_FIELDS,
+    AdminModelSchema,
+    KeySchema,
+    PermissionSchema,
+    RotationSchema,
+)
 from tests.dialects.derived import address
 from tests.pages import PAGES, code, examples, tables
 
@@ -211,6 +217,12 @@ def test_each_name_has_its_clients(app, client, admin):
     admin("PUT", f"/admin/models/{quote(known['id'], safe='')}", known)
     key = admin.new_key(organization="acme", groups=["billing"])
 
+    # What OpenAI's dialect sends for people, and for clients of the reference.
+    for_people = {"shutdown_date", "deprecation", "deprecation_replacement_model", "metadata"}
+    known_to_the_reference = {*REFERENCE_FIELDS} | {n for n in known if "work_" in n}
+    read = {name.partition(".")[0] for dialect, name in names if dialect == "OpenAI"}
+    sent = shown(client, dialects["OpenAI"], known["id"], key).keys()
+    assert for_people | known_to_the_reference | {"create_time"} == sent - read
     assert len(rows) == len(names)
     assert names >= {(d, name) for d, x in dialects.items() for name in NAMES[x.name]}
     assert all(len(row) == 4 and row[3] for row in rows)
