@@ -213,6 +213,20 @@ def test_pages_count_listed_aliases(client, admin, headers, cursor):
     assert [("b", True), ("m", True), ("n", True), ("z", False)] == pages
 
 
+def test_pages_of_gemini_count_listed_aliases(client, admin):
+    """The token of a page leads to the next item, be it an entry or an alias."""
+    admin.add("m", aliases=["b", "z"], list_aliases=True)
+    admin.add("n", aliases=["c"])
+    names, query = [], "pageSize=1"
+    while query is not None and len(names) < 5:
+        page = client.get(f"/v1beta/models?{query}").json
+        names += [item["name"] for item in page["models"]]
+        token = page.get("nextPageToken")
+        query = None if token is None else f"pageSize=1&pageToken={token}"
+
+    assert ["models/b", "models/m", "models/n", "models/z"] == names
+
+
 def test_q_finds_aliases(client, admin):
     """An entry is found by its aliases, and a listed alias by its own id and the name."""
     admin.add("m", name="Sage", aliases=["claude-m"], list_aliases=True)
