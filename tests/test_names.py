@@ -231,6 +231,15 @@ def test_a_contradiction_changes_nothing(admin, method):
     assert before == admin("GET", "/admin/models/x").json
 
 
+def test_a_patch_of_no_entry_contradicts_nothing(admin):
+    """What a patch makes of an entry is checked once there is one; its shape is checked before."""
+    for patch in ({"context_length": 4, "max_model_len": 5}, {"context_length": 4}):
+        answer = admin("PATCH", "/admin/models/x", {**patch, "max_input_tokens": 5})
+
+        assert 404 == answer.status_code
+    assert 422 == admin("PATCH", "/admin/models/x", {"context_length": 0}).status_code
+
+
 def test_the_context_comes_first(client, admin):
     """Some clients take the first length that they know, in the order of the reply."""
     admin.add("x", max_input_tokens=5, context_length=8, max_output_tokens=5)

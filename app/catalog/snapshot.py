@@ -61,7 +61,7 @@ class Snapshot:
         boundaries = sorted(_boundaries_of(stored.models))
         since, until = _validity(boundaries, now)
         by_id = {model.id: with_deprecation(model, since) for model in stored.models}
-        holders = changed_index({}, added=_claims(stored.models))
+        holders = changed_index({}, added=_aliases_of(stored.models))
         find = partial(_find, get=by_id.get, holders=holders)
         resolved = {i: with_references(model, find, since) for i, model in by_id.items()}
         models = OrderedModels(sorted(resolved.values(), key=_ID))
@@ -120,7 +120,7 @@ class Snapshot:
             keys_by_digest={**self.keys_by_digest, **keys} if keys else self.keys_by_digest,
             boundaries=boundaries,
             referrers=changed_index(self.referrers, removed=named_by(old), added=named_by(new)),
-            holders=changed_index(self.holders, removed=_claims(old), added=_claims(new)),
+            holders=changed_index(self.holders, removed=_aliases_of(old), added=_aliases_of(new)),
         )
 
     def _changed(self, written: Mapping[str, Model | None], now: float, **fields: Any) -> Self:
@@ -206,7 +206,8 @@ class Snapshot:
         raise ModelNotFound(name)
 
 
-def _claims(models: Iterable[Model]) -> set[tuple[str, str]]:
+def _aliases_of(models: Iterable[Model]) -> set[tuple[str, str]]:
+    """Return each alias of one of `models`, with the id of that one."""
     return {(alias, model.id) for model in models for alias in model.aliases or ()}
 
 

@@ -72,7 +72,7 @@ def apply_excerpt(model: Model, excerpt: Excerpt | None) -> Model:
 
 def named_by(models: Iterable[Model]) -> set[tuple[str, str]]:
     """Return each id or alias that one of `models` names, with the id of that one."""
-    return {(other, model.id) for model in models for _, other in _names(model)}
+    return {(other, model.id) for model in models for _, other in _named(model)}
 
 
 def effective_rule(model: Model | None, now: float) -> Rule | None:
@@ -87,7 +87,7 @@ def with_references(model: Model, find: Callable[[str], Model | None], now: floa
 
     `find` returns the entry with an id or alias.
     """
-    rules = ((name, effective_rule(find(other), now)) for name, other in _names(model))
+    rules = ((name, effective_rule(find(other), now)) for name, other in _named(model))
     references = tuple(
         (name, rule) for name, rule in rules if rule is not None and rule != model.rule
     )
@@ -103,7 +103,7 @@ def _matching(rule: Rule, viewer: Viewer) -> list[Grant]:
     ]
 
 
-def _names(model: Model) -> Iterator[tuple[str, str]]:
+def _named(model: Model) -> Iterator[tuple[str, str]]:
     if model.root != model.id:
         yield "root", model.root
     if model.parent is not None and model.parent != model.id:
