@@ -22,7 +22,7 @@ from app.catalog.errors import (
     ValidationFailed,
 )
 from app.catalog.keys import ADMIN, ApiKey
-from app.catalog.model import Model, contradictions
+from app.catalog.model import Model
 from app.catalog.ports import Actor, Transaction, Writer
 from app.names import MIRROR_FIELDS, resolve_mirrors
 from app.schemas import (
@@ -31,6 +31,7 @@ from app.schemas import (
     RotationSchema,
     check,
     check_patch,
+    check_together,
 )
 
 _MODEL = AdminModelSchema()
@@ -88,7 +89,7 @@ class Administration:
         now = int(self.clock())
         model = _compose(checked, now, None)
         with self._transaction(actor, now) as (transaction, _):
-            _check_names(model, None, transaction.holders(model.names))
+            _check_ids(model, None, transaction.models_of(model.ids))
             precondition.check(None)
             return transaction.put_model(model, None)
 
@@ -105,11 +106,11 @@ class Administration:
         _same_id(checked, model_id)
         now = int(self.clock())
         with self._transaction(actor, now) as (transaction, _):
-            holders = transaction.holders([model_id, *checked.get("aliases", ())])
-            holder = holders.get(model_id)
+            found = transaction.models_of([model_id, *checked.get("aliases", ())])
+            holder = found.get(model_id)
             stored = holder if holder is not None and holder.id == model_id else None
             model = _compose(checked, now, stored)
-            _check_names(model, stored, holders)
+            _check_ids(model, stored, found)
             precondition.check(stored)
             if model == stored:
                 return stored, False
@@ -131,8 +132,8 @@ class Administration:
             stored = _find(transaction, model_id)
             changes = resolve_mirrors(patch, stored)
             model = _compose(check(_MODEL, _merge(_FIELDS.dump(stored), changes)), now, stored)
-            if added := [name for name in model.names if name not in stored.names]:
-                _check_names(model, stored, transaction.holders(added))
+            if added := [name for name in model.ids if name not in stored.ids]:
+                _check_ids(model, stored, transaction.models_of(added))
             precondition.check(stored)
             return stored if model == stored else transaction.put_model(model, stored)
 
@@ -254,14 +255,13 @@ def _latest_end(acting: ApiKey | None, key: ApiKey) -> int | None:
 def _compose(checked: Mapping[str, Any], now: int, stored: Model | None) -> Model:
     """Return the entry with these fields, or raise `ValidationFailed`."""
     fields = resolve_mirrors(checked, stored)
-    if errors := contradictions(fields):
-        raise ValidationFailed(errors)
+    check_together(fields)
     return Model.compose(fields, now=now, stored=stored)
 
 
 def _find(transaction: Transaction, model_id: str) -> Model:
     """Return the entry with this id, or raise `ModelNotFound`."""
-    holder = transaction.holders([model_id]).get(model_id)
+    holder = transaction.models_of([model_id]).get(model_id)
     if holder is None:
         raise ModelNotFound(model_id)
     if holder.id != model_id:
@@ -269,12 +269,12 @@ def _find(transaction: Transaction, model_id: str) -> Model:
     return holder
 
 
-def _check_names(model: Model, stored: Model | None, holders: Mapping[str, Model]) -> None:
+def _check_ids(model: Model, stored: Model | None, found: Mapping[str, Model]) -> None:
     """Raise `ModelExists` if another entry has a name of `model` that `stored` does not have."""
-    own = () if stored is None else stored.names
-    for name in model.names:
-        if name in holders and name not in own:
-            raise ModelExists(name, holders[name].id, "id" if name == model.id else "aliases")
+    own = () if stored is None else stored.ids
+    for name in model.ids:
+        if name in found and name not in own:
+            raise ModelExists(name, found[name].id, "id" if name == model.id else "aliases")
 
 
 def _same_id(fields: Mapping[str, Any], model_id: str) -> None:

@@ -239,6 +239,24 @@ def check(schema: StrictSchema, data: Mapping[str, Any]) -> dict[str, Any]:
     return loaded
 
 
+def check_together(fields: Mapping[str, Any]) -> None:
+    """Raise `ValidationFailed` for fields of an entry that contradict one another."""
+    errors = {}
+    context, most = fields.get("context_length"), fields.get("max_input_tokens")
+    if context is not None and most is not None and most > context:
+        sentence = f"Must be at most context_length, which is {context}, not {most}."
+        errors["max_input_tokens"] = [sentence]
+    reasoning = fields.get("reasoning", {})
+    efforts, default = reasoning.get("supported_efforts"), reasoning.get("default_effort")
+    if efforts is not None and default is not None and default not in efforts:
+        sentence = f"Must be one of supported_efforts, not '{shown(default)}'."
+        errors["reasoning.default_effort"] = [sentence]
+    if fields["id"] in fields.get("aliases", ()):
+        errors["aliases"] = ["Must not contain the id of the entry itself."]
+    if errors:
+        raise ValidationFailed(errors)
+
+
 def check_known(schema: StrictSchema, document: Mapping[str, Any]) -> None:
     """Raise `ValidationFailed` for what is wrong with the known fields of a stored document."""
     check(schema, _without_unknown(schema, document))

@@ -3,8 +3,9 @@
 import pytest
 
 from app.catalog.errors import ValidationFailed
-from app.catalog.model import TYPES, Model, contradictions
+from app.catalog.model import TYPES, Model
 from app.names import MIRRORS, NAMES, reader, resolve_mirrors
+from app.schemas import AdminModelSchema
 
 #: By fact, two values that it may have.
 VALUES = {
@@ -196,27 +197,6 @@ def test_the_longest_prompt_is_never_derived(client, admin):
     assert "inputTokenLimit" not in client.get("/v1beta/models/x").json
 
 
-@pytest.mark.parametrize(
-    ("fields", "expected"),
-    [
-        ({"context_length": 5, "max_input_tokens": 5}, []),
-        ({"max_input_tokens": 5}, []),
-        ({"context_length": 5, "max_input_tokens": 6}, ["max_input_tokens"]),
-        ({"reasoning": {"supported_efforts": ["low"], "default_effort": "low"}}, []),
-        ({"reasoning": {"default_effort": "low"}}, []),
-        (
-            {"reasoning": {"supported_efforts": [], "default_effort": "low"}},
-            ["reasoning.default_effort"],
-        ),
-        ({"id": "x", "aliases": ["y"]}, []),
-        ({"id": "x", "aliases": ["y", "x"]}, ["aliases"]),
-    ],
-)
-def test_fields_that_contradict_one_another(fields, expected):
-    """What two fields say of each other is checked once both are known."""
-    assert expected == [*contradictions(fields)]
-
-
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 def test_a_contradiction_changes_nothing(admin, method):
     """A prompt longer than the context, whichever of both is sent, is a 422."""
@@ -248,6 +228,24 @@ def test_the_context_comes_first(client, admin):
     assert names.index("context_length") < names.index("max_input_tokens")
     assert names.index("max_input_tokens") < names.index("max_output_tokens")
     assert "max_tokens" not in names
+
+
+@pytest.mark.parametrize(("mirror", "fact"), MIRRORS.items())
+def test_a_name_has_the_limits_of_its_fact(mirror, fact):
+    """Whatever a fact may be, each of its names in a body may be."""
+
+    def field(path):
+        name, _, member = path.partition(".")
+        found = AdminModelSchema().fields[name]
+        return found.schema.fields[member] if member else found
+
+    one, other = field(mirror), field(fact)
+    assert type(one) is type(other)
+    for limit in ("least", "most", "inner", "validators"):
+        assert (
+            str(getattr(one, limit, None)).partition(" at ")[0]
+            == (str(getattr(other, limit, None)).partition(" at ")[0])
+        )
 
 
 @pytest.mark.parametrize("dialect", NAMES)

@@ -121,7 +121,7 @@ def test_an_alias_that_is_not_listed_shares_the_reply(replies, dialect):
     taken = snapshot(model("a", aliases=[f"x{number}" for number in range(16)]))
     got = {
         replies.entry(dialect, taken.find(name, ANONYMOUS), ANONYMOUS, gzipped=False)
-        for name in taken.get("a").names
+        for name in taken.get("a").ids
     }
 
     assert (1, 16) == (len(got), replies.hits)

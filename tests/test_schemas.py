@@ -17,6 +17,7 @@ from app.schemas import (
     RotationSchema,
     StrictSchema,
     check,
+    check_together,
 )
 from app.strict_json import dump
 from tests.pages import examples
@@ -220,6 +221,33 @@ def test_bad_value(name: str, value: object, field: str, sentence: str) -> None:
     [said] = found[field]
     assert sentence in said
     assert said.endswith((".", "?"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"context_length": 5, "max_input_tokens": 5}, []),
+        ({"max_input_tokens": 5}, []),
+        ({"context_length": 5, "max_input_tokens": 6}, ["max_input_tokens"]),
+        ({"reasoning": {"supported_efforts": ["low"], "default_effort": "low"}}, []),
+        ({"reasoning": {"default_effort": "low"}}, []),
+        (
+            {"reasoning": {"supported_efforts": [], "default_effort": "low"}},
+            ["reasoning.default_effort"],
+        ),
+        ({"id": "x", "aliases": ["y"]}, []),
+        ({"id": "x", "aliases": ["y", "x"]}, ["aliases"]),
+    ],
+)
+def test_fields_that_contradict_one_another(fields: dict[str, Any], expected: list[str]) -> None:
+    """What two fields say of each other is checked once both are known."""
+    found = {}
+    try:
+        check_together({"id": "x", **fields})
+    except ValidationFailed as refusal:
+        found = refusal.errors
+
+    assert expected == list(found)
 
 
 @pytest.mark.parametrize("name", ["created", "context_length", "max_output_tokens"])

@@ -128,14 +128,8 @@ class ModelExists(RosterError):
     code = "model_exists"
 
     def __init__(self, name: str, holder: str, param: str) -> None:
-        shown = f"'{quote(name)}'" if param == "id" else f"The alias '{quote(name)}'"
-        if name != holder:
-            state = f"{shown} is an alias of the model '{quote(holder)}'"
-        elif param == "id":
-            state = f"The model {shown} exists"
-        else:
-            state = f"{shown} is the id of a model"
-        super().__init__(f"{state} already.")
+        state = "exists" if name == holder else f"is an alias of '{quote(holder)}'"
+        super().__init__(f"The model '{quote(name)}' {state} already.")
         self.param = param
 
 

@@ -206,7 +206,7 @@ class Model:
         return Access(self.rule, self.references)
 
     @property
-    def names(self) -> Sequence[str]:
+    def ids(self) -> Sequence[str]:
         """Return the id and the aliases."""
         return [self.id, *(self.aliases or ())]
 
@@ -242,22 +242,6 @@ class Model:
             **{**defaults, **known, "created": created, "permission": permission},
             unknown_members=unknown,
         )
-
-
-def contradictions(fields: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return what is wrong with the fields of an entry beside one another, by dotted name."""
-    errors = {}
-    context, most = fields.get("context_length"), fields.get("max_input_tokens")
-    if context is not None and most is not None and most > context:
-        sentence = f"Must be at most context_length, which is {context}, not {most}."
-        errors["max_input_tokens"] = [sentence]
-    reasoning = fields.get("reasoning", {})
-    efforts, default = reasoning.get("supported_efforts"), reasoning.get("default_effort")
-    if efforts is not None and default is not None and default not in efforts:
-        errors["reasoning.default_effort"] = ["Must be one of supported_efforts."]
-    if fields.get("id") in fields.get("aliases", ()):
-        errors["aliases"] = ["Must not contain the id of the entry itself."]
-    return errors
 
 
 def random_base62(length: int) -> str:

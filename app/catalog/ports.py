@@ -88,11 +88,11 @@ class Transaction(Protocol):
     takes no revision.
     """
 
-    def holders(self, names: Sequence[str]) -> Mapping[str, Model]:
-        """Return the entries that have `names` as id or alias, as all earlier writes left them.
+    def models_of(self, ids: Sequence[str]) -> Mapping[str, Model]:
+        """Return the entries that have one of `ids` as id or alias, as earlier writes left them.
 
-        By name, without those that no entry has. If one is an id and an alias, as an older
-        program may leave it, the entry with the id counts.
+        They are by that id or alias. If one is both, as an older program may leave it, the entry
+        with the id counts.
         """
         ...
 

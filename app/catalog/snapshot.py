@@ -50,7 +50,7 @@ class Snapshot:
     referrers: Index[str, str] = field(repr=False)
     #: By alias the ids of the entries that have it. An older program may add an entry whose id is
     #: an alias: then that entry counts. Of several entries with one alias, the first one counts.
-    holders: Index[str, str] = field(repr=False)
+    by_alias: Index[str, str] = field(repr=False)
     since: float
     until: float
     audiences: Audiences = field(repr=False, compare=False)
@@ -61,12 +61,12 @@ class Snapshot:
         boundaries = sorted(_boundaries_of(stored.models))
         since, until = _validity(boundaries, now)
         by_id = {model.id: with_deprecation(model, since) for model in stored.models}
-        holders = changed_index({}, added=_aliases_of(stored.models))
-        find = partial(_find, get=by_id.get, holders=holders)
+        by_alias = changed_index({}, added=_aliases_of(stored.models))
+        find = partial(_find, get=by_id.get, by_alias=by_alias)
         resolved = {i: with_references(model, find, since) for i, model in by_id.items()}
         models = OrderedModels(sorted(resolved.values(), key=_ID))
-        names = (alias for alias in holders if alias not in by_id)
-        aliases = (_item(alias, resolved.get, holders, since) for alias in names)
+        names = (alias for alias in by_alias if alias not in by_id)
+        aliases = (_item(alias, resolved.get, by_alias, since) for alias in names)
         live = [*(m for m in models if is_live(m, since)), *filter(None, aliases)]
         return cls(
             position=Position(stored.revision, stored.mark),
@@ -74,7 +74,7 @@ class Snapshot:
             keys_by_digest={key.digest: key for key in stored.keys},
             boundaries=boundaries,
             referrers=changed_index({}, added=named_by(models)),
-            holders=holders,
+            by_alias=by_alias,
             since=since,
             until=until,
             audiences=Audiences.of(sorted(live, key=_ID)),
@@ -92,7 +92,7 @@ class Snapshot:
 
     def get(self, name: str) -> Model | None:
         """Return the entry with this id or alias, hidden or not."""
-        return _find(name, self.models.get, self.holders)
+        return _find(name, self.models.get, self.by_alias)
 
     def at(self, now: float) -> Self:
         """Return the snapshot of the same entries that is valid at `now` (Unix seconds)."""
@@ -120,7 +120,9 @@ class Snapshot:
             keys_by_digest={**self.keys_by_digest, **keys} if keys else self.keys_by_digest,
             boundaries=boundaries,
             referrers=changed_index(self.referrers, removed=named_by(old), added=named_by(new)),
-            holders=changed_index(self.holders, removed=_aliases_of(old), added=_aliases_of(new)),
+            by_alias=changed_index(
+                self.by_alias, removed=_aliases_of(old), added=_aliases_of(new)
+            ),
         )
 
     def _changed(self, written: Mapping[str, Model | None], now: float, **fields: Any) -> Self:
@@ -142,10 +144,10 @@ class Snapshot:
         groups = self._regrouped(latest, new)
         return replace(new, audiences=self.audiences.changed(groups)) if groups else new
 
-    def _names(self, latest: Mapping[str, Model | None]) -> set[str]:
+    def _ids(self, latest: Mapping[str, Model | None]) -> set[str]:
         """Return the names that these entries, by id, have before and after the change."""
         old = map(self.models.get, latest)
-        return {name for model in (*old, *latest.values()) if model for name in model.names}
+        return {name for model in (*old, *latest.values()) if model for name in model.ids}
 
     def _resolved(
         self, latest: Mapping[str, Model | None], new: Self, since: float
@@ -155,9 +157,9 @@ class Snapshot:
         def get(model_id: str) -> Model | None:
             return latest[model_id] if model_id in latest else self.models.get(model_id)
 
-        find = partial(_find, get=get, holders=new.holders)
+        find = partial(_find, get=get, by_alias=new.by_alias)
         affected = set(latest)
-        for name in self._names(latest) & new.referrers.keys():
+        for name in self._ids(latest) & new.referrers.keys():
             if effective_rule(self.get(name), self.since) != effective_rule(find(name), since):
                 affected |= new.referrers[name]
         resolved = {}
@@ -172,9 +174,9 @@ class Snapshot:
     ) -> Mapping[Access, Mapping[str, Model | None]]:
         """Return by access which items of lists are new, changed or, where None, removed."""
         changes: defaultdict[Access, dict[str, Model | None]] = defaultdict(dict)
-        for name in self._names(latest):
+        for name in self._ids(latest):
             before = self.audiences.live.get(name)
-            after = _item(name, new.models.get, new.holders, new.since)
+            after = _item(name, new.models.get, new.by_alias, new.since)
             if before is not None:
                 changes[before.access][name] = None
             if after is not None:
@@ -211,17 +213,19 @@ def _aliases_of(models: Iterable[Model]) -> set[tuple[str, str]]:
     return {(alias, model.id) for model in models for alias in model.aliases or ()}
 
 
-def _find(name: str, get: Callable[[str], Model | None], holders: Index[str, str]) -> Model | None:
+def _find(
+    name: str, get: Callable[[str], Model | None], by_alias: Index[str, str]
+) -> Model | None:
     """Return the entry with this id or, if there is none, with this alias."""
     model = get(name)
-    return get(min(holders[name])) if model is None and name in holders else model
+    return get(min(by_alias[name])) if model is None and name in by_alias else model
 
 
 def _item(
-    name: str, get: Callable[[str], Model | None], holders: Index[str, str], now: float
+    name: str, get: Callable[[str], Model | None], by_alias: Index[str, str], now: float
 ) -> Model | None:
     """Return the item that lists show under this name at `now`, if there is one."""
-    model = _find(name, get, holders)
+    model = _find(name, get, by_alias)
     if model is None or not is_live(model, now):
         return None
     if model.id == name:

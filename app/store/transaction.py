@@ -18,20 +18,19 @@ from app.store.tables import aliases, catalogue, changes, keys, models
 
 # Statements are made once: SQLAlchemy takes longer to make one than to run it.
 _WHICH: sa.BindParameter[str] = sa.bindparam("which")
-_NAMES: sa.BindParameter[Sequence[str]] = sa.bindparam("names", expanding=True)
-_HOLDERS = sa.union_all(
-    sa.select(models.c.id.label("name"), models.c.document, models.c.revision).where(
-        models.c.id.in_(_NAMES)
-    ),
+_IDS: sa.BindParameter[Sequence[str]] = sa.bindparam("ids", expanding=True)
+_MODELS = sa.union_all(
+    sa.select(models.c.id, models.c.document, models.c.revision).where(models.c.id.in_(_IDS)),
     sa.select(aliases.c.alias, models.c.document, models.c.revision)
     .join(models, models.c.id == aliases.c.model_id)
-    .where(aliases.c.alias.in_(_NAMES)),
+    .where(aliases.c.alias.in_(_IDS)),
 )
 _ADD_MODEL = sa.insert(models)
 _CHANGE_MODEL = sa.update(models).where(models.c.id == _WHICH)
 _REMOVE_MODEL = sa.delete(models).where(models.c.id == _WHICH)
 _ADD_ALIAS = sa.insert(aliases)
-_REMOVE_ALIASES = sa.delete(aliases).where(aliases.c.alias.in_(_NAMES))
+_REMOVE_ALIASES = sa.delete(aliases).where(aliases.c.alias.in_(_IDS))
+_REMOVE_OWN_ALIASES = _REMOVE_ALIASES.where(aliases.c.model_id == _WHICH)
 _KEY = sa.select(keys).where(keys.c.kid == _WHICH)
 _ANY_KEY = sa.select(keys.c.kid).limit(1)
 _ADD_KEY = sa.insert(keys)
@@ -107,17 +106,17 @@ class SqlTransaction:
         #: Whether there is anything to commit.
         self.changed = False
 
-    def holders(self, names: Sequence[str]) -> dict[str, Model]:
-        """Return the entries that have `names` as id or alias now, by name."""
+    def models_of(self, ids: Sequence[str]) -> dict[str, Model]:
+        """Return the entries that have one of `ids` as id or alias now."""
         # No id has a NUL, and psycopg refuses to send it.
-        possible = [name for name in names if "\0" not in name]
+        possible = [model_id for model_id in ids if "\0" not in model_id]
         found: dict[str, Model] = {}
-        for name, *stored in self.connection.execute(_HOLDERS, {"names": possible}):
+        for model_id, *stored in self.connection.execute(_MODELS, {"ids": possible}):
             model = read_model(*stored)
-            if name == model.id:
-                found[name] = model
-            elif name in (model.aliases or ()):
-                found.setdefault(name, model)
+            if model_id == model.id:
+                found[model_id] = model
+            elif model_id in model.ids:
+                found.setdefault(model_id, model)
         return found
 
     def put_model(self, model: Model, before: Model | None) -> Model:
@@ -174,10 +173,13 @@ class SqlTransaction:
     ) -> None:
         """Change the rows of an entry whose aliases were `before` and are `after`."""
         had, has = set(before or ()), set(after or ())
-        if had != has:  # an added one may have a row that an older program has left
-            self.connection.execute(_REMOVE_ALIASES, {"names": [*had ^ has]})
-        if added := [{"alias": alias, "model_id": model_id} for alias in has - had]:
-            self.connection.execute(_ADD_ALIAS, added)
+        if had - has:
+            own = {"ids": [*had - has], "which": model_id}
+            self.connection.execute(_REMOVE_OWN_ALIASES, own)
+        if has - had:  # these may have rows that an older program has left
+            self.connection.execute(_REMOVE_ALIASES, {"ids": [*has - had]})
+            rows = [{"alias": alias, "model_id": model_id} for alias in has - had]
+            self.connection.execute(_ADD_ALIAS, rows)
 
     def _next_revision(self) -> int:
         if self.changed:

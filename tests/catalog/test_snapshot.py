@@ -65,7 +65,7 @@ change_sets = st.tuples(
 def found(current, viewer):
     """Return by name what a viewer retrieves, or the replacement that the error names."""
     results = {}
-    for name in sorted({name for model in current.models for name in model.names}):
+    for name in sorted({name for model in current.models for name in model.ids}):
         try:
             results[name] = states([current.find(name, viewer)])
         except ModelNotFound as error:
@@ -344,7 +344,7 @@ class TestFind:
         """What is listed is found, as are the aliases of what is listed, and nothing else."""
         current = snapshot(models, now=now)
         found = []
-        for name in sorted({unknown, *(name for model in models for name in model.names)}):
+        for name in sorted({unknown, *(name for model in models for name in model.ids)}):
             try:
                 model = current.find(name, viewer)
             except ModelNotFound:
@@ -398,7 +398,7 @@ class TestAliases:
 
         assert ["a", "b", "x"] == ids(listed(taken.audiences.of_viewer(ANONYMOUS)))
         assert "b" == taken.find("x", ANONYMOUS).root
-        assert {"x": {"b"}} == taken.holders
+        assert {"x": {"b"}} == taken.by_alias
 
     def test_an_alias_lives_on_until_its_entry_changes(self):
         """No other write makes another item of it, and no index of aliases."""
@@ -409,7 +409,7 @@ class TestAliases:
         )
 
         assert old.audiences.live.get("x") is other.audiences.live.get("x")
-        assert old.holders is other.holders is own.holders
+        assert old.by_alias is other.by_alias is own.by_alias
         assert ("A", "A") == (own.get("x").name, own.audiences.live.get("x").name)
 
     def test_an_alias_is_small(self):

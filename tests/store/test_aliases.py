@@ -79,7 +79,7 @@ def refusal(call, *arguments, **options):
     return str(refused.value), refused.value.param
 
 
-ALIAS_OF_X = "The alias 'taken' is an alias of the model 'x' already."
+ALIAS_OF_X = "The model 'taken' is an alias of 'x' already."
 
 
 def test_a_name_is_given_once(catalogue, store):
@@ -87,10 +87,10 @@ def test_a_name_is_given_once(catalogue, store):
     catalogue.create("x", "taken", "too")
 
     assert ("The model 'x' exists already.", "id") == refusal(catalogue.create, "x", "free")
-    assert ("'taken' is an alias of the model 'x' already.", "id") == refusal(
+    assert ("The model 'taken' is an alias of 'x' already.", "id") == refusal(
         catalogue.create, "taken"
     )
-    assert ("The alias 'x' is the id of a model already.", "aliases") == refusal(
+    assert ("The model 'x' exists already.", "aliases") == refusal(
         catalogue.create, "y", "free", "x", "taken"
     )
     assert (ALIAS_OF_X, "aliases") == refusal(catalogue.create, "y", "free", "taken", "x")
@@ -102,14 +102,12 @@ def test_a_replacement_is_given_no_name_of_another(catalogue, store, settings):
     catalogue.create("x", "taken")
     catalogue.create("y", "own")
 
-    assert ("'taken' is an alias of the model 'x' already.", "id") == refusal(
+    assert ("The model 'taken' is an alias of 'x' already.", "id") == refusal(
         catalogue.replace, "taken"
     )
     assert (ALIAS_OF_X, "aliases") == refusal(catalogue.replace, "y", "own", "taken")
     assert (ALIAS_OF_X, "aliases") == refusal(catalogue.replace, "new", "taken")
-    assert ("The alias 'y' is the id of a model already.", "aliases") == refusal(
-        catalogue.replace, "x", "y"
-    )
+    assert ("The model 'y' exists already.", "aliases") == refusal(catalogue.replace, "x", "y")
     catalogue.replace("y", "other", "own")
     assert {"taken": "x", "own": "y", "other": "y"} == documented(store) == rows(settings)
 
@@ -120,9 +118,7 @@ def test_a_patch_is_given_no_name_of_another(catalogue, store, settings):
     catalogue.create("y", "own", "old")
 
     assert (ALIAS_OF_X, "aliases") == refusal(catalogue.merge, "y", "own", "taken")
-    assert ("The alias 'x' is the id of a model already.", "aliases") == refusal(
-        catalogue.merge, "y", "x"
-    )
+    assert ("The model 'x' exists already.", "aliases") == refusal(catalogue.merge, "y", "x")
     assert ["new", "own"] == catalogue.merge("y", "new", "own").aliases
     assert {"taken": "x", "own": "y", "new": "y"} == documented(store) == rows(settings)
 
@@ -192,7 +188,7 @@ def test_an_entry_beside_an_equal_alias_can_be_changed(catalogue, store, setting
     assert {"its": "both", "both": "x", "new": "x"} == documented(store) == rows(settings)
     assert ("The model 'both' exists already.", "id") == refusal(catalogue.create, "both")
     catalogue.remove("both")
-    assert ("'both' is an alias of the model 'x' already.", "id") == refusal(
+    assert ("The model 'both' is an alias of 'x' already.", "id") == refusal(
         catalogue.create, "both"
     )
 

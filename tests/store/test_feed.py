@@ -31,11 +31,11 @@ def store(settings, clock):
 
 def put(transaction, model_id, description):
     new = Model.compose({"id": model_id, "description": description}, now=NOW)
-    return transaction.put_model(new, transaction.holders([model_id]).get(model_id))
+    return transaction.put_model(new, transaction.models_of([model_id]).get(model_id))
 
 
 def remove(transaction, model_id):
-    stored = transaction.holders([model_id]).get(model_id)
+    stored = transaction.models_of([model_id]).get(model_id)
     if stored is not None:
         transaction.remove_model(stored)
 

@@ -142,7 +142,7 @@ def test_a_release_without_aliases_writes_beside_them(flask, app, admin):
     flask("models", "edit", "x", "name=Edited")
 
     assert ["a", "b"] == admin("GET", "/admin/models/x").json["aliases"]
-    assert "'a' is an alias of the model 'x' already." == take("a")
+    assert "The model 'a' is an alias of 'x' already." == take("a")
     flask("models", "remove", "y")
     assert 201 == take("c")
     flask("models", "add", "a")  # an alias for us, and free for a program that knows none
@@ -150,7 +150,7 @@ def test_a_release_without_aliases_writes_beside_them(flask, app, admin):
     edited = admin("PATCH", "/admin/models/x", {"aliases": ["b", "a", "d"]})
     assert (200, ["b", "a", "d"]) == (edited.status_code, edited.json["aliases"])
     assert 204 == admin("DELETE", "/admin/models/a").status_code
-    assert "'a' is an alias of the model 'x' already." == take("a")
+    assert "The model 'a' is an alias of 'x' already." == take("a")
     flask("models", "remove", "x")
     flask("models", "add", "x")
     assert [201, 201, 201] == [take(name) for name in "abd"]

@@ -46,7 +46,7 @@ def put(store, *ids):
     with store.transaction(actor=Actor("test"), now=NOW) as transaction:
         for model_id in ids:
             new = Model.compose({"id": model_id, "description": model_id * 100}, now=NOW)
-            transaction.put_model(new, transaction.holders([model_id]).get(model_id))
+            transaction.put_model(new, transaction.models_of([model_id]).get(model_id))
 
 
 def ids(store):

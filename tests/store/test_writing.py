@@ -115,7 +115,7 @@ def test_several_changes_of_one_write_take_a_revision_each(store):
 def test_a_write_that_changes_nothing_takes_no_revision(store):
     """Reading inside a transaction leaves no trace."""
     with store.transaction(actor=Actor("test"), now=NOW) as transaction:
-        assert {} == transaction.holders(["x"])
+        assert {} == transaction.models_of(["x"])
 
     assert 1 == store.position().revision
 
