@@ -336,6 +336,27 @@ def test_the_aliases_of_a_backup_are_those_of_its_documents(store, settings, bac
     assert [("a", "z"), ("b", "z")] == found
 
 
+def test_a_backup_in_which_a_name_is_an_alias_twice_is_refused(store, settings, backup):
+    """No program makes one; an alias that is an id is taken: a release without aliases adds it."""
+    put(store, "w", aliases=["a"])
+    put(store, "z", aliases=["b", "x"])
+    file = backup.with_name("another.db")
+    store.backup(file)
+    store.close()
+    aliases = "UPDATE models SET document = json_set(document, '$.aliases', json_array({})){}"
+
+    for names, reason in (
+        ("'b', 'a'", "Its alias 'a' is an alias of the model 'w' as well"),
+        ("'b', 'z'", "Its own id is one of its aliases"),
+    ):
+        change(file, aliases.format(names, " WHERE id = 'z'"))
+        refused = refusal(lambda: store.restore(file, actor=Actor("test")))
+        assert f"{file} cannot be restored: in models, the row 'z' is wrong: {reason}." == refused
+    change(file, aliases.format("'b', 'x'", " WHERE id = 'z'"))
+    store.restore(file, actor=Actor("test"))
+    assert ["w", "x", "y", "z"] == ids(store)
+
+
 def test_every_field_is_restored(store, administration, tmp_path):
     """What administrators may store is what may be restored, each field at its widest."""
     text = "é" * 256

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -159,7 +160,7 @@ def _copy(backup: Any, target: sa.Connection, highest: int) -> int:
     known = {name: state[name] for name in ("revision", "oldest_schema") if name in state}
     target.execute(sa.update(catalogue).values(**known))
     checks: dict[sa.Table, Callable[[_Row, int], object]] = {
-        models: _check_model,
+        models: partial(_check_model, {}),
         keys: lambda row, _: check_key(row["kid"], row["digest"], row["document"]),
         changes: _check_change,
     }
@@ -186,11 +187,23 @@ def _checked(
         yield tuple(row)
 
 
-def _check_model(row: _Row, revision: int) -> None:
+def _check_model(holders: dict[str, str], row: _Row, revision: int) -> None:
+    """Check an entry, and that no alias is of two; `holders` has those of the rows before.
+
+    An alias may be the id of another entry, which a release without aliases has added.
+    """
     if not is_whole(row["revision"], 1, revision):
         raise StoreUnavailable(f"Its revision is not one of 1 to {revision}.")
-    if check_model(row["document"], row["revision"]).id != row["id"]:
+    model = check_model(row["document"], row["revision"])
+    if model.id != row["id"]:
         raise StoreUnavailable("Its document has another id.")
+    for alias in model.aliases or ():
+        if alias == model.id:
+            raise StoreUnavailable("Its own id is one of its aliases.")
+        if (holder := holders.setdefault(alias, model.id)) != model.id:
+            raise StoreUnavailable(
+                f"Its alias '{quote(alias)}' is an alias of the model '{quote(holder)}' as well."
+            )
 
 
 def _check_change(row: _Row, revision: int) -> None:
