@@ -9,6 +9,7 @@ from app.catalog.errors import StoreUnavailable, quote
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model, Permission
 from app.fields import ONCE_TAKEN, StrictInteger
+from app.names import MIRROR_FIELDS
 from app.schemas import AdminModelSchema, KeySchema, check_known
 from app.strict_json import dump, parse_object
 
@@ -36,7 +37,8 @@ class _StoredKeySchema(KeySchema):
     revoked_at = StrictInteger(allow_none=True)
 
 
-_MODEL = AdminModelSchema()
+# No stored entry has the other names of facts.
+_MODEL = AdminModelSchema(exclude=MIRROR_FIELDS)
 _STORED_KEY = _StoredKeySchema()
 
 

@@ -17,7 +17,7 @@ from app.store.tables import changes, keys, models
 
 TEST = Actor("test")
 #: What a newer program may have stored with an entry, a permission and a key.
-NEWER = {"zones": ["north"], "limits": {"rpm": 60.5, "burst": None}}
+NEWER = {"zones": ["north"], "limits": {"rpm": 60.5, "burst": None}, "meta": "a name of ours"}
 
 
 def add_members(store, table, document):
