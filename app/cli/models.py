@@ -11,6 +11,7 @@ from app.catalog.paging import Window, cut
 from app.catalog.visibility import Viewer
 from app.cli.terminal import Commands, actor, as_json, day, echo_json, echo_table
 from app.fields import Text
+from app.names import MIRRORS
 from app.schemas import AdminModelSchema
 from app.services import services
 from app.strict_json import parse, parse_object
@@ -187,6 +188,9 @@ def _fields(file: BinaryIO | None, assignments: tuple[str, ...]) -> dict[str, An
         if not equals:
             raise click.UsageError(f"'{assignment}' is not of the form FIELD=VALUE.")
         fields[name] = text if _is_text(name) else _json_value(name, text)
+        # What `show` has printed has the old value under the other names, too.
+        for mirror in [m for m, fact in MIRRORS.items() if fact.partition(".")[0] == name]:
+            fields.pop(mirror.partition(".")[0], None)
     return fields
 
 

@@ -58,6 +58,21 @@ def test_add_file(run: Callable[..., Result], tmp_path: Path) -> None:
     assert 5 == shown(run, "y")["created"]
 
 
+def test_what_is_shown_is_added_with_a_change(run: Callable[..., Result]) -> None:
+    """An entry is copied to a new id with another value of a fact that has several names."""
+    run("models", "add", "x", "context_length=8192", "max_output_tokens=5")
+    shown = run("models", "show", "x", "--json").stdout
+    copy = ("models", "add", "y", "--file", "-", "id=y", "root=y", "--json")
+    added = json.loads(run(*copy, "context_length=4096", input=shown).stdout)
+    changed = shown.replace('"context_length":8192', '"context_length":1024')
+    edited = json.loads(run("models", "edit", "x", "--file", "-", "--json", input=changed).stdout)
+
+    names = ("context_length", "max_model_len", "max_completion_tokens")
+    assert [(4096, 4096, 5), (1024, 1024, 5)] == [
+        tuple(entry[name] for name in names) for entry in (added, edited)
+    ]
+
+
 @BOTH
 def test_list(run: Callable[..., Result]) -> None:
     """The list has all entries in order, hidden ones too, or those of an owner or a word."""
