@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Self
 
 from app.catalog.errors import InvalidValue, quote
@@ -78,6 +79,7 @@ def _is_hidden(model: Model, now: float) -> bool:
     return not is_live(model, now) or _hides(model.rule)
 
 
+@lru_cache(maxsize=1000)  # many entries have the same rule
 def _hides(rule: Rule) -> bool:
     """Return whether no viewer is permitted; of those whom a grant allows, the least suffices.
 
