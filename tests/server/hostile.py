@@ -38,7 +38,7 @@ CODES = {
 #: What gunicorn answers where it does not understand the request; 501 is for an unknown
 #: transfer coding (RFC 9112, section 6.1).
 REFUSALS = {400, 414, 417, 431, 501}
-MODEL_FIELDS = (*AdminModelSchema().fields, "max_model_len", "max_input_tokens")
+MODEL_FIELDS = tuple(AdminModelSchema().fields)
 PERMISSION_FIELDS = tuple(PermissionSchema().fields)
 KEY_FIELDS = (*KeySchema().fields, "grace")
 #: Words of ours that an input may hold too, longest first: a message that says them repeats

@@ -6,6 +6,7 @@ from typing import ClassVar
 import pytest
 from hypothesis import strategies as st
 
+from app.fields import PRICES
 from tests.server.hostile import (
     JSON,
     KEY_FIELDS,
@@ -128,14 +129,29 @@ class Wrong:
         "shutdown_date",
         "deprecation",
         "description",
+        "type",
+        "knowledge_cutoff",
         "work_name",
         "work_video_path",
         "wm_work_video_path",
         "no_wm_work_video_path",
         "work_webp_path",
     ]
-    whole_fields: ClassVar = ["created", "context_length", "max_output_tokens", "available_from"]
-    list_fields: ClassVar = ["supported_parameters", "permission"]
+    whole_fields: ClassVar = [
+        "created",
+        "context_length",
+        "context_window",
+        "max_input_tokens",
+        "max_output_tokens",
+        "available_from",
+    ]
+    list_fields: ClassVar = [
+        "supported_parameters",
+        "permission",
+        "aliases",
+        "tags",
+        "input_modalities",
+    ]
 
     permissions = st.one_of(
         st.dictionaries(
@@ -189,9 +205,13 @@ class Wrong:
             lambda v: {"metadata": v}
         ),
         st.fixed_dictionaries({"metadata": st.just({str(n): "v" for n in range(17)})}),
-        st.dictionaries(texts, texts | values, min_size=1)
+        st.dictionaries(st.sampled_from(PRICES), texts | values, min_size=1)
         .filter(lambda v: not all(re.fullmatch(r"[0-9.]+", str(price)) for price in v.values()))
         .map(lambda v: {"pricing": v}),
+        st.dictionaries(texts, not_texts | bad_texts, min_size=1).map(lambda v: {"pricing": v}),
+        st.lists(bad_ids, min_size=1).map(lambda v: {"aliases": v}),
+        st.dictionaries(floods, values, min_size=1).map(lambda v: {"reasoning": v}),
+        st.fixed_dictionaries({"meta": st.fixed_dictionaries({"n_ctx": not_whole})}),
         st.dictionaries(
             st.sampled_from(["input_modalities", "output_modalities"]), not_texts, min_size=1
         )
