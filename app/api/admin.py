@@ -112,7 +112,8 @@ def preview() -> Response:
     snapshot, replies = current.snapshot, current.services.replies
     gzipped = accepts_gzip(request.headers.get("Accept-Encoding"))
     if model_id := query.get("model"):
-        body = replies.entry(dialect, snapshot.find(model_id, viewer), viewer, gzipped=gzipped)
+        model = snapshot.find(model_id, viewer, dialect.default_tag)
+        body = replies.entry(dialect, model, viewer, gzipped=gzipped)
     else:
         window = dialect.window({})
         body = replies.listing(snapshot, dialect, viewer, window, gzipped=gzipped)

@@ -40,7 +40,7 @@ def _add(app: Flask, routes: Routes) -> None:
         add(f"{routes.entry}<path:model_id>", show_model)
     if routes.lookup is not None:
         add(routes.lookup, look_up_model, "POST")
-    for path in routes.constants:
+    for path in (*routes.constants, *routes.keyed_constants):
         add(path, show_constant)
 
 
@@ -108,10 +108,10 @@ def preflight(model_id: str | None = None) -> Response:  # noqa: ARG001 - any id
 
 
 def _entry(current: RequestContext, model_id: str) -> Reply:
-    viewer = current.viewer
+    dialect, viewer = current.dialect, current.viewer
     return current.services.replies.entry(
-        current.dialect,
-        current.snapshot.find(model_id, viewer),
+        dialect,
+        current.snapshot.find(model_id, viewer, dialect.default_tag),
         viewer,
         gzipped=accepts_gzip(current.environ.get("HTTP_ACCEPT_ENCODING")),
     )

@@ -183,13 +183,26 @@ class Snapshot:
                 changes[after.access][name] = after
         return changes
 
-    def find(self, name: str, viewer: Viewer) -> Model:
+    def find(self, name: str, viewer: Viewer, tag: str = "") -> Model:
         """Return what `viewer` retrieves by an id or alias, or raise `ModelNotFound`.
 
         It is what lists show under this name or, for an alias that they do not show, the entry.
         What is hidden is the same as what is unknown. Only the error for a retired entry that
         `viewer` saw before names its replacement, if `viewer` sees that entry.
+
+        A `name` that ends with `tag`, and is that of no such model, is the name without it.
         """
+        try:
+            return self._find(name, viewer)
+        except ModelNotFound as error:
+            if not tag or not name.endswith(tag) or error.replacement is not None:
+                raise
+        try:
+            return self._find(name.removesuffix(tag), viewer)
+        except ModelNotFound as error:
+            raise ModelNotFound(name, error.replacement) from None
+
+    def _find(self, name: str, viewer: Viewer) -> Model:
         model = self.audiences.live.get(name) or self.get(name)
         if model is None:
             raise ModelNotFound(name)

@@ -53,6 +53,8 @@ class Routes:
     lookup_fields: Sequence[str] = ()
     #: By path, what GET always returns; no key is needed.
     constants: Mapping[str, bytes] = field(default_factory=dict)
+    #: Likewise, with the keys of the list.
+    keyed_constants: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class Dialect(ABC):
@@ -67,6 +69,8 @@ class Dialect(ABC):
     #: The query parameter that may hold the key, if the vendor's clients send it there. It selects
     #: the dialect too, unless there is an Authorization header.
     key_parameter: ClassVar[str | None] = None
+    #: The end that its clients add to names: without it a model is found, too, if none has it.
+    default_tag: ClassVar[str] = ""
     #: Whether replies contain what an `app.catalog.visibility.Excerpt` may leave out. If not, all
     #: viewers of the same entries share their replies.
     shows_permission: ClassVar[bool] = True

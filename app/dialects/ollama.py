@@ -91,12 +91,14 @@ class Ollama(Dialect):
 
     name = "ollama"
     shows_permission = False
+    default_tag = ":latest"
     routes = Routes(
         prefix="/api/",
         listing="/api/tags",
         lookup="/api/show",
         lookup_fields=("model", "name"),
         constants={"/api/version": dump(_VERSION).encode()},
+        keyed_constants={"/api/ps": b'{"models":[]}'},  # the models that run
     )
 
     def __init__(self, *, auth: str | None) -> None:

@@ -22,7 +22,8 @@ GET /v1/models/..%2F..%2Fadmin/models, GET /v1/models/../../admin/models, GET /a
 GET /v1/models/unknown, HEAD /v1/models/unknown, GET /v1/models?limit=2, GET /v1/models?limit=0
 GET /models, HEAD /models, OPTIONS /models, POST /models, GET /models/acme%2Fcoder%20x, GET /props
 GET /openai/v1/models, HEAD /openai/v1/models, GET /openai/v1/models/acme/coder%20x, GET /version
-GET //models, GET /models/unknown, GET /openai//v1/models, GET /api/v1/models, GET /v1/props"""
+GET //models, GET /models/unknown, GET /openai//v1/models, GET /api/v1/models, GET /v1/props
+GET /api/ps, HEAD /api/ps, OPTIONS /api/ps, POST /api/ps"""
 fresh_id = map("fresh-{}".format, count()).__next__
 
 pytestmark = pytest.mark.needs("nginx", "nginx")
@@ -74,14 +75,21 @@ def test_readers_without_a_key_reach_the_application_about_once_a_second(site, r
 
 
 def test_each_way_to_the_list_is_kept(gunicorn, keeping, heard):
-    """The list and a model reach the application once for each of their URLs."""
+    """The list reaches the application once for each of its URLs."""
     site = keeping(gunicorn / "s")
     before = len(heard())
-    paths = ["/v1/models", "/models", "/openai/v1/models", "/v1beta/models", "/api/tags"]
+    paths = [
+        "/v1/models",
+        "/models",
+        "/openai/v1/models",
+        "/v1beta/models",
+        "/api/tags",
+        "/api/ps",
+    ]
     bodies = [{site("GET", path).body for _ in range(3)} for path in paths]
 
     assert paths == [line["route"] for line in heard()[before:]]
-    assert [1] * 5 == [*map(len, bodies)]
+    assert [1] * 6 == [*map(len, bodies)]
     assert bodies[0] == bodies[1] == bodies[2]
 
 

@@ -78,6 +78,9 @@ def test_the_empty_list(client, admin, compact):
         ({"model": "embed", "name": "x"}, EMBED),
         ({"model": "", "name": "x"}, X),
         ({"model": None, "name": "x"}, X),
+        ({"model": "x:latest"}, X),
+        ({"model": "acme/seer:8b:latest"}, SEER),
+        ({"name": "claude-seer:latest"}, SEER),
     ],
 )
 def test_one_model(client, catalogue, compact, body, expected):
@@ -87,6 +90,60 @@ def test_one_model(client, catalogue, compact, body, expected):
 
         assert compact(expected) == answer.data
         assert "application/json" == answer.headers["Content-Type"]
+
+
+def test_latest_is_dropped_where_no_model_has_that_name(client, admin):
+    """An entry or alias of the very name comes first; a hidden one is as one that is not there."""
+
+    def length(name):
+        answer = client.post("/api/show", json={"model": name}).json
+        return answer.get("error") or answer["model_info"]["library.context_length"]
+
+    for number, name in enumerate(("a", "a:latest", "b", "c", "d", "d:latest", "e:8b"), 1):
+        admin.add(name, context_length=number, permission=[{}] if name != "d:latest" else [])
+    admin("PATCH", "/admin/models/c", {"aliases": ["b:latest"]})
+    names = ("a:latest", "b:latest", "c:latest", "d:latest", "e:8b:latest")
+
+    assert [2, 4, 4, 5, 7] == [length(name) for name in names]
+    for name in ("e", "e:8B", "c:8b", "c:Latest", "c:latest:latest", ":latest", "unknown:latest"):
+        assert f"model '{name}' not found" == length(name)
+
+
+def test_latest_of_a_retired_model_names_the_replacement(client, admin):
+    """Whether the retired entry has the tag in its id or not."""
+    for name, more in (("a", {}), ("b", {}), ("b:latest", {"context_length": 1})):
+        retired = {"shutdown_date": "2020-01-01", "deprecation_replacement_model": "new"}
+        admin.add(name, **(retired | more if name != "b" else {}))
+    admin.add("new")
+    for name in ("a:latest", "b:latest"):
+        answer = client.post("/api/show", json={"model": name}).json
+
+        expected = f"model '{name}' not found: it was retired, use 'new' instead"
+        assert {"error": expected} == answer
+
+
+def test_the_tag_is_dropped_in_a_preview_too(client, admin):
+    """In the dialect of Ollama alone, as for its readers."""
+    admin.add("x")
+    ollama, openai = (
+        admin("GET", f"/admin/preview?model=x:latest&dialect={name}")
+        for name in ("ollama", "openai")
+    )
+
+    assert client.post("/api/show", json={"model": "x:latest"}).data == ollama.data
+    assert client.get("/v1/models/x:latest").data == openai.data
+    assert 404 == openai.status_code
+
+
+def test_nothing_runs_here(client, admin, compact):
+    """The list of running models is empty, with the headers and the tag of a list."""
+    admin.add("x")
+    tags, answer = client.get("/api/tags"), client.get("/api/ps")
+    again = client.get("/api/ps", headers={"If-None-Match": answer.headers["ETag"]})
+
+    assert (200, compact({"models": []})) == (answer.status_code, answer.data)
+    assert sorted(name for name, _ in tags.headers) == sorted(name for name, _ in answer.headers)
+    assert (304, b"") == (again.status_code, again.data)
 
 
 def test_show_has_no_tag(client, catalogue):
@@ -154,6 +211,7 @@ def test_an_empty_body_is_a_400(client, admin):
         ("/api/tags", "GET, HEAD, OPTIONS"),
         ("/api/show", "OPTIONS, POST"),
         ("/api/version", "GET, HEAD, OPTIONS"),
+        ("/api/ps", "GET, HEAD, OPTIONS"),
     ],
 )
 def test_each_route_has_its_methods(client, admin, path, methods):
@@ -185,6 +243,7 @@ def statuses(client, headers):
         client.get("/api/tags", headers=headers).status_code,
         client.post("/api/show", json={"model": "x"}, headers=headers).status_code,
         client.get("/api/version", headers=headers).status_code,
+        client.get("/api/ps", headers=headers).status_code,
         client.get("/api/nowhere", headers=headers).status_code,
     ]
 
@@ -192,25 +251,29 @@ def statuses(client, headers):
 @pytest.mark.parametrize(
     ("settings", "without", "wrong"),
     [
-        ({}, [200, 200, 200, 200, 404], [401] * 5),
-        ({"auth": "required"}, [401, 401, 401, 200, 404], [401] * 5),
-        ({"auth": "required", "ollama_auth": "optional"}, [401, 200, 200, 200, 404], [401] * 5),
-        ({"auth": "off"}, [200, 200, 200, 200, 404], [200, 200, 200, 200, 404]),
+        ({}, [200, 200, 200, 200, 200, 404], [401] * 6),
+        ({"auth": "required"}, [401, 401, 401, 200, 401, 404], [401] * 6),
+        (
+            {"auth": "required", "ollama_auth": "optional"},
+            [401, 200, 200, 200, 200, 404],
+            [401] * 6,
+        ),
+        ({"auth": "off"}, [200, 200, 200, 200, 200, 404], [200, 200, 200, 200, 200, 404]),
         (
             {"auth": "off", "ollama_auth": "optional"},
-            [200, 200, 200, 200, 404],
-            [200, 200, 200, 200, 404],
+            [200, 200, 200, 200, 200, 404],
+            [200, 200, 200, 200, 200, 404],
         ),
     ],
 )
 def test_keys_are_asked_for_as_the_settings_say(start, settings, without, wrong):
-    """The version needs no key; ROSTER_OLLAMA_AUTH opens its dialect alone, off reads no key."""
+    """Only the version needs no key; ROSTER_OLLAMA_AUTH opens its dialect, off reads no key."""
     client, admin = start(**settings)
     admin.add("x")
 
     assert without == statuses(client, {})
     assert wrong == statuses(client, {"Authorization": "Bearer wrong"})
-    assert [200, 200, 200, 200, 404] == statuses(client, {"x-api-key": admin.key})
+    assert [200, 200, 200, 200, 200, 404] == statuses(client, {"x-api-key": admin.key})
 
 
 @pytest.mark.parametrize(
