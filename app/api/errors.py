@@ -11,6 +11,7 @@ from werkzeug.exceptions import HTTPException
 
 from app.api import cors
 from app.api.context import Area, request
+from app.api.wrong_urls import hint_at, hint_on
 from app.catalog.errors import (
     ChangeUncertain,
     InvalidKey,
@@ -103,6 +104,7 @@ def _answer_roster_error(outage_log: _OutageLog, error: RosterError) -> Response
             errors=error.errors if isinstance(error, ValidationFailed) else {},
             model_id=error.model_id if isinstance(error, ModelNotFound) else None,
             replacement=error.replacement if isinstance(error, ModelNotFound) else None,
+            hint=hint_on(error.model_id) if isinstance(error, ModelNotFound) else "",
             request_id=request.context.request_id,
         )
     )
@@ -120,15 +122,21 @@ def _answer_http_exception(error: HTTPException) -> Response:
             return cors.preflight_response(*cross_origin)
     if status >= 500 and status not in _CODES:  # noqa: PLR2004
         return _answer_unexpected(getattr(error, "original_exception", None) or error)
+    # As it was asked for; Werkzeug's path has one slash where there were several at the start.
+    path = current.environ["PATH_INFO"].encode("latin-1").decode(errors="replace")
+    hint = ""
+    if status in (404, 405) and current.area is Area.PUBLIC:
+        hint = hint_at(path, status, request.method)
     messages = {
-        404: f"Unknown URL: {quote(f'{request.method} {request.path}')}",
-        405: f"{quote(request.method)} is not allowed here.",
+        404: f"Unknown URL: {quote(f'{request.method} {path}')}",
+        405: f"{quote(request.method)} is not allowed here{'' if hint else '.'}",
     }
     response = _respond(
         Problem(
             status=status,
             code=_CODES.get(status),
             message=messages.get(status) or error.description or error.name,
+            hint=hint,
             request_id=request.context.request_id,
         )
     )

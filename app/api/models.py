@@ -5,6 +5,7 @@ their base URL, and others put ``/openai`` before it.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from flask import Blueprint, Flask, Response
 
@@ -19,6 +20,9 @@ from app.strict_json import parse_object
 
 blueprint = Blueprint("models", __name__)
 
+#: Of the URL of a list: it is also matched with a slash at its end, without a redirect.
+_LIST: dict[str, Any] = {"strict_slashes": False}
+
 
 def init_app(app: Flask) -> None:
     """Register the routes that all dialects share, and those of each dialect."""
@@ -31,11 +35,11 @@ def init_app(app: Flask) -> None:
 def _add(app: Flask, routes: Routes) -> None:
     """Register the routes of one dialect, which the path of a request selects."""
 
-    def add(path: str, view: Callable[..., Response], method: str = "GET") -> None:
-        app.add_url_rule(path, f"models.{view.__name__}", view, methods=[method])
-        app.add_url_rule(path, "models.preflight", preflight, methods=["OPTIONS"])
+    def add(path: str, view: Callable[..., Response], method: str = "GET", **how: Any) -> None:
+        app.add_url_rule(path, f"models.{view.__name__}", view, methods=[method], **how)
+        app.add_url_rule(path, "models.preflight", preflight, methods=["OPTIONS"], **how)
 
-    add(routes.listing, list_models)
+    add(routes.listing, list_models, **_LIST)
     if routes.entry is not None:
         add(f"{routes.entry}<path:model_id>", show_model)
     if routes.lookup is not None:
@@ -44,9 +48,9 @@ def _add(app: Flask, routes: Routes) -> None:
         add(path, show_constant)
 
 
-@blueprint.get("/openai/v1/models")
-@blueprint.get("/models")
-@blueprint.get("/v1/models")
+@blueprint.get("/openai/v1/models", **_LIST)
+@blueprint.get("/models", **_LIST)
+@blueprint.get("/v1/models", **_LIST)
 def list_models() -> Response:
     """Return the list of the models that the caller sees."""
     current = request.context
@@ -95,11 +99,11 @@ def show_constant() -> Response:
     return reply(current.environ, body)
 
 
-@blueprint.route("/openai/v1/models", methods=["OPTIONS"])
+@blueprint.route("/openai/v1/models", methods=["OPTIONS"], **_LIST)
 @blueprint.route("/openai/v1/models/<path:model_id>", methods=["OPTIONS"])
-@blueprint.route("/models", methods=["OPTIONS"])
+@blueprint.route("/models", methods=["OPTIONS"], **_LIST)
 @blueprint.route("/models/<path:model_id>", methods=["OPTIONS"])
-@blueprint.route("/v1/models", methods=["OPTIONS"])
+@blueprint.route("/v1/models", methods=["OPTIONS"], **_LIST)
 @blueprint.route("/v1/models/<path:model_id>", methods=["OPTIONS"])
 def preflight(model_id: str | None = None) -> Response:  # noqa: ARG001 - any id will do
     """Return the methods that the route has."""

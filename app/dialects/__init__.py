@@ -27,13 +27,15 @@ class Problem:
     #: Of a model that was not found: its id, and the id of its replacement.
     model_id: str | None = None
     replacement: str | None = None
+    #: A sentence about what to do instead, if there is one.
+    hint: str = ""
     request_id: str
 
     @property
     def advice(self) -> str:
-        """Return what to append to the message: the replacement of a retired model."""
+        """Return what to append to the message: the replacement of a retired model, or a hint."""
         if self.replacement is None:
-            return ""
+            return self.hint and f". {self.hint}"
         return f": it was retired, use '{self.replacement}' instead"
 
 

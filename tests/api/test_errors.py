@@ -49,7 +49,7 @@ def test_an_unknown_url_is_a_404_in_json(client):
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1/models/", "//v1/models", "/v1//models", "/V1/models", "/v1"]
+    "path", ["/v1/models//", "//v1/models", "/v1//models", "/V1/models", "/v1", "/healthz/"]
 )
 def test_paths_are_taken_as_they_are(client, path):
     """A path with a slash too many is another path: there are no redirects."""

@@ -130,6 +130,166 @@ def test_the_list_is_also_where_clients_expect_it(cors, sign_in, prefix, method)
             assert expected.data == answer.data
 
 
+LISTS = ["/v1/models", "/models", "/openai/v1/models", "/v1beta/models", "/api/tags"]
+
+
+@pytest.mark.parametrize("path", LISTS)
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "POST", "DELETE"])
+def test_one_slash_at_the_end_changes_nothing(cors, sign_in, access_lines, path, method):
+    """Clients that add one get the same answer, not a redirect, and the same route is counted."""
+    client = cors(PAGE)
+    admin = sign_in(client.application)
+    admin.add("x", permission=[{"organization": "acme"}])
+    key = admin.new_key(organization="acme")
+    tag = client.get(path, headers={"x-api-key": key}).headers["ETag"]
+    keyed = {"x-api-key": key}
+    for query in ("", "?limit=1", "?limit=0", "?key=x"):
+        for more in ({}, keyed, {**keyed, "If-None-Match": tag}, {"Anthropic-Version": "1"}):
+            sent = {"X-Request-ID": "same", "Origin": PAGE, **more}
+            plain, slash, again = (
+                client.open(url + query, method=method, headers=sent)
+                for url in (path, f"{path}/", f"{path}/")
+            )
+
+            assert plain.status_code == slash.status_code == again.status_code, (query, more)
+            assert sorted(plain.headers) == sorted(slash.headers) == sorted(again.headers)
+            assert plain.data == slash.data == again.data
+    others = {"-", "/admin/models", "/admin/keys"}
+    assert {path} >= {line["route"] for line in access_lines()} - others
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_two_slashes_are_another_url(client, path):
+    """Wherever they are, and the 404 has them, as the URL was asked for."""
+    for wrong in (f"/{path}", f"/{path}/", f"{path}//", f"{path}//x"):
+        # The client of the tests would take the first name after two slashes for a host.
+        answer = client.get("/", environ_overrides={"PATH_INFO": wrong})
+
+        assert 404 == answer.status_code
+        assert f"Unknown URL: GET {wrong}" in str(answer.json["error"])
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("//v1/é\n", "//v1/é\N{REPLACEMENT CHARACTER}"),
+        ("/v1/\udcff", "/v1/\N{REPLACEMENT CHARACTER}"),
+    ],
+)
+def test_an_unknown_url_is_shown_as_it_was_asked_for(client, path, shown):
+    """Its bytes are read as UTF-8; what is none, or cannot be printed, is one sign."""
+    asked = path.encode("utf-8", "surrogateescape").decode("latin-1")
+    answer = client.get("/", environ_overrides={"PATH_INFO": asked})
+
+    assert answer.json["error"]["message"] == f"Unknown URL: GET {shown}"
+
+
+BASE_URL = "The list of models is at {}: check the base URL of the client."
+GATEWAY = (
+    "Roster only lists models, at /v1/models: send this request to a gateway or a model server."
+)
+
+
+@pytest.mark.parametrize(
+    ("listing", "paths"),
+    [
+        (
+            "/v1/models",
+            """/v1/v1/models /api/v1/models /api/v0/models /v1beta/openai/models /openai/models
+            /v1/openai/models /wrong/v1/models/ //v1/models /v1//models /V1/Models /v1/engines
+            /v1 /v1/ /openai /openai/v1 /api/v1 /v1beta/v1/models /api/models""",
+        ),
+        ("/v1beta/models", "/v1beta /v1beta/ /v1beta/v1beta/models /v1/v1beta/models"),
+        ("/api/tags", "/api /api/ /tags /v1/api/tags /api/api/tags //api/tags"),
+    ],
+)
+def test_a_wrong_way_to_the_list_names_the_right_one(client, message, listing, paths):
+    """In each dialect, and what it names is the list."""
+    for path in paths.split():
+        for method, headers in (("GET", {}), ("GET", {"Anthropic-Version": "1"}), ("POST", {})):
+            asked = {"PATH_INFO": path}
+            answer = client.open("/", method=method, headers=headers, environ_overrides=asked)
+
+            expected = f"Unknown URL: {method} {path}. {BASE_URL.format(listing)}"
+            assert (404, expected) == (answer.status_code, message(answer))
+    assert 200 == client.get(listing).status_code
+
+
+TO_MODELS = """/v1/chat/completions /chat/completions /v1/completions /v1/messages /api/chat
+/v1/messages/count_tokens /openai/v1/embeddings /api/generate /v1/images/generations /v1/responses
+/v1beta/openai/chat/completions /v1/audio/speech /v1/complete"""
+
+
+@pytest.mark.parametrize("path", TO_MODELS.split())
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_request_to_a_model_is_for_somebody_else(client, message, path, method):
+    """Its 404 says that Roster does not run models."""
+    answer = client.open(path, method=method)
+
+    assert 404 == answer.status_code
+    assert f"Unknown URL: {method} {path}. {GATEWAY}" == message(answer)
+
+
+@pytest.mark.parametrize(
+    ("path", "listing"),
+    [
+        ("/v1/models/models", "/v1/models"),
+        ("/models/v1/models", "/v1/models"),
+        ("/v1beta/models/v1beta/models", "/v1beta/models"),
+    ],
+)
+def test_the_url_of_the_list_is_no_base_url(client, admin, message, path, listing):
+    """What a client then takes for the list is the URL of a model: its 404 says so."""
+    advice = BASE_URL.format(listing)
+    for headers in ({}, {"Anthropic-Version": "1"}):
+        assert message(client.get(path, headers=headers)).endswith(f". {advice}")
+    other = client.get(f"{path}s", headers=headers)
+    shown = client.post("/api/show", json={"model": "models"})
+
+    assert "base URL" not in message(other)
+    assert f"model 'models' not found. {BASE_URL.format('/v1/models')}" == message(shown)
+    admin.add("v1/models")
+    assert 200 == client.get("/models/v1/models").status_code
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1beta/models/x:generateContent",
+        "/v1beta/models/a/b:streamGenerateContent",
+        "/v1/models/x:countTokens",
+        "/v1/models/chat/completions",
+    ],
+)
+def test_so_is_one_at_the_url_of_a_model(client, message, path):
+    """There POST is a 405; a DELETE gets no such advice, nor does any method of the list."""
+    refused = {method: client.open(path, method=method) for method in ("POST", "DELETE")}
+
+    assert (405, f"POST is not allowed here. {GATEWAY}") == (
+        refused["POST"].status_code,
+        message(refused["POST"]),
+    )
+    assert "DELETE is not allowed here." == message(refused["DELETE"])
+    assert "POST is not allowed here." == message(client.post("/v1/models"))
+
+
+@pytest.mark.parametrize("path", ["/admin/v1/models", "/admin/chat", "/v1/nowhere", "/props"])
+def test_other_wrong_urls_get_no_advice(client, message, path):
+    """Nobody knows what was wanted, and administration has no list for readers."""
+    assert f"Unknown URL: GET {path}" == message(client.get(path))
+
+
+@pytest.fixture
+def message():
+    """What returns the message of an error in any dialect."""
+
+    def read(answer):
+        error = answer.json["error"]
+        return error if isinstance(error, str) else error["message"]
+
+    return read
+
+
 @pytest.mark.parametrize(
     "path",
     [

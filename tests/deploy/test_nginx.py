@@ -23,7 +23,9 @@ GET /v1/models/unknown, HEAD /v1/models/unknown, GET /v1/models?limit=2, GET /v1
 GET /models, HEAD /models, OPTIONS /models, POST /models, GET /models/acme%2Fcoder%20x, GET /props
 GET /openai/v1/models, HEAD /openai/v1/models, GET /openai/v1/models/acme/coder%20x, GET /version
 GET //models, GET /models/unknown, GET /openai//v1/models, GET /api/v1/models, GET /v1/props
-GET /api/ps, HEAD /api/ps, OPTIONS /api/ps, POST /api/ps"""
+GET /api/ps, HEAD /api/ps, OPTIONS /api/ps, POST /api/ps, GET /v1/models//, POST /v1/models/
+HEAD /v1/models/, OPTIONS /v1/models/, GET /v1beta/models/, GET /api/tags/, GET /models/?limit=1
+GET /openai/v1/models/, GET /v1/v1/models, POST /v1/chat/completions, POST /v1/models/x:embed"""
 fresh_id = map("fresh-{}".format, count()).__next__
 
 pytestmark = pytest.mark.needs("nginx", "nginx")
@@ -78,18 +80,13 @@ def test_each_way_to_the_list_is_kept(gunicorn, keeping, heard):
     """The list reaches the application once for each of its URLs."""
     site = keeping(gunicorn / "s")
     before = len(heard())
-    paths = [
-        "/v1/models",
-        "/models",
-        "/openai/v1/models",
-        "/v1beta/models",
-        "/api/tags",
-        "/api/ps",
-    ]
+    lists = ["/v1/models", "/models", "/openai/v1/models", "/v1beta/models", "/api/tags"]
+    paths = [*lists, *(f"{path}/" for path in lists), "/api/ps"]
     bodies = [{site("GET", path).body for _ in range(3)} for path in paths]
 
-    assert paths == [line["route"] for line in heard()[before:]]
-    assert [1] * 6 == [*map(len, bodies)]
+    assert [*lists, *lists, "/api/ps"] == [line["route"] for line in heard()[before:]]
+    assert [1] * 11 == [*map(len, bodies)]
+    assert bodies[:5] == bodies[5:10]
     assert bodies[0] == bodies[1] == bodies[2]
 
 
