@@ -14,7 +14,11 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Self
 
-_ORIGIN = re.compile(r"https?://[A-Za-z0-9._\[\]:-]+")
+_ORIGIN = re.compile(
+    r"([a-z][a-z0-9+.-]*)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(\d{1,5}))?",
+    re.ASCII | re.IGNORECASE,
+)
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 _BIND = re.compile(r"unix:.+|[A-Za-z0-9._\[\]:-]+:(\d{1,5})", re.ASCII)
 _SQLITE = re.compile(r"sqlite:///[^?]+")
 # What libpq understands, of printable ASCII. A second @ would cut a password in two, and show
@@ -24,12 +28,18 @@ _PASSWORD = re.compile(r"(://[^:/@]*:).*(@)|([?&](?:ssl)?password=)[^&]*")
 # A key, also cut short; the eight characters of its id are no secret.
 _KEY = re.compile(r"(ro_[0-9A-Za-z]{8}_)[0-9A-Za-z]+")
 _PORTS = range(65536)
+#: How many characters of a bad value are shown.
+_SHOWN = 100
 #: From how many characters on a name without a folder is taken for a key.
 _LONG = 32
 
 
 class SettingsError(Exception):
     """Some variables have values that cannot be used; the message has a line for each."""
+
+
+class _MistakeError(ValueError):
+    """The message says what is wrong with the value, and what to write."""
 
 
 class _SecretError(ValueError):
@@ -75,11 +85,50 @@ def _whole(least: int, most: int) -> Callable[[str], int]:
     return parse
 
 
+def normal_origin(text: str) -> str | None:
+    """Return an origin in lower case and without its default port, None if `text` is none."""
+    match = _ORIGIN.fullmatch(text)
+    if match is None:
+        return None
+    scheme, host, port = match[1].lower(), match[2].lower(), match[3]
+    if port is None or int(port) == _DEFAULT_PORTS.get(scheme):
+        return f"{scheme}://{host}"
+    return f"{scheme}://{host}:{int(port)}" if int(port) in _PORTS else None
+
+
 def _origins(text: str) -> tuple[str, ...]:
-    origins = tuple(text.replace(",", " ").split())
-    if origins != ("*",) and not all(_ORIGIN.fullmatch(origin) for origin in origins):
-        raise ValueError
-    return origins
+    given = text.replace(",", " ").split()
+    if given == ["*"]:
+        return ("*",)
+    origins = []
+    for origin in given:
+        if (normal := normal_origin(origin)) is None:
+            raise _mistake_in(origin)
+        origins.append(normal)
+    return tuple(dict.fromkeys(origins))
+
+
+def _mistake_in(origin: str) -> ValueError:
+    """Return what is wrong with an origin, as an error."""
+    beginning = _ORIGIN.match(origin)
+    right = None if beginning is None else normal_origin(beginning[0])
+    end = "" if beginning is None else origin[beginning.end() :]
+    if origin == "*":
+        mistake = "is every page: write it alone, or write each origin"
+    elif "*" in origin:
+        mistake = "has a *: write it alone for every page, or write each origin"
+    elif origin == "null":
+        mistake = "is not allowed: files and sandboxed pages of any site have it as their origin"
+    elif "://" not in origin:
+        mistake = "has no scheme: write https:// or http:// before it"
+    elif not origin.isascii():
+        mistake = "is not ASCII: write the host as browsers do, xn--…"
+    elif right is not None and end.startswith("/"):
+        fault = "has a path" if end.strip("/") else "ends with a slash"
+        mistake = f"{fault}: write {right[:_SHOWN]}"
+    else:
+        return ValueError()
+    return _MistakeError(f"{origin[:_SHOWN]!r} {mistake}")
 
 
 def _proxies(text: str) -> tuple[str, ...]:
@@ -243,10 +292,12 @@ class Settings:
             try:
                 values[setting.name] = setting.metadata["parse"](text)
             except ValueError as error:
-                shown = _masked(text) if len(text) <= 100 else f"{_masked(text)[:100]}…"  # noqa: PLR2004
+                shown = _masked(text) if len(text) <= _SHOWN else f"{_masked(text)[:_SHOWN]}…"
                 if isinstance(error, _SecretError):
                     shown = "***"
-                problems.append(f"{variable}={shown!r}: must be {setting.metadata['values']}")
+                mistake = f"; {_masked(str(error))}" if isinstance(error, _MistakeError) else ""
+                wanted = setting.metadata["values"]
+                problems.append(f"{variable}={shown!r}: must be {wanted}{mistake}")
         if problems:
             raise SettingsError("\n".join(problems))
         return cls(**values)

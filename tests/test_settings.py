@@ -1,5 +1,6 @@
 """The settings: what each takes, what it refuses, and how they are shown."""
 
+import re
 import subprocess
 import sys
 from dataclasses import FrozenInstanceError
@@ -19,6 +20,8 @@ from app.settings import (
 from app.store.store import Store
 
 ROOT = Path(__file__).parent.parent
+
+EXTENSION = "chrome-extension://abcdefghijklmnopabcdefghijklmnop"
 
 #: What a refusal says that each variable may be, and values that are not.
 REFUSED = {
@@ -45,7 +48,7 @@ REFUSED = {
     "ROSTER_FIELDS": ("all or reference", ["", "ALL", "id,object"]),
     "ROSTER_CORS_ORIGINS": (
         "* or origins, separated by commas",
-        ["chat.example.com", "https://a.example/", "* https://a.example", "ftp://a.example"],
+        ["https://", "://a.example", "https://a.example:65536/", "https://a@b", "https://a:b"],
     ),
     "ROSTER_BIND": (
         "HOST:PORT or unix:PATH",
@@ -80,6 +83,69 @@ def test_bad_value(variable: str, values: str, text: str) -> None:
         Settings.from_environment({variable: text})
 
     assert f"{variable}={text!r}: must be {values}" == str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "mistake"),
+    [
+        (
+            "https://Chat.example.com:443/",
+            "'https://Chat.example.com:443/' ends with a slash: write https://chat.example.com",
+        ),
+        (
+            "app://obsidian.md//",
+            "'app://obsidian.md//' ends with a slash: write app://obsidian.md",
+        ),
+        (
+            "tauri://localhost, https://a.example/chat?x",
+            "'https://a.example/chat?x' has a path: write https://a.example",
+        ),
+        (
+            "chat.example.com",
+            "'chat.example.com' has no scheme: write https:// or http:// before it",
+        ),
+        (
+            "localhost:3000/",
+            "'localhost:3000/' has no scheme: write https:// or http:// before it",
+        ),
+        (
+            "null",
+            "'null' is not allowed: files and sandboxed pages of any site have it as their origin",
+        ),
+        (
+            "* https://a.example",
+            "'*' is every page: write it alone, or write each origin",
+        ),
+        (
+            "https://*.example.com",
+            "'https://*.example.com' has a *: write it alone for every page, or write each origin",
+        ),
+        (
+            "https://b\u00fccher.example",
+            "'https://b\u00fccher.example' is not ASCII: write the host as browsers do, xn--…",
+        ),
+    ],
+)
+def test_the_mistake_in_an_origin_is_named(text: str, mistake: str) -> None:
+    """A refused list of origins names the first that is none, and what to write."""
+    with pytest.raises(SettingsError) as refusal:
+        Settings.from_environment({"ROSTER_CORS_ORIGINS": text})
+
+    values, _ = REFUSED["ROSTER_CORS_ORIGINS"]
+    assert f"ROSTER_CORS_ORIGINS={text!r}: must be {values}; {mistake}" == str(refusal.value)
+
+
+def test_the_mistake_in_an_origin_is_short_and_has_no_key() -> None:
+    """Whatever is repeated is cut, and a key or password in it is masked."""
+    key = mint()
+    for text in (f"https://a.example/{key}", f"https://a:{key}@b/", "https://a:hunter2@b/"):
+        with pytest.raises(SettingsError) as refusal:
+            Settings.from_environment({"ROSTER_CORS_ORIGINS": text})
+        assert not {key, key[12:], "hunter2"} & {*re.split(r"[_@:'/; ]", str(refusal.value))}
+    with pytest.raises(SettingsError) as refusal:
+        Settings.from_environment({"ROSTER_CORS_ORIGINS": f"https://{'x' * 999}/"})
+
+    assert len(str(refusal.value)) < 500
 
 
 @pytest.mark.parametrize("before", ["", " ", "Bearer ", "'", "x" * 80])
@@ -176,7 +242,25 @@ def test_long_bad_value(length: int, shown: str) -> None:
             "ROSTER_CORS_ORIGINS",
             "https://a.example, http://[::1]:80",
             "cors_origins",
-            ("https://a.example", "http://[::1]:80"),
+            ("https://a.example", "http://[::1]"),
+        ),
+        (
+            "ROSTER_CORS_ORIGINS",
+            "https://Chat.Example.com, https://a.example:443 http://a.example:443,HTTPS://A.EXAMPLE",
+            "cors_origins",
+            ("https://chat.example.com", "https://a.example", "http://a.example:443"),
+        ),
+        (
+            "ROSTER_CORS_ORIGINS",
+            f"app://obsidian.md,tauri://localhost,capacitor://localhost,{EXTENSION},x-a.b+c://d:443",
+            "cors_origins",
+            (
+                "app://obsidian.md",
+                "tauri://localhost",
+                "capacitor://localhost",
+                EXTENSION,
+                "x-a.b+c://d:443",
+            ),
         ),
         ("ROSTER_BIND", "[::1]:0", "bind", "[::1]:0"),
         ("ROSTER_BIND", "0.0.0.0:65535", "bind", "0.0.0.0:65535"),

@@ -8,6 +8,7 @@ from flask import Response
 from flask.globals import request_ctx
 
 from app.api.http import empty_reply
+from app.settings import normal_origin
 
 #: The response headers that a web page may read, beside those that browsers always show it.
 EXPOSED = "x-request-id, request-id, retry-after, etag"
@@ -20,7 +21,8 @@ def allowed_origin(origins: Sequence[str], environ: Mapping[str, Any]) -> str | 
     if "*" in origins:
         return "*"
     origin = environ.get("HTTP_ORIGIN")
-    return origin if origin in origins else None
+    # As it was sent: browsers compare it with their own, character by character.
+    return origin if origin is not None and normal_origin(origin) in origins else None
 
 
 def headers(origins: Sequence[str], environ: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -567,7 +567,47 @@ def test_any_page_may_read_where_the_star_says_so(cors):
     assert "*" == headers["Access-Control-Allow-Origin"]
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example.com", "null", PAGE + ":444", None])
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ("https://Chat.Example.com", "https://chat.example.com"),
+        ("https://chat.example.com:443", "https://chat.example.com"),
+        ("https://chat.example.com", "HTTPS://Chat.Example.com:443"),
+        ("http://[::1]:80", "http://[::1]"),
+        ("app://obsidian.md", "app://obsidian.md"),
+        ("app://Obsidian.md", "app://Obsidian.md"),
+        ("tauri://localhost", "tauri://localhost"),
+        ("capacitor://localhost:443", "capacitor://localhost:443"),
+        ("chrome-extension://abcdefghijklmnop", "chrome-extension://abcdefghijklmnop"),
+    ],
+)
+def test_an_origin_is_compared_in_one_form(cors, given, sent):
+    """Neither case nor the default port matters; a browser gets its own origin back."""
+    settings = Settings.from_environment({"ROSTER_CORS_ORIGINS": f"https://a.example {given}"})
+    client = cors(*settings.cors_origins)
+    asked = {"Origin": sent, "Access-Control-Request-Method": "GET"}
+    for answer in (
+        client.get("/v1/models", headers=asked),
+        client.get("/no", headers=asked),
+        client.options("/v1/models", headers=asked),
+    ):
+        assert sent == answer.headers["Access-Control-Allow-Origin"]
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://evil.example.com",
+        "null",
+        PAGE + ":444",
+        PAGE + "/",
+        "http://chat.example.com",
+        "app://chat.example.com",
+        "http://chat.example.com:443",
+        "\N{KELVIN SIGN}".encode().decode("latin-1"),
+        None,
+    ],
+)
 def test_other_pages_may_not(cors, origin):
     """An origin that is not listed gets no permission, nor does a request without one."""
     headers = cors(PAGE).get("/v1/models", headers={"Origin": origin} if origin else {}).headers

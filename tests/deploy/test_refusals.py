@@ -197,18 +197,24 @@ ORIGINS = 'default "";  # Origins:'
 SHARING = ("Access-Control-Allow-Origin", "Access-Control-Expose-Headers", "Vary")
 
 
-@pytest.mark.parametrize("setting", ["", PAGE, "*"])
+APPS = ("app://obsidian.md", "tauri://localhost", "chrome-extension://abcdefghijklmnop")
+
+
+@pytest.mark.parametrize("setting", ["", PAGE, "*", " ".join(APPS)])
 def test_a_page_may_read_what_the_application_lets_it_read(
     nginx, tmp_path, run_gunicorn, at_socket, setting
 ):
     """A refusal of nginx has the headers of the application's, if its line is as the setting."""
-    line = {"": ORIGINS, PAGE: f'"{PAGE}" $http_origin;  #', "*": 'default "*";  #'}[setting]
+    lines = {"": ORIGINS, "*": 'default "*";  #'}
+    each = "".join(f'"{origin}" $http_origin; ' for origin in setting.split())
+    line = lines.get(setting, f"{each} #")
     site = nginx(tmp_path / "nobody", changes={ORIGINS: line})
+    same = (PAGE, f"{PAGE}:443", PAGE.upper(), "http://chat.example.com:80", f"{PAGE}:444")
     public = ("/v1/models/x", "/nowhere", "/api/tags", "/v1beta/models", "/models", "/adminx")
     with run_gunicorn(WEB_CONCURRENCY="1", ROSTER_CORS_ORIGINS=setting) as folder:
         direct = at_socket(folder / "s")
         for path in (*public, "/admin/models", "/admin", "/", "/healthz?x"):
-            for origin in (PAGE, "https://evil.example.com", "null", None):
+            for origin in (*same, *APPS, "https://evil.example.com", "null", None):
                 headers = {} if origin is None else {"Origin": origin}
                 expected = direct("POST", path, "{", Authorization="bad", **headers).headers
                 answer = site("POST", path, "{", **headers)
