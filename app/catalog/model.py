@@ -252,9 +252,16 @@ def random_base62(length: int) -> str:
 def problem_with_id(model_id: str) -> str | None:
     """Return the reason why `model_id` cannot be the id of a model, as a sentence, or None."""
     if not _PRINTABLE.fullmatch(model_id):
-        return "Must be 1 to 256 printable ASCII characters, with no space at either end."
+        letter = next((c for c in model_id if not c.isascii() and c.isprintable()), None)
+        return (
+            "Must be 1 to 256 printable ASCII characters, with no space at either end."
+            if letter is None
+            else f"Must have ASCII characters alone, not '{letter}': 'name' takes all letters."
+        )
     if _UNFETCHABLE.search(model_id):
         return "Must not contain any of ? # % \\: not every client could fetch it."
+    if model_id.startswith("/"):
+        return "Must not begin with a slash: leave it out, and write a path for people in 'name'."
     if not {"", ".", ".."}.isdisjoint(model_id.split("/")):
         return "Must not have an empty, '.' or '..' segment between slashes."
     if model_id.startswith("models/"):

@@ -110,8 +110,8 @@ def parse_untrusted(document: object) -> dict[str, Any]:
     """Return the JSON object of an untrusted document; its fields are not checked."""
     if not isinstance(document, str) or len(document) > _MAX_DOCUMENT:
         raise StoreUnavailable(f"A document is a text of at most {_MAX_DOCUMENT} characters.")
-    # Texts may have this letter, ids may not.
-    return parse_object(ONCE_TAKEN.sub("\N{LATIN SMALL LETTER E WITH ACUTE}", document).encode())
+    # Texts may have this character, ids may not.
+    return parse_object(ONCE_TAKEN.sub("\N{NO-BREAK SPACE}", document).encode())
 
 
 def _separate_unknown(kind: type, document: dict[str, Any]) -> dict[str, Any]:

@@ -172,15 +172,39 @@ def test_good_id(model_id: str) -> None:
     [
         (
             "Must be 1 to 256 printable ASCII characters, with no space at either end.",
-            ["", " ", " a", "a ", "x" * 257, "a\n", "a\0b", "\x7f", "é", "a\u2028b", "\ud800"],
+            [
+                "",
+                " ",
+                " a",
+                "a ",
+                "x" * 257,
+                "a\n",
+                "a\0b",
+                "\x7f",
+                "a\u2028b",
+                "\ud800",
+                "a\u202eb",
+            ],
         ),
         (
             "Must not contain any of ? # % \\: not every client could fetch it.",
             ["?", "a?b", "a#b", "a%41", "a\\b"],
         ),
         (
+            "Must have ASCII characters alone, not 'é': 'name' takes all letters.",
+            ["é", "modéle-ü", "é" * 300, "/é", "é?"],
+        ),
+        (
+            "Must have ASCII characters alone, not '模': 'name' takes all letters.",
+            ["模型", "a\t模é"],
+        ),
+        (
+            "Must not begin with a slash: leave it out, and write a path for people in 'name'.",
+            ["/", "/a", "//", "/models/x", "/data/models/llama-3"],
+        ),
+        (
             "Must not have an empty, '.' or '..' segment between slashes.",
-            ["/", "/a", "a/", "a//b", ".", "..", "a/../b", "a/./b", "a/..", "./a", "models/"],
+            ["a/", "a//b", ".", "..", "a/../b", "a/./b", "a/..", "./a", "models/"],
         ),
         (
             "Must not begin with 'models/': Gemini clients add and strip that prefix.",
