@@ -53,8 +53,30 @@ def shown(value: object) -> str:
     return quote(value, 30)
 
 
+def got(value: object) -> str:
+    """Return `value` as a message says what was got: a text as one, which "8192" is."""
+    return f"the text '{shown(value)}'" if isinstance(value, str) else shown(value)
+
+
+#: What a field says to null.
+_NULL: dict[str, Any] = {"null": "Must not be null: leave the field out, or give it a value."}
+
+
+class OneOf(validate.OneOf):
+    """One of some words."""
+
+    def __call__(self, value: object) -> Any:
+        """Raise unless `value` is one of them."""
+        if value not in self.choices:
+            words = ", ".join(map(str, self.choices))
+            raise ValidationError(f"Must be one of: {words}; not {got(value)}.")
+        return value
+
+
 class Text(fields.Field[str]):
     """A string of `least` to `most` characters, none of them `UNWANTED`."""
+
+    default_error_messages = _NULL
 
     def __init__(self, *, least: int = 1, most: int = MAX_TEXT, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -65,7 +87,9 @@ class Text(fields.Field[str]):
         if not isinstance(value, str):
             raise ValidationError(f"Must be a string, not {shown(value)}.")
         if not self.least <= len(value) <= self.most:
-            raise ValidationError(f"Must be {self.least} to {self.most} characters long.")
+            raise ValidationError(
+                f"Must be {self.least} to {self.most} characters long, not {len(value)}."
+            )
         if found := UNWANTED.search(value):
             raise ValidationError(
                 f"Must not contain U+{ord(found[0]):04X}: control characters, line separators, "
@@ -77,6 +101,8 @@ class Text(fields.Field[str]):
 class StrictInteger(fields.Field[int]):
     """An integer of `least` to `most`; 5.0 is one, as in JSON Schema; true and "5" are not."""
 
+    default_error_messages = _NULL
+
     def __init__(self, *, least: int = 0, most: int = MAX_TIME, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.least = least
@@ -86,38 +112,48 @@ class StrictInteger(fields.Field[int]):
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if not isinstance(value, int) or isinstance(value, bool):
-            raise ValidationError(f"Must be a whole number, not {shown(value)}.")
+            raise ValidationError(f"Must be a whole number, not {got(value)}.")
         if not self.least <= value <= self.most:
-            raise ValidationError(f"Must be between {self.least} and {self.most}.")
+            raise ValidationError(
+                f"Must be between {self.least} and {self.most}, not {shown(value)}."
+            )
         return value
 
 
 class StrictNumber(fields.Field[float]):
     """A number within what JavaScript reads back unchanged."""
 
+    default_error_messages = _NULL
+
     def _deserialize(self, value: object, *_: object, **__: object) -> float:
         if not isinstance(value, int | float) or isinstance(value, bool):
-            raise ValidationError(f"Must be a number, not {shown(value)}.")
+            raise ValidationError(f"Must be a number, not {got(value)}.")
         if not -MAX_TOKENS <= value <= MAX_TOKENS:
-            raise ValidationError(f"Must be between -{MAX_TOKENS} and {MAX_TOKENS}.")
+            raise ValidationError(
+                f"Must be between -{MAX_TOKENS} and {MAX_TOKENS}, not {shown(value)}."
+            )
         return value
 
 
 class StrictBoolean(fields.Field[bool]):
     """A boolean; 0, 1 and "true" are not."""
 
+    default_error_messages = _NULL
+
     def _deserialize(self, value: object, *_: object, **__: object) -> bool:
         if not isinstance(value, bool):
-            raise ValidationError(f"Must be true or false, not {shown(value)}.")
+            raise ValidationError(f"Must be true or false, not {got(value)}.")
         return value
 
 
 class StrictConstant(fields.Constant[str]):
     """A constant of our answers: may be left out, must be right when given back."""
 
+    default_error_messages = _NULL
+
     def _deserialize(self, value: object, *_: object, **__: object) -> str:
         if value != self.constant:
-            raise ValidationError(f"Must be '{self.constant}', not {shown(value)}.")
+            raise ValidationError(f"Must be '{self.constant}', not {got(value)}.")
         return self.constant
 
 
@@ -128,7 +164,24 @@ class _Plain:
         return value
 
 
-class Texts(_Plain, fields.List[str]):
+class StrictList(fields.List[Any]):
+    """A list."""
+
+    default_error_messages = _NULL
+
+    def _deserialize(self, value: object, *args: Any, **kwargs: Any) -> list[Any]:
+        if not isinstance(value, list):
+            raise ValidationError(f"Must be a list, not {got(value)}.")
+        return super()._deserialize(value, *args, **kwargs)
+
+
+class Part(fields.Nested):
+    """An object with a schema of its own."""
+
+    default_error_messages = _NULL
+
+
+class Texts(_Plain, StrictList):
     """A list of strings."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -139,7 +192,7 @@ class Texts(_Plain, fields.List[str]):
         )
 
 
-class Ids(_Plain, fields.List[str]):
+class Ids(_Plain, StrictList):
     """A list of ids of models, each once."""
 
     def __init__(self, *, most: int) -> None:
@@ -155,6 +208,8 @@ class Ids(_Plain, fields.List[str]):
 class Pairs(_Plain, fields.Dict):
     """An object of any names, at most `most`; errors are by name, as everywhere."""
 
+    default_error_messages = _NULL
+
     def __init__(self, values: Text, *, most: int) -> None:
         super().__init__(
             keys=Text(most=64),
@@ -162,9 +217,11 @@ class Pairs(_Plain, fields.Dict):
             validate=validate.Length(max=most, error=f"Must be at most {most} pairs."),
         )
 
-    def _deserialize(self, *args: Any, **kwargs: Any) -> Any:
+    def _deserialize(self, value: object, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(value, dict):
+            raise ValidationError(f"Must be an object, not {got(value)}.")
         try:
-            pairs = super()._deserialize(*args, **kwargs)  # type: ignore[no-untyped-call]
+            pairs = super()._deserialize(value, *args, **kwargs)  # type: ignore[no-untyped-call]
         except ValidationError as error:
             if not isinstance(error.messages, dict):
                 raise
@@ -183,8 +240,8 @@ class Prices(Pairs):
         pairs = super()._deserialize(*args, **kwargs)
         wrong = [name for name in PRICES if not _PRICE.fullmatch(pairs.get(name, "0"))]
         if wrong:
-            sentence = 'Must be a decimal string like "0.0000025".'
-            raise ValidationError({name: [sentence] for name in wrong})
+            sentence = 'Must be a decimal string like "0.0000025", not {}.'
+            raise ValidationError({name: [sentence.format(got(pairs[name]))] for name in wrong})
         return pairs
 
 

@@ -20,11 +20,14 @@ from app.fields import (
     MAX_TEXT,
     MAX_TOKENS,
     Ids,
+    OneOf,
     Pairs,
+    Part,
     Prices,
     StrictBoolean,
     StrictConstant,
     StrictInteger,
+    StrictList,
     StrictNumber,
     Text,
     Texts,
@@ -32,6 +35,7 @@ from app.fields import (
     check_date,
     check_id,
     check_moment,
+    got,
     shown,
 )
 from app.names import NAMES, members_of, reader
@@ -62,7 +66,7 @@ class StrictSchema(Schema):
         """Word marshmallow's errors about the object itself, and name the nearest fields."""
         messages = error.messages_dict
         if not isinstance(data, dict):
-            error.messages = {"": [f"Must be an object, not {shown(data)}."]}
+            error.messages = {"": [f"Must be an object, not {got(data)}."]}
             return
         unknown = (n for n, found in messages.items() if n not in self.load_fields and found)
         for name in [*islice(unknown, MAX_ERRORS)]:
@@ -70,6 +74,13 @@ class StrictSchema(Schema):
             near = [names[name] for names in NAMES.values() if names.get(name) in self.load_fields]
             near = near or difflib.get_close_matches(name[:MAX_TEXT], self.load_fields, n=1)
             messages[name] = ["Unknown field" + (f"; is '{near[0]}' meant?" if near else ".")]
+            whole, _dot, member = name.partition(".")
+            if member and whole in self.load_fields:
+                # To remove or set the whole instead would cost its other members.
+                sentence = (
+                    f"Unknown field: '{shown(member)}' is no field, but may be in '{whole}'."
+                )
+                messages[name] = [sentence]
 
 
 class PermissionSchema(StrictSchema):
@@ -136,8 +147,8 @@ class ModelSchema(StrictSchema):
     object = StrictConstant("model")
     created = StrictInteger()
     owned_by = Text()
-    permission = fields.List(
-        fields.Nested(PermissionSchema),
+    permission = StrictList(
+        Part(PermissionSchema),
         validate=validate.Length(max=MAX_LIST, error=f"Must be at most {MAX_LIST} permissions."),
     )
     root = Text()
@@ -145,21 +156,21 @@ class ModelSchema(StrictSchema):
     name = Text()
     description = Text(least=0, most=4096)
     aliases = Ids(most=MAX_ALIASES)
-    type = Text(validate=validate.OneOf(TYPES, error=f"Must be one of: {', '.join(TYPES)}."))
+    type = Text(validate=OneOf(TYPES))
     tags = Texts()
     context_length = StrictInteger(least=1, most=MAX_TOKENS)
     max_model_len = StrictInteger(least=1, most=MAX_TOKENS)
     context_window = StrictInteger(least=1, most=MAX_TOKENS)
-    meta = fields.Nested(MetaSchema)
+    meta = Part(MetaSchema)
     max_input_tokens = StrictInteger(least=1, most=MAX_TOKENS)
     max_output_tokens = StrictInteger(least=1, most=MAX_TOKENS)
     max_completion_tokens = StrictInteger(least=1, most=MAX_TOKENS)
-    architecture = fields.Nested(ArchitectureSchema)
+    architecture = Part(ArchitectureSchema)
     input_modalities = Texts()
     output_modalities = Texts()
     supported_parameters = Texts()
     supported_endpoint_types = Texts()
-    reasoning = fields.Nested(ReasoningSchema)
+    reasoning = Part(ReasoningSchema)
     capabilities = fields.Raw(dump_only=True)
     knowledge_cutoff = Text(validate=check_cutoff)
     pricing = Prices(most=MAX_LIST)
@@ -199,11 +210,8 @@ class KeySchema(StrictSchema):
     name = Text(
         required=True, error_messages={"required": "Missing: describe what the key is for."}
     )
-    scopes = fields.List(
-        fields.String(
-            validate=validate.OneOf(SCOPES, error=f"Must be one of: {', '.join(SCOPES)}."),
-            error_messages={"invalid": f"Must be one of: {', '.join(SCOPES)}."},
-        ),
+    scopes = StrictList(
+        Text(validate=OneOf(SCOPES)),
         load_default=lambda: [READ],
         validate=validate.Length(min=1, max=len(SCOPES), error="Must be one or two scopes."),
     )

@@ -10,10 +10,12 @@ from app.fields import (
     MAX_TOKENS,
     Ids,
     Pairs,
+    Part,
     Prices,
     StrictBoolean,
     StrictConstant,
     StrictInteger,
+    StrictList,
     StrictNumber,
     Text,
     Texts,
@@ -112,7 +114,7 @@ def described(field):
         case _:
             describe = {Text: text, StrictInteger: integer, Texts: texts, Ids: ids}
             describe |= {Pairs: pairs, Prices: prices}
-            describe |= {ma.fields.List: choices, ma.fields.Nested: members}
+            describe |= {StrictList: choices, Part: members}
             found = describe[type(field)](field)
     kind, unit, form = found
     if field.dump_only:

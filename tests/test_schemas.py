@@ -26,15 +26,15 @@ ADMIN = AdminModelSchema()
 KEY = KeySchema()
 ROTATION = RotationSchema()
 STRING = "Must be a string, not "
-BETWEEN = "Must be between 0 and 4294967295."
-LONG = "Must be 1 to 256 characters long."
+BETWEEN = "Must be between 0 and 4294967295, not "
+LONG = "Must be 1 to 256 characters long, not "
 CONTROL = "Must not contain U+"
 REFUSED = (
     "control characters, line separators, bidirectional controls and lone surrogates are refused."
 )
 #: What turns the text around it, or breaks its line.
 TURNING = "\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-NULL = "Field may not be null."
+NULL = "Must not be null: leave the field out, or give it a value."
 TEXTS = ("owned_by", "root", "parent", "name")
 LENGTHS = (
     "context_length",
@@ -136,17 +136,22 @@ def test_good_value(name: str, value: object) -> None:
         ("id", "é", "id", "Must have ASCII characters alone, not 'é': "),
         ("id", "/data/x", "id", "Must not begin with a slash: "),
         ("aliases", ["é"], "aliases.0", "Must have ASCII characters alone, not 'é': "),
-        ("object", "list", "object", "Must be 'model', not list."),
+        ("object", "list", "object", "Must be 'model', not the text 'list'."),
         ("object", None, "object", NULL),
-        ("description", "x" * 4097, "description", "Must be 0 to 4096 characters long."),
+        ("description", "x" * 4097, "description", "Must be 0 to 4096 characters long, not 4097."),
         *((n, v, n, BETWEEN) for n in ("created", "available_from") for v in (-1, 2**32, 1e300)),
         ("created", True, "created", "Must be a whole number, not true."),
-        ("created", "5", "created", "Must be a whole number, not 5."),
+        ("created", "5", "created", "Must be a whole number, not the text '5'."),
         ("created", 5.5, "created", "Must be a whole number, not 5.5."),
-        ("context_length", 0, "context_length", f"Must be between 1 and {2**53 - 1}."),
-        ("max_output_tokens", 2**53, "max_output_tokens", f"between 1 and {2**53 - 1}."),
+        ("context_length", 0, "context_length", f"Must be between 1 and {2**53 - 1}, not 0."),
+        (
+            "max_output_tokens",
+            2**53,
+            "max_output_tokens",
+            f"between 1 and {2**53 - 1}, not {2**53}.",
+        ),
         ("permission", None, "permission", NULL),
-        ("permission", {}, "permission", "Not a valid list."),
+        ("permission", {}, "permission", "Must be a list, not {}."),
         ("permission", [{}] * 101, "permission", "Must be at most 100 permissions."),
         ("permission", [5], "permission.0", "Must be an object, not 5."),
         ("permission", [{}, {"group": 5}], "permission.1.group", f"{STRING}5."),
@@ -156,7 +161,7 @@ def test_good_value(name: str, value: object) -> None:
         ("permission", [{"created": 2**32}], "permission.0.created", BETWEEN),
         ("permission", [{"object": "x"}], "permission.0.object", "Must be 'model_permission'"),
         ("permission", [{"gruop": "x"}], "permission.0.gruop", "Unknown field; is 'group' meant?"),
-        ("architecture", "text", "architecture", "Must be an object, not text."),
+        ("architecture", "text", "architecture", "Must be an object, not the text 'text'."),
         ("architecture", {"modality": []}, "architecture.modality", "Unknown field"),
         (
             "architecture",
@@ -165,7 +170,8 @@ def test_good_value(name: str, value: object) -> None:
             f"{STRING}5.",
         ),
         ("supported_parameters", ["x"] * 101, "supported_parameters", "at most 100 strings."),
-        ("pricing", [], "pricing", "Not a valid mapping type."),
+        ("pricing", [], "pricing", "Must be an object, not []."),
+        ("pricing", {"prompt": "free"}, "pricing.prompt", "not the text 'free'."),
         ("pricing", {"x": None}, "pricing.x", NULL),
         ("pricing", {"x": 0.1}, "pricing.x", f"{STRING}0.1."),
         *(
@@ -177,15 +183,16 @@ def test_good_value(name: str, value: object) -> None:
             for price in ("1e-6", "-1", ".5", "1.", "free", "1 USD", "0.5x", "1" * 21, "٣")
         ),
         ("pricing", {str(n): "1" for n in range(101)}, "pricing", "Must be at most 100 pairs."),
-        *((n, 0, n, f"Must be between 1 and {2**53 - 1}.") for n in LENGTHS),
-        ("meta", {"n_ctx": "5"}, "meta.n_ctx", "Must be a whole number, not 5."),
+        *((n, 0, n, f"Must be between 1 and {2**53 - 1}, not 0.") for n in LENGTHS),
+        ("meta", {"n_ctx": "5"}, "meta.n_ctx", "Must be a whole number, not the text '5'."),
         ("meta", {"n_ctx_train": 5}, "meta.n_ctx_train", "Unknown field; is 'n_ctx' meant?"),
         ("aliases", ["a?"], "aliases.0", "Must not contain any of"),
         ("aliases", [str(n) for n in range(17)], "aliases", "Must be at most 16 ids."),
         ("aliases", ["a", "b", "a"], "aliases", "Must have each id once."),
-        ("aliases", "a", "aliases", "Not a valid list."),
+        ("aliases", "a", "aliases", "Must be a list, not the text 'a'."),
         ("list_aliases", 1, "list_aliases", "Must be true or false, not 1."),
         ("type", "chat", "type", "Must be one of: language, embedding, image, video, speech, "),
+        ("type", "chat", "type", "rerank, moderation; not the text 'chat'."),
         ("tags", [5], "tags.0", f"{STRING}5."),
         ("reasoning", True, "reasoning", "Must be an object, not true."),
         ("reasoning", {"mandatory": "no"}, "reasoning.mandatory", "Must be true or false"),
@@ -204,14 +211,20 @@ def test_good_value(name: str, value: object) -> None:
         ("metadata", {str(n): "" for n in range(17)}, "metadata", "Must be at most 16 pairs."),
         ("metadata", {"a": ["b"]}, "metadata.a", f'{STRING}["b"].'),
         ("metadata", {"value": 5}, "metadata.value", f"{STRING}5."),
-        ("metadata", {"": "x"}, "metadata", "Must be 1 to 64 characters long."),
-        ("web_work_status", "5", "web_work_status", "Must be a number, not 5."),
+        ("metadata", {"": "x"}, "metadata", "Must be 1 to 64 characters long, not 0."),
+        ("web_work_status", "5", "web_work_status", "Must be a number, not the text '5'."),
         ("create_time", True, "create_time", "Must be a number, not true."),
-        ("create_time", 2**53, "create_time", f"between -{2**53 - 1} and {2**53 - 1}."),
+        ("create_time", 2**53, "create_time", f"between -{2**53 - 1} and {2**53 - 1}, not"),
         ("ownedby", "x", "ownedby", "Unknown field; is 'owned_by' meant?"),
         ("max_tokens", 5, "max_tokens", "Unknown field; is 'max_output_tokens' meant?"),
         ("inputTokenLimit", 5, "inputTokenLimit", "Unknown field; is 'max_input_tokens' meant?"),
         ("zzzz", "x", "zzzz", "Unknown field."),
+        (
+            "pricing.prompt",
+            None,
+            "pricing.prompt",
+            "'prompt' is no field, but may be in 'pricing'.",
+        ),
         ("x" * 100, "x", "x" * 29 + "…", "Unknown field."),
         *((name, "x", name, "Unknown field") for name in ("key", "value", "_schema")),
     ],
@@ -317,7 +330,9 @@ def test_unprintable() -> None:
     """What cannot be printed is replaced in a sentence."""
     found = errors({"created": "a\n\x1b[31m\ud800"})
 
-    assert {"created": ["Must be a whole number, not a\ufffd\ufffd[31m\ufffd."]} == found
+    assert {
+        "created": ["Must be a whole number, not the text 'a\ufffd\ufffd[31m\ufffd'."]
+    } == found
 
 
 def test_given_back() -> None:
@@ -353,8 +368,8 @@ def test_good_key(fields: dict[str, Any], expected: dict[str, Any]) -> None:
         ({"name": ""}, "name", LONG),
         ({"name": None}, "name", NULL),
         ({"name": "x", "scopes": []}, "scopes", "Must be one or two scopes."),
-        ({"name": "x", "scopes": ["write"]}, "scopes.0", "Must be one of: read, admin."),
-        ({"name": "x", "scopes": ["read", 5]}, "scopes.1", "Must be one of: read, admin."),
+        ({"name": "x", "scopes": ["write"]}, "scopes.0", "read, admin; not the text 'write'."),
+        ({"name": "x", "scopes": ["read", 5]}, "scopes.1", f"{STRING}5."),
         ({"name": "x", "organization": "*"}, "organization", "Must name one organization"),
         ({"name": "x", "groups": ["x"] * 101}, "groups", "Must be at most 100 strings."),
         ({"name": "x", "groups": [""]}, "groups.0", LONG),
@@ -379,7 +394,9 @@ def test_rotation() -> None:
     """The grace of a rotation is a day, and at most 90."""
     assert {"grace": 86_400} == check(ROTATION, {})
     assert {"grace": 0} == check(ROTATION, {"grace": 0.0})
-    assert {"grace": ["Must be between 0 and 7776000."]} == errors({"grace": 7_776_001}, ROTATION)
+    assert {"grace": ["Must be between 0 and 7776000, not 7776001."]} == errors(
+        {"grace": 7_776_001}, ROTATION
+    )
 
 
 def test_not_an_object() -> None:

@@ -315,6 +315,8 @@ USES = [
         "def _deserialize(self, value"),
     Use("marshmallow.fields.Constant.__init__", "constant", FIELDS, "self.constant",
         assigned("constant")),
+    Use("marshmallow.fields.List._deserialize", FIELD, FIELDS, "class StrictList("),
+    Use("marshmallow.validate.OneOf.__call__", "(self, value)", FIELDS, "def __call__("),
     Use("marshmallow.fields.Mapping._deserialize", FIELD, FIELDS, "super()._deserialize("),
     Use("marshmallow.fields.Dict", {"x": ["key"], "2": ["value"]}, FIELDS, "inner.values()",
         errors_of_pairs),

@@ -236,9 +236,9 @@ def test_nameless_actor(
 #: What is typed, the exit code and what is said.
 MISTAKES = [
     (["create"], 2, "Error: Missing argument 'NAME'."),
-    (["create", ""], 1, "Error: name: Must be 1 to 256 characters long."),
+    (["create", ""], 1, "Error: name: Must be 1 to 256 characters long, not 0."),
     (["create", "x", "--organization=*"], 1, "Error: organization: Must name one organization"),
-    (["create", "x", "--group="], 1, "Error: groups.0: Must be 1 to 256 characters long."),
+    (["create", "x", "--group="], 1, "Error: groups.0: Must be 1 to 256 characters long, not 0."),
     (["create", "x", "--expires-in=0s"], 1, "Error: expires_at: Must be in the future"),
     (["create", "x", "--expires-in=999999999d"], 1, "Error: expires_at: Must be between 0 and"),
     (["create", "x", "--expires-in=-1d"], 2, "'-1d' is no time span such as 90d, 24h, 30m"),
@@ -248,7 +248,11 @@ MISTAKES = [
     (["revoke", "\udcff"], 1, "Error: An argument is not valid UTF-8."),
     (["rotate", UNKNOWN], 1, "Error: The key '00000000' does not exist."),
     (["rotate", "\udcff"], 1, "Error: An argument is not valid UTF-8."),
-    (["rotate", UNKNOWN, "--grace=91d"], 1, "Error: grace: Must be between 0 and 7776000."),
+    (
+        ["rotate", UNKNOWN, "--grace=91d"],
+        1,
+        "Error: grace: Must be between 0 and 7776000, not 7862400.",
+    ),
     (["rotate", UNKNOWN, "--grace=0"], 2, "'0' is no time span such as 90d, 24h, 30m"),
     (["rotate", UNKNOWN, "--grace=soon"], 2, "'soon' is no time span such as 90d, 24h, 30m"),
 ]
