@@ -3,14 +3,14 @@
 Each method takes fields as they were sent, checks their shape, applies the rule inside one
 transaction and returns what is stored now. They raise the errors of ``app.catalog.errors``,
 in the order in which the contract lists them: `ValidationFailed`, then `InvalidKey`, then
-`ModelNotFound`, `KeyNotFound` or `ModelExists`, then `RevisionMismatch`; `StoreUnavailable` at any
-time.
+`ModelNotFound`, `KeyNotFound` or `ModelExists`, then `RevisionMismatch`, then `ValidationFailed`
+for a circle of replacements; `StoreUnavailable` at any time.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.catalog import keys
 from app.catalog.errors import (
@@ -24,6 +24,7 @@ from app.catalog.errors import (
 from app.catalog.keys import ADMIN, ApiKey
 from app.catalog.model import Model
 from app.catalog.ports import Actor, Transaction, Writer
+from app.fields import shown
 from app.names import MIRROR_FIELDS, resolve_mirrors
 from app.schemas import (
     AdminModelSchema,
@@ -39,6 +40,9 @@ _MODEL = AdminModelSchema()
 _FIELDS = AdminModelSchema(exclude=MIRROR_FIELDS)
 _KEY = KeySchema()
 _ROTATION = RotationSchema()
+
+#: The most replacements in a row: each is read while other writers wait.
+MAX_CHAIN = 100
 
 #: The header value ``*``: any revision.
 ANY = frozenset({"*"})
@@ -68,6 +72,18 @@ class Precondition:
 UNCONDITIONAL = Precondition()
 
 
+class Written(NamedTuple):
+    """The result of a change of an entry."""
+
+    #: The entry as it is stored now.
+    model: Model
+    is_new: bool
+    #: False if the entry was so already: nothing was stored.
+    is_changed: bool
+    #: What the change allows although it may be a mistake, in sentences.
+    warnings: Sequence[str] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Administration:
     """Every change to the catalogue, written to `store` at the time of `clock` (Unix seconds)."""
@@ -81,7 +97,7 @@ class Administration:
         *,
         actor: Actor,
         precondition: Precondition = UNCONDITIONAL,
-    ) -> Model:
+    ) -> Written:
         """Add an entry; `ModelExists` if another has its id or one of its aliases."""
         checked = check(_MODEL, fields)
         if "id" not in checked:
@@ -90,8 +106,7 @@ class Administration:
         model = _compose(checked, now, None)
         with self._transaction(actor, now) as (transaction, _):
             _check_ids(model, None, transaction.models_of(model.ids))
-            precondition.check(None)
-            return transaction.put_model(model, None)
+            return _put(transaction, model, None, precondition)
 
     def replace_model(
         self,
@@ -100,8 +115,8 @@ class Administration:
         *,
         actor: Actor,
         precondition: Precondition = UNCONDITIONAL,
-    ) -> tuple[Model, bool]:
-        """Replace or create an entry; return it, and whether it is new."""
+    ) -> Written:
+        """Replace or create an entry."""
         checked = check(_MODEL, {"id": model_id, **fields})
         _same_id(checked, model_id)
         now = int(self.clock())
@@ -111,10 +126,7 @@ class Administration:
             stored = holder if holder is not None and holder.id == model_id else None
             model = _compose(checked, now, stored)
             _check_ids(model, stored, found)
-            precondition.check(stored)
-            if model == stored:
-                return stored, False
-            return transaction.put_model(model, stored), stored is None
+            return _put(transaction, model, stored, precondition)
 
     def merge_model(
         self,
@@ -123,7 +135,7 @@ class Administration:
         *,
         actor: Actor,
         precondition: Precondition = UNCONDITIONAL,
-    ) -> Model:
+    ) -> Written:
         """Apply a merge patch (RFC 7396): lists are replaced whole, null removes."""
         _same_id(patch, model_id)
         check_patch(_MODEL, patch)
@@ -134,17 +146,17 @@ class Administration:
             model = _compose(check(_MODEL, _merge(_FIELDS.dump(stored), changes)), now, stored)
             if added := [name for name in model.ids if name not in stored.ids]:
                 _check_ids(model, stored, transaction.models_of(added))
-            precondition.check(stored)
-            return stored if model == stored else transaction.put_model(model, stored)
+            return _put(transaction, model, stored, precondition)
 
     def remove_model(
         self, model_id: str, *, actor: Actor, precondition: Precondition = UNCONDITIONAL
-    ) -> None:
-        """Remove an entry; what it was stays in the log."""
+    ) -> Model:
+        """Remove an entry and return what it was, which stays in the log."""
         with self._transaction(actor, int(self.clock())) as (transaction, _):
             stored = _find(transaction, model_id)
             precondition.check(stored)
             transaction.remove_model(stored)
+            return stored
 
     def create_key(self, fields: Mapping[str, Any], *, actor: Actor) -> tuple[ApiKey, str]:
         """Make a key; return its row and the key itself, which exists nowhere else.
@@ -275,6 +287,54 @@ def _check_ids(model: Model, stored: Model | None, found: Mapping[str, Model]) -
     for name in model.ids:
         if name in found and name not in own:
             raise ModelExists(name, found[name].id, "id" if name == model.id else "aliases")
+
+
+def _put(
+    transaction: Transaction, model: Model, stored: Model | None, precondition: Precondition
+) -> Written:
+    """Store `model` in place of `stored`, None if absent, unless they are equal."""
+    precondition.check(stored)
+    if stored is not None and model == stored:
+        return Written(stored, is_new=False, is_changed=False)
+    warnings = _check_replacement(transaction, model, stored)
+    written = transaction.put_model(model, stored)
+    return Written(written, is_new=stored is None, is_changed=True, warnings=warnings)
+
+
+def _check_replacement(
+    transaction: Transaction, model: Model, stored: Model | None
+) -> Sequence[str]:
+    """Return a warning if the replacement of `model` is no entry: it may be added later.
+
+    Raises `ValidationFailed` if the replacements, from one to the next, never end. What `stored`
+    has already is not checked again: then any other write of it would be refused.
+    """
+    field, name = "deprecation_replacement_model", model.deprecation_replacement_model
+    if (
+        stored is not None
+        and stored.deprecation_replacement_model == name
+        and {*model.ids} <= {*stored.ids}
+    ):
+        return ()
+    path: list[str] = []
+    passed: set[str] = set()
+    while name is not None:
+        path.append(name)
+        found = transaction.models_of([name]).get(name)
+        if name in model.ids or (found is not None and found.id in passed):
+            where = "back to this entry" if name in model.ids else "into a circle"
+            shown_path = " -> ".join(map(shown, path))
+            raise ValidationFailed({field: [f"Must not lead {where}: {shown_path}."]})
+        if len(path) > MAX_CHAIN:
+            sentence = f"Must lead to an end in at most {MAX_CHAIN} steps, one replacement each."
+            raise ValidationFailed({field: [sentence]})
+        if found is None or found.id == model.id:  # `stored` under a name that `model` gives up
+            break
+        passed.add(found.id)
+        name = found.deprecation_replacement_model
+    if len(path) == 1 and found is None:
+        return [f"{field}: '{shown(path[0])}' is no entry yet; no reader is referred to it."]
+    return ()
 
 
 def _same_id(fields: Mapping[str, Any], model_id: str) -> None:

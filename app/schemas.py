@@ -196,7 +196,7 @@ REFERENCE_FIELDS = ("id", "object", "created", "owned_by", "permission", "root",
 class AdminModelSchema(ModelSchema):
     """An entry as administrators see it: with its date of appearance and its revision."""
 
-    read_only = ModelSchema.read_only | {"revision"}
+    read_only = ModelSchema.read_only | {"revision", "warnings"}
 
     list_aliases = StrictBoolean()
     available_from = StrictInteger()

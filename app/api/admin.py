@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 from urllib.parse import quote as percent_encode
 
 from flask import Blueprint, Response
 from marshmallow import Schema
 
+from app.administration import Written
 from app.api.context import request
 from app.api.http import (
     accepts_gzip,
@@ -50,10 +52,10 @@ def list_models() -> Response:
 def create_model() -> Response:
     """Add an entry."""
     fields = read_object()
-    model = request.context.services.administration.create_model(
+    written = request.context.services.administration.create_model(
         fields, actor=request.context.actor, precondition=read_precondition()
     )
-    return _entry(model, created=True)
+    return _written(written)
 
 
 @blueprint.get("/models/<path:model_id>")
@@ -67,27 +69,27 @@ def show_model(model_id: str) -> Response:
         response = empty_reply(304)
         response.headers["ETag"] = _etag(model)
         return response
-    return _entry(model)
+    return _entry(model, _MODEL.dump(model))
 
 
 @blueprint.put("/models/<path:model_id>")
 def replace_model(model_id: str) -> Response:
     """Replace an entry, or add it."""
     fields = read_object()
-    model, created = request.context.services.administration.replace_model(
+    written = request.context.services.administration.replace_model(
         model_id, fields, actor=request.context.actor, precondition=read_precondition()
     )
-    return _entry(model, created=created)
+    return _written(written)
 
 
 @blueprint.patch("/models/<path:model_id>")
 def merge_model(model_id: str) -> Response:
     """Apply a merge patch to an entry."""
     fields = read_object()
-    model = request.context.services.administration.merge_model(
+    written = request.context.services.administration.merge_model(
         model_id, fields, actor=request.context.actor, precondition=read_precondition()
     )
-    return _entry(model)
+    return _written(written)
 
 
 @blueprint.delete("/models/<path:model_id>")
@@ -182,11 +184,20 @@ def _page(schema: Schema, items: Sequence[object], *, has_more: bool) -> Respons
     return json_reply({"object": "list", "data": data, **ends})
 
 
-def _entry(model: Model, *, created: bool = False) -> Response:
-    response = json_reply(_MODEL.dump(model), 201 if created else 200)
+def _entry(model: Model, shown: dict[str, Any], status: int = 200) -> Response:
+    response = json_reply(shown, status)
     response.headers["ETag"] = _etag(model)
-    if created:
-        response.headers["Location"] = f"/admin/models/{percent_encode(model.id, safe='')}"
+    return response
+
+
+def _written(written: Written) -> Response:
+    model, shown = written.model, _MODEL.dump(written.model)
+    if written.warnings:
+        shown["warnings"] = written.warnings
+    if not written.is_new:
+        return _entry(model, shown)
+    response = _entry(model, shown, 201)
+    response.headers["Location"] = f"/admin/models/{percent_encode(model.id, safe='')}"
     return response
 
 

@@ -188,7 +188,7 @@ class Snapshot:
 
         It is what lists show under this name or, for an alias that they do not show, the entry.
         What is hidden is the same as what is unknown. Only the error for a retired entry that
-        `viewer` saw before names its replacement, if `viewer` sees that entry.
+        `viewer` saw before names its replacement: see `_replacement`.
 
         A `name` that ends with `tag`, and is that of no such model, is the name without it.
         """
@@ -209,16 +209,28 @@ class Snapshot:
         # From `since` to `until` the answer is the same.
         if is_visible(model, viewer, self.since):
             return model
-        successor = model.deprecation_replacement_model
-        replacement = None if successor is None else self.get(successor)
-        if (
-            replacement is not None
-            and is_retired(model, self.since)
-            and is_permitted(model.rule, viewer)
-            and is_visible(replacement, viewer, self.since)
-        ):
-            raise ModelNotFound(name, successor)
+        if is_retired(model, self.since) and is_permitted(model.rule, viewer):
+            raise ModelNotFound(name, self._replacement(model, viewer))
         raise ModelNotFound(name)
+
+    def _replacement(self, model: Model, viewer: Viewer) -> str | None:
+        """Return the name of the last entry that replaces `model` and that `viewer` sees.
+
+        From one replacement to the next it passes those that `viewer` sees, or saw until they
+        retired. Entries of an older program may replace each other in a circle.
+        """
+        last, passed = None, {model.id}
+        while (name := model.deprecation_replacement_model) is not None:
+            found = self.get(name)
+            if found is None or found.id in passed or not is_permitted(found.rule, viewer):
+                break
+            if is_live(found, self.since):
+                last = name
+            elif not is_retired(found, self.since):
+                break
+            passed.add(found.id)
+            model = found
+        return last
 
 
 def _aliases_of(models: Iterable[Model]) -> set[tuple[str, str]]:

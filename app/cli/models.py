@@ -5,6 +5,7 @@ from typing import Any, BinaryIO
 
 import click
 
+from app.administration import Written
 from app.catalog.errors import InvalidJson, ModelNotFound, ValidationFailed
 from app.catalog.filters import Filter, read_viewer
 from app.catalog.paging import Window, cut
@@ -109,11 +110,8 @@ def add(
     fields = {"id": model_id, **_fields(file, assignments)}
     if fields["id"] != model_id:
         raise ValidationFailed({"id": ["Must be left out or equal to ID."]})
-    model = services().administration.create_model(fields, actor=actor())
-    if as_json:
-        echo_json(_MODEL.dump(model))
-    else:
-        click.echo(f"Added {model.id} at revision {model.revision}.")
+    written = services().administration.create_model(fields, actor=actor())
+    _echo_written(written, "Added", as_json=as_json)
 
 
 @group.command()
@@ -141,14 +139,8 @@ def edit(
         raise click.UsageError(
             "Nothing to change: give FIELD=VALUE, --unset FIELD or --file FILE."
         )
-    before = services().catalog.current().revision
-    model = services().administration.merge_model(model_id, patch, actor=actor())
-    if as_json:
-        echo_json(_MODEL.dump(model))
-    elif model.revision <= before:
-        click.echo(f"{model.id} was so already, at revision {model.revision}.")
-    else:
-        click.echo(f"Changed {model.id} at revision {model.revision}.")
+    written = services().administration.merge_model(model_id, patch, actor=actor())
+    _echo_written(written, "Changed", as_json=as_json)
 
 
 @group.command()
@@ -164,6 +156,19 @@ def remove(model_id: str, *, as_json: bool) -> None:
         echo_json({"id": model_id, "removed": True})
     else:
         click.echo(f"Removed {model_id}.")
+
+
+def _echo_written(written: Written, done: str, *, as_json: bool) -> None:
+    """Print what a change has made; `done` is its verb."""
+    model = written.model
+    for sentence in written.warnings:
+        click.echo(f"Warning: {sentence}", err=True)
+    if as_json:
+        echo_json(_MODEL.dump(model))
+    elif written.is_changed:
+        click.echo(f"{done} {model.id} at revision {model.revision}.")
+    else:
+        click.echo(f"{model.id} was so already, at revision {model.revision}.")
 
 
 def _list_as(viewer: Viewer, window: Window, *, as_json: bool) -> None:

@@ -22,7 +22,7 @@ from app.store.revision import RevisionReader
 from app.store.schema import HEAD, newer_schema, upgrade
 from app.store.sqlite.backend import SQLite
 from app.store.tables import catalogue, changes, keys, models
-from app.store.transaction import write_connection
+from app.store.transaction import find_models, write_connection
 from app.store.writing import Writer
 
 # Statements are made once: SQLAlchemy takes longer to make one than to run it.
@@ -117,6 +117,21 @@ class Store:
         self._opening.open()
         with self._opening.reading() as connection:
             return _stored_catalog(connection)
+
+    def model(self, name: str) -> Model | None:
+        """Return the entry with this id or alias, without reading any other."""
+        self._opening.open()
+        with self._opening.reading() as connection:
+            _catalogue(connection)
+            return find_models(connection, [name]).get(name)
+
+    def keys(self) -> list[ApiKey]:
+        """Return all keys, oldest first, without reading any entry."""
+        self._opening.open()
+        with self._opening.reading() as connection:
+            _catalogue(connection)
+            found = [read_key(*key) for key in connection.execute(_KEYS)]
+        return sorted(found, key=lambda key: (key.created, key.kid))
 
     def contents(self) -> Contents:
         """Return the revision, and how many entries, keys and changes there are."""

@@ -108,16 +108,7 @@ class SqlTransaction:
 
     def models_of(self, ids: Sequence[str]) -> dict[str, Model]:
         """Return the entries that have one of `ids` as id or alias now."""
-        # No id has a NUL, and psycopg refuses to send it.
-        possible = [model_id for model_id in ids if "\0" not in model_id]
-        found: dict[str, Model] = {}
-        for model_id, *stored in self.connection.execute(_MODELS, {"ids": possible}):
-            model = read_model(*stored)
-            if model_id == model.id:
-                found[model_id] = model
-            elif model_id in model.ids:
-                found.setdefault(model_id, model)
-        return found
+        return find_models(self.connection, ids)
 
     def put_model(self, model: Model, before: Model | None) -> Model:
         """Store `model` in place of `before` and return it with its revision."""
@@ -212,6 +203,20 @@ class SqlTransaction:
             "request_id": self._actor.request_id,
         }
         self.connection.execute(_ADD_LINE, line)
+
+
+def find_models(connection: sa.Connection, ids: Sequence[str]) -> dict[str, Model]:
+    """Return the entries that have one of `ids` as id or alias; see `Transaction.models_of`."""
+    # No id has a NUL, and psycopg refuses to send it.
+    possible = [model_id for model_id in ids if "\0" not in model_id]
+    found: dict[str, Model] = {}
+    for model_id, *stored in connection.execute(_MODELS, {"ids": possible}):
+        model = read_model(*stored)
+        if model_id == model.id:
+            found[model_id] = model
+        elif model_id in model.ids:
+            found.setdefault(model_id, model)
+    return found
 
 
 def has_keys(connection: sa.Connection) -> bool:

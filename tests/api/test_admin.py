@@ -685,3 +685,26 @@ def test_strings_beyond_ascii_are_kept(admin, client):
 
     assert "Größe \N{SNOWMAN} \U0001f999" == json.loads(client.get("/v1/models/x").data)["name"]
     assert "\N{SNOWMAN}".encode() in client.get("/v1/models/x").data
+
+
+def test_a_warning_is_in_the_reply(admin):
+    """Each write that names a replacement which is no entry says so, and stores it."""
+    field = "deprecation_replacement_model"
+    warning = [f"{field}: 'y' is no entry yet; no reader is referred to it."]
+    written = [
+        admin("POST", "/admin/models", {"id": "x", field: "y"}),
+        admin("PUT", "/admin/models/z", {field: "y"}),
+        admin("PUT", "/admin/models/x", {}),
+        admin("PATCH", "/admin/models/x", {field: "y"}),
+    ]
+    shown = admin("GET", "/admin/models/x").json
+
+    assert [warning, warning, None, warning] == [answer.json.get("warnings") for answer in written]
+    assert shown == {name: v for name, v in written[-1].json.items() if name != "warnings"}
+    again = admin("PUT", "/admin/models/x", written[-1].json)
+    assert (200, shown) == (again.status_code, again.json)
+    refused = admin("PUT", "/admin/models/y", {field: "x"})
+    assert (422, f"{field}: Must not lead back to this entry: x -> y.") == (
+        refused.status_code,
+        refused.json["error"]["message"],
+    )

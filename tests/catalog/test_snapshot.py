@@ -328,6 +328,30 @@ class TestFind:
 
         assert None is self.refused(models, "old", ACME)[2]
 
+    @pytest.mark.parametrize(
+        ("second", "third", "named"),
+        [
+            ({"shutdown_date": "2027-01-15"}, {}, "alias"),
+            ({}, {}, "alias"),
+            ({}, {"available_from": MIDNIGHT + 1}, "b"),
+            ({}, {"organization": "globex"}, "b"),
+            ({"shutdown_date": "2027-01-15"}, {"shutdown_date": "2027-01-15"}, None),
+            ({"shutdown_date": "2027-01-15", "organization": "globex"}, {}, None),
+            ({"available_from": MIDNIGHT + 1}, {}, None),
+            ({}, {"deprecation_replacement_model": "a"}, "alias"),
+            ({"shutdown_date": "2027-01-15"}, {"deprecation_replacement_model": "b"}, "alias"),
+        ],
+    )
+    def test_the_end_of_a_chain_is_named(self, second, third, named):
+        """It is the last one that the viewer sees, on a way of entries that they see or saw."""
+        models = [
+            entry("a", shutdown_date="2027-01-15", deprecation_replacement_model="b"),
+            entry("b", **{"deprecation_replacement_model": "alias", **second}),
+            entry("c", aliases=["alias"], **third),
+        ]
+
+        assert named == self.refused(models, "a", ACME)[2]
+
     def test_a_replaced_entry_that_is_live_is_found(self):
         """An entry with a replacement and a date to come is found as ever."""
         going = entry("old", shutdown_date="2027-01-16", deprecation_replacement_model="new")

@@ -192,6 +192,17 @@ def test_edit_nothing(run: Callable[..., Result], log: Callable[[], list[Any]]) 
     assert before == log()
 
 
+def test_a_warning(run: Callable[..., Result]) -> None:
+    """A replacement that is no entry is a warning, on standard error; the change is made."""
+    done = run("models", "add", "x", "deprecation_replacement_model=y")
+    edited = run("models", "edit", "x", "deprecation_replacement_model=z", "--json")
+
+    assert (0, "Added x at revision 2.\n") == (done.exit_code, done.stdout)
+    assert "Warning: deprecation_replacement_model: 'y' is no entry yet;" in done.stderr
+    assert "Warning: deprecation_replacement_model: 'z' is no entry yet;" in edited.stderr
+    assert shown(run, "x") == json.loads(edited.stdout)
+
+
 def test_remove(run: Callable[..., Result]) -> None:
     """A removed entry is gone."""
     run("models", "add", "x")

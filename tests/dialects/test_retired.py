@@ -70,3 +70,14 @@ def test_a_retired_model_is_a_404(answers, admin, compact, clock, replacement):
         expected = compact(BODIES[name]).decode().replace("{advice}", advice)
         request_id = one.headers["request-id"]
         assert (404, expected.replace("{request_id}", request_id)) == (one.status_code, one.text)
+
+
+def test_a_chain_leads_to_its_end(answers, admin, clock):
+    """A retired model that replaced another is not named: the model in its place is."""
+    admin.add("end", aliases=["current"])
+    admin.add("middle", shutdown_date="2027-01-01", deprecation_replacement_model="current")
+    admin("POST", "/admin/models", {**FULL, "deprecation_replacement_model": "middle"})
+    clock.now = 1_832_889_600  # 2028-01-31T00:00:00Z
+
+    for _, one in answers().values():
+        assert ": it was retired, use 'current' instead" in one.text

@@ -47,15 +47,15 @@ class Catalogue:
 
     def create(self, model_id, *aliases, **options):
         fields = {"id": model_id, "aliases": [*aliases]}
-        return self._administration.create_model(fields, actor=TEST, **options)
+        return self._administration.create_model(fields, actor=TEST, **options).model
 
     def replace(self, model_id, *aliases, **options):
         fields = {"aliases": [*aliases]}
-        return self._administration.replace_model(model_id, fields, actor=TEST, **options)[0]
+        return self._administration.replace_model(model_id, fields, actor=TEST, **options).model
 
     def merge(self, model_id, *aliases, **options):
         patch = {"aliases": [*aliases]}
-        return self._administration.merge_model(model_id, patch, actor=TEST, **options)
+        return self._administration.merge_model(model_id, patch, actor=TEST, **options).model
 
     def remove(self, model_id, **options):
         self._administration.remove_model(model_id, actor=TEST, **options)

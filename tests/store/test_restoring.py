@@ -392,7 +392,8 @@ def test_every_field_is_restored(store, administration, tmp_path):
         "create_time": 5,
     }
     assert {f.name for f in dataclasses.fields(Model) if f.compare and f.init} == {"id", *fields}
-    model = administration.create_model({"id": "x" * 256, **fields}, actor=Actor("test"))
+    fields_of_x = {"id": "x" * 256, **fields}
+    model = administration.create_model(fields_of_x, actor=Actor("test")).model
     store.backup(tmp_path / "backup.db")
     store.close()
     store.restore(tmp_path / "backup.db", actor=Actor("test"))
