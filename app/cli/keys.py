@@ -64,7 +64,7 @@ def list_keys(*, as_json: bool) -> None:
 
     Example: flask keys list
     """
-    keys = services().catalog.current().keys
+    keys = services().store.keys()
     if as_json:
         echo_json({"object": "list", "data": _KEY.dump(keys, many=True)})
         return

@@ -8,6 +8,7 @@ import click
 from app.administration import Written
 from app.catalog.errors import InvalidJson, ModelNotFound, ValidationFailed
 from app.catalog.filters import Filter, read_viewer
+from app.catalog.model import Model
 from app.catalog.paging import Window, cut
 from app.catalog.visibility import Viewer
 from app.cli.terminal import Commands, actor, as_json, day, echo_json, echo_table
@@ -83,10 +84,7 @@ def show(model_id: str, *, as_json: bool) -> None:
 
     Example: flask models show chatgpt-4o-latest
     """
-    model = services().catalog.current().get(model_id)
-    if model is None:
-        raise ModelNotFound(model_id)
-    shown = _MODEL.dump(model)
+    shown = _MODEL.dump(_read(model_id))
     if as_json:
         echo_json(shown)
     else:
@@ -156,6 +154,14 @@ def remove(model_id: str, *, as_json: bool) -> None:
         echo_json({"id": model_id, "removed": True})
     else:
         click.echo(f"Removed {model_id}.")
+
+
+def _read(model_id: str) -> Model:
+    """Return the entry with this id or alias; raise `ModelNotFound` if there is none."""
+    model = services().store.model(model_id)
+    if model is None:
+        raise ModelNotFound(model_id)
+    return model
 
 
 def _echo_written(written: Written, done: str, *, as_json: bool) -> None:

@@ -10,6 +10,7 @@ from click.testing import Result
 from flask import Flask
 
 from tests.conftest import Admin
+from tests.sql import run_sql
 
 BOTH = pytest.mark.databases("sqlite", "postgresql")
 
@@ -173,6 +174,22 @@ def test_edit(run: Callable[..., Result]) -> None:
     assert "description" not in shown(run, "x")
 
 
+@BOTH
+def test_one_entry_is_read(run: Callable[..., Result], app: Flask) -> None:
+    """Commands about one entry, and those about keys, read no other entry."""
+    for model_id in ("x", "unreadable"):
+        run("models", "add", model_id, f'aliases=["also-{model_id}"]')
+    settings = app.extensions["roster"].settings
+    run_sql(settings, "UPDATE models SET document = '[]' WHERE id = 'unreadable'")
+
+    assert "x" == shown(run, "also-x")["id"]
+    assert "Changed x at revision 4.\n" == run("models", "edit", "x", "name=X").stdout
+    assert "x was so already, at revision 4.\n" == run("models", "edit", "x", "name=X").stdout
+    assert "first key, from admin-key" in run("keys", "list").stdout
+    assert "A stored entry cannot be read" in run("models", "show", "unreadable").stderr
+    assert "A stored entry cannot be read" in run("models", "list").stderr
+
+
 def test_edit_json(run: Callable[..., Result]) -> None:
     """With --json, edit prints the entry as it is stored."""
     run("models", "add", "x")
@@ -249,7 +266,7 @@ MISTAKES = [
     (["add", "y", "--file", "-"], 1, "Error: The text must be a JSON object."),
     (["add"], 2, "Error: Missing argument 'ID'."),
     (["show", "y"], 1, "Error: The model 'y' does not exist"),
-    (["show", "\udcff"], 1, "Error: The model '\ufffd' does not exist"),
+    (["show", "\udcff"], 1, "Error: An argument is not valid UTF-8."),
     (
         ["edit", "x"],
         2,
