@@ -3,20 +3,13 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Self
 
 from app.catalog.errors import InvalidValue, quote
-from app.catalog.lifecycle import is_live, is_retired, shutdown_time, stage_of
+from app.catalog.lifecycle import is_live, is_retired, read_moment, shutdown_time, stage_of
 from app.catalog.model import Model, Rule
 from app.catalog.visibility import Viewer, is_permitted, is_visible
-
-_MOMENT = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
-    r"(T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2}))?",
-    re.ASCII | re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,17 +104,14 @@ def _read_boolean(text: str) -> bool:
 
 
 def _read_moment(text: str) -> float:
-    try:
-        moment = datetime.fromisoformat(text.upper()) if _MOMENT.fullmatch(text) else None
-    except ValueError:
-        moment = None
+    moment = read_moment(text)
     if moment is None:
         raise InvalidValue(
             "retiring_before",
-            "'retiring_before' must be a day like 2027-01-31 or an RFC 3339 time, not "
-            f"'{quote(text)}'.",
+            "'retiring_before' must be a day like 2027-01-31, an RFC 3339 time or Unix seconds, "
+            f"not '{quote(text)}'.",
         )
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    return moment
 
 
 #: What reads the text of a parameter that is no word.

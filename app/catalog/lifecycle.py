@@ -3,11 +3,36 @@
 From its ``deprecation`` on, lists show it as deprecated.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, time
 
 from app.catalog.model import Model
+
+_MOMENT = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+    r"(T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2}))?",
+    re.ASCII | re.IGNORECASE,
+)
+# With fewer digits, 2027 and 20270131 would be moments of 1970.
+_SECONDS = re.compile(r"[0-9]{9,10}", re.ASCII)
+
+
+def read_moment(text: str) -> float | None:
+    """Return the moment (Unix seconds) that somebody has typed, None if it is none.
+
+    It is a day, which begins at 00:00 UTC, an RFC 3339 time or Unix seconds.
+    """
+    if _SECONDS.fullmatch(text):
+        return int(text)
+    try:
+        moment = datetime.fromisoformat(text.upper()) if _MOMENT.fullmatch(text) else None
+    except ValueError:
+        return None
+    if moment is None:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def shutdown_time(model: Model) -> float | None:

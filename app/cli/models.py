@@ -1,22 +1,21 @@
 """``flask models``: the entries of the catalogue."""
 
 from functools import partial
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import click
 
 from app.administration import Written
-from app.catalog.errors import InvalidJson, ModelNotFound, ValidationFailed
+from app.catalog.errors import ModelNotFound, ValidationFailed
 from app.catalog.filters import Filter, read_viewer
 from app.catalog.model import Model
 from app.catalog.paging import Window, cut
 from app.catalog.visibility import Viewer
+from app.cli.assignments import read_fields, read_patch
 from app.cli.terminal import Commands, actor, as_json, day, echo_json, echo_table
-from app.fields import Text
-from app.names import MIRRORS
 from app.schemas import AdminModelSchema
 from app.services import services
-from app.strict_json import parse, parse_object
+from app.strict_json import parse_object
 
 _MODEL = AdminModelSchema()
 
@@ -39,9 +38,9 @@ _from_file = click.option(
 @click.option("--tag", help="Only entries with this tag.")
 @click.option("--lifecycle", help="Only upcoming, active, deprecated or retired entries.")
 @click.option("--visible-to", metavar=_VIEWER, help="Only entries that such a reader sees now.")
-@click.option("--hidden", "hidden", flag_value="true", help="Only entries that nobody sees now.")
-@click.option("--visible", "hidden", flag_value="false", help="Only entries that somebody sees.")
-@click.option("--retiring-before", metavar="DAY", help="Only entries that retire before this day.")
+@click.option("--hidden", is_flag=True, help="Only entries that nobody sees now.")
+@click.option("--visible", is_flag=True, help="Only entries that somebody sees.")
+@click.option("--retiring-before", metavar="TIME", help="Only entries that retire before then.")
 @click.option("--as", "reader", metavar=_VIEWER, help="The list as such a reader gets it.")
 @as_json
 def list_models(
@@ -49,6 +48,8 @@ def list_models(
     q: str | None,
     reader: str | None,
     *,
+    hidden: bool,
+    visible: bool,
     as_json: bool,
     **conditions: str | None,
 ) -> None:
@@ -57,6 +58,10 @@ def list_models(
     Example: flask models list --supports vision --min-context 100000
     """
     given = {name: text for name, text in conditions.items() if text is not None}
+    if hidden and visible:
+        raise click.UsageError("--hidden and --visible exclude each other: no entry is both.")
+    if hidden or visible:
+        given["hidden"] = "true" if hidden else "false"
     condition = Filter.read(given)
     window = Window(owned_by=owned_by, q=q)
     if reader is not None:
@@ -101,11 +106,12 @@ def add(
 ) -> None:
     """Add an entry; fields left out get their defaults.
 
-    VALUE is text for a text field and JSON for any other.
+    VALUE is text for a text field and JSON for any other. A time is a date, an RFC 3339 time or
+    Unix seconds. A member of an object is FIELD.MEMBER.
 
-    Example: flask models add gpt-x owned_by=acme context_length=8192
+    Example: flask models add gpt-x owned_by=acme context_length=8192 pricing.prompt=0.0000025
     """
-    fields = {"id": model_id, **_fields(file, assignments)}
+    fields = {"id": model_id, **read_fields(file, assignments)}
     if fields["id"] != model_id:
         raise ValidationFailed({"id": ["Must be left out or equal to ID."]})
     written = services().administration.create_model(fields, actor=actor())
@@ -128,11 +134,11 @@ def edit(
 ) -> None:
     """Change some fields of an entry, and leave the others.
 
-    VALUE is text for a text field and JSON for any other; a list is replaced whole.
+    VALUE is as for add, and null removes the field; a list is replaced whole.
 
     Example: flask models edit gpt-x name='GPT X' --unset description
     """
-    patch = {**_fields(file, assignments), **dict.fromkeys(unset)}
+    patch = read_patch(model_id, file, assignments, unset)
     if not patch:
         raise click.UsageError(
             "Nothing to change: give FIELD=VALUE, --unset FIELD or --file FILE."
@@ -190,28 +196,3 @@ def _list_as(viewer: Viewer, window: Window, *, as_json: bool) -> None:
         return
     rows = ((item["id"], item["owned_by"], day(item["created"])) for item in listing["data"])
     echo_table(("ID", "OWNED BY", "CREATED"), rows)
-
-
-def _fields(file: BinaryIO | None, assignments: tuple[str, ...]) -> dict[str, Any]:
-    fields = {} if file is None else parse_object(file.read())
-    for assignment in assignments:
-        name, equals, text = assignment.partition("=")
-        if not equals:
-            raise click.UsageError(f"'{assignment}' is not of the form FIELD=VALUE.")
-        fields[name] = text if _is_text(name) else _json_value(name, text)
-        # What `show` has printed has the old value under the other names, too.
-        for mirror in [m for m, fact in MIRRORS.items() if fact.partition(".")[0] == name]:
-            fields.pop(mirror.partition(".")[0], None)
-    return fields
-
-
-def _is_text(name: str) -> bool:
-    # An unknown field is refused by its name, whatever its value.
-    return isinstance(_MODEL.fields.get(name, Text()), Text)
-
-
-def _json_value(name: str, text: str) -> object:
-    try:
-        return parse(text.encode())
-    except InvalidJson as error:
-        raise ValidationFailed({name: ['Must be JSON, such as 8192 or ["text"].']}) from error

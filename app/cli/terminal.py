@@ -99,8 +99,8 @@ def echo_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
 
 
 def day(seconds: float | None) -> str:
-    """Return a time (Unix seconds) as date and minute, in UTC."""
-    return "-" if seconds is None else time.strftime("%Y-%m-%d %H:%M", time.gmtime(seconds))
+    """Return a moment (Unix seconds) with its zone, as commands take it."""
+    return "-" if seconds is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def printable(text: str) -> str:

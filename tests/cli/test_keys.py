@@ -122,7 +122,7 @@ def test_list(
     assert [
         "ID NAME SCOPES ORGANIZATION GROUPS EXPIRES STATE",
         f"{active['id']} billing read acme red blue - active",
-        f"{expired['id']} billing read - - 2027-01-15 08:01 expired",
+        f"{expired['id']} billing read - - 2027-01-15T08:01:02Z expired",
         f"{revoked['id']} billing read admin - - - revoked",
     ] == [rows[0], *rows[2:]]
     assert [row[:8] for row in rows[1:]] == [key["id"] for key in data]

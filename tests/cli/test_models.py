@@ -9,6 +9,7 @@ import pytest
 from click.testing import Result
 from flask import Flask
 
+from app.names import MIRRORS
 from tests.conftest import Admin
 from tests.sql import run_sql
 
@@ -81,9 +82,9 @@ def test_list(run: Callable[..., Result]) -> None:
     run("models", "add", "a", "created=60", "name=Big")
 
     assert (
-        "ID  OWNED BY  CREATED           REVISION\n"
-        "a   custom    1970-01-01 00:01  3\n"
-        "b   acme      1970-01-01 00:00  2\n"
+        "ID  OWNED BY  CREATED               REVISION\n"
+        "a   custom    1970-01-01T00:01:00Z  3\n"
+        "b   acme      1970-01-01T00:00:00Z  2\n"
     ) == run("models", "list").stdout
     assert [shown(run, "a"), shown(run, "b")] == json.loads(
         run("models", "list", "--json").stdout
@@ -135,7 +136,9 @@ def test_list_as_a_reader(run: Callable[..., Result], app: Flask, admin: Admin) 
 
     assert got == run("models", "list", "--as=acme/g", "--json").stdout.rstrip("\n")
     assert (
-        "ID  OWNED BY  CREATED\na   custom    1970-01-01 00:00\nb   custom    1970-01-01 00:01\n"
+        "ID  OWNED BY  CREATED\n"
+        "a   custom    1970-01-01T00:00:00Z\n"
+        "b   custom    1970-01-01T00:01:00Z\n"
     ) == run("models", "list", "--as=acme/g").stdout
     assert "b " not in run("models", "list", "--as=acme").stdout
     searched = json.loads(run("models", "list", "--as=acme/g", "--q=B", "--json").stdout)
@@ -220,6 +223,71 @@ def test_a_warning(run: Callable[..., Result]) -> None:
     assert shown(run, "x") == json.loads(edited.stdout)
 
 
+@pytest.mark.parametrize("way", ["assignment", "file"])
+@pytest.mark.parametrize(("mirror", "fact"), MIRRORS.items())
+def test_another_name_is_stored(
+    run: Callable[..., Result], mirror: str, fact: str, way: str
+) -> None:
+    """Another name of a fact sets it, as an argument and in a file, in a new entry and an old."""
+    for command, value in (("add", 5), ("edit", 6)):
+        given: Any = [str(value)] if "modalities" in mirror else value
+        name, _, member = mirror.partition(".")
+        if way == "assignment":
+            done = run("models", command, "x", f"{mirror}={json.dumps(given)}")
+        else:
+            text = json.dumps({name: {member: given} if member else given})
+            done = run("models", command, "x", "--file", "-", input=text)
+
+        stored: Any = shown(run, "x")
+        for step in fact.split("."):
+            stored = stored[step]
+        assert ("", given) == (done.stderr, stored)
+
+
+def test_times(run: Callable[..., Result]) -> None:
+    """Each time is a date, an RFC 3339 time or Unix seconds; it is stored as its field wants."""
+    names = ("created", "available_from", "deprecation", "shutdown_date")
+    stored = []
+    for number, text in enumerate(
+        ("2027-01-31", "2027-01-31T00:00:00Z", "2027-01-31t01:00:00+01:00", "1801353600")
+    ):
+        run("models", "add", f"{number}", *(f"{name}={text}" for name in names))
+        stored.append([shown(run, f"{number}")[name] for name in names])
+
+    assert stored == 4 * [[1801353600, 1801353600, "2027-01-31T00:00:00Z", "2027-01-31"]]
+    before = ("--retiring-before=1801353600", "--retiring-before=2027-01-31T00:00:01Z")
+    lists = [run("models", "list", option, "--json").stdout for option in before]
+    assert [0, 4] == [len(json.loads(text)["data"]) for text in lists]
+
+
+def test_null(run: Callable[..., Result]) -> None:
+    """null is no text: it removes a field, or is the value of one that may be null."""
+    run("models", "add", "x", "parent=null", "name=X", "deprecation=2027-01-31")
+    assert None is shown(run, "x")["parent"]
+
+    run("models", "edit", "x", "parent=y", "name=null", "deprecation=null")
+    assert ("y", False, False) == (
+        shown(run, "x")["parent"],
+        "name" in shown(run, "x"),
+        "deprecation" in shown(run, "x"),
+    )
+    run("models", "edit", "x", "--unset", "parent")
+    assert None is shown(run, "x")["parent"]
+
+
+def test_members(run: Callable[..., Result], tmp_path: Path) -> None:
+    """A member of an object is set and unset by its name, and leaves the others."""
+    run("models", "add", "x", "pricing.prompt=1", "pricing.a.b=free", "reasoning.mandatory=true")
+    assert {"prompt": "1", "a.b": "free"} == shown(run, "x")["pricing"]
+    assert {"mandatory": True} == shown(run, "x")["reasoning"]
+
+    run("models", "edit", "x", "--unset", "pricing.prompt", "pricing.image=2")
+    assert {"a.b": "free", "image": "2"} == shown(run, "x")["pricing"]
+    (tmp_path / "x.json").write_text('{"pricing": {"image": "3"}}')
+    run("models", "edit", "x", "--file", tmp_path / "x.json", "pricing.request=4")
+    assert {"a.b": "free", "image": "3", "request": "4"} == shown(run, "x")["pricing"]
+
+
 def test_remove(run: Callable[..., Result]) -> None:
     """A removed entry is gone."""
     run("models", "add", "x")
@@ -250,9 +318,10 @@ def test_actor(
 MISTAKES = [
     (["add", "x"], 1, "Error: The model 'x' exists already.\n"),
     (["add", "models/y"], 1, "Error: id: Must not begin with 'models/'"),
-    (["add", "y", "created=tomorrow"], 1, "Error: created: Must be JSON, such as 8192"),
-    (["add", "y", "created="], 1, "Error: created: Must be JSON, such as 8192"),
-    (["add", "y", 'created=5,"owned_by":5'], 1, "Error: created: Must be JSON, such as 8192"),
+    (["add", "y", "created=tomorrow"], 1, "created: Must be a date like 2027-01-31, an RFC"),
+    (["add", "y", "created="], 1, "or Unix seconds, not the text ''."),
+    (["add", "y", "tags=vision"], 1, "such as 8192 or [\"text\"], not the text 'vision'."),
+    (["add", "y", 'created=5,"owned_by":5'], 1, "not the text '5,"),
     (["add", "y", "created=\udcff"], 1, "Error: An argument is not valid UTF-8."),
     (["add", "y", "name=\udcff"], 1, "Error: name: Must not contain U+"),
     (["add", "y", "ownedby=acme"], 1, "Error: ownedby: Unknown field; is 'owned_by' meant?"),
@@ -274,11 +343,57 @@ MISTAKES = [
     ),
     (["edit", "y", "name=Y"], 1, "Error: The model 'y' does not exist"),
     (["edit", "\udcff", "name=Y"], 1, "Error: An argument is not valid UTF-8."),
-    (["edit", "x", "id=y"], 1, "Error: id: Must be left out or equal to the id in the path."),
+    (["edit", "x", "id=y"], 1, "Cannot change. 'flask models copy -- x y' makes another entry"),
     (
         ["edit", "x", "--unset", "owned_by"],
         1,
-        "Error: owned_by: Must not be null: leave the field",
+        "owned_by: Cannot be unset, because every entry has",
+    ),
+    (
+        ["edit", "x", "--unset", "permission"],
+        1,
+        "'flask models hide ID' shows the entry to nobody",
+    ),
+    (["edit", "x", "owned_by=null"], 1, "owned_by: Must not be null: leave the field out, or"),
+    (
+        ["edit", "x", "--unset", "tags.0"],
+        1,
+        "tags.0: Unknown field: '0' is no field, but may be in",
+    ),
+    (["edit", "x", "name=A", "name=B"], 2, "'name' is there twice, or with a part of it"),
+    (["edit", "x", "name=A", "--unset", "name"], 2, "Error: 'name' is there twice"),
+    (["edit", "x", "pricing.prompt=1", "pricing={}"], 2, "Error: 'pricing' is there twice"),
+    (
+        ["edit", "x", "pricing={}", "--unset", "pricing.prompt"],
+        2,
+        "'pricing.prompt' is there twice",
+    ),
+    (
+        ["add", "y", "context_length=5", "max_model_len=6"],
+        1,
+        "Contradicts context_length, which is",
+    ),
+    (
+        ["add", "y", "max_model_len=6", "context_length=5"],
+        1,
+        "Contradicts context_length, which is",
+    ),
+    (
+        ["add", "y", "deprecation=2027"],
+        1,
+        "an RFC 3339 time or Unix seconds, not the text '2027'.",
+    ),
+    (["add", "y", "shutdown_date=2027-02-29"], 1, "seconds, not the text '2027-02-29'."),
+    (
+        ["add", "y", "shutdown_date=2027-01-31T12:00:00Z"],
+        1,
+        "or 00:00 UTC of one, when",
+    ),
+    (["list", "--hidden", "--visible"], 2, "--hidden and --visible exclude each other"),
+    (
+        ["list", "--retiring-before=20270131"],
+        1,
+        "an RFC 3339 time or Unix seconds, not '20270131'.",
     ),
     (["edit", "x", "--unset", "descripton"], 1, "Error: descripton: Unknown field; is 'descr"),
     (["remove", "y"], 1, "Error: The model 'y' does not exist"),
