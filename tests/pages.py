@@ -61,6 +61,7 @@ def same_everywhere(text):
     text = re.sub(r"ro_[0-9A-Za-z]{8}_[0-9A-Za-z]{38}", "KEY", text)
     text = re.sub(r"modelperm-[0-9A-Za-z]{24}", "PERMISSION", text)
     text = re.sub(r'"created":\d{10}', '"created":TIME', text)
+    text = re.sub(r"created=\d{10}", "created=TIME", text)
     text = re.sub(r'"created_at":"[0-9TZ:-]{20}"', '"created_at":TIME', text)
     text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "DATE", text)
     text = re.sub(r"cli:\S+", "PERSON", text)

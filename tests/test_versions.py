@@ -325,6 +325,7 @@ USES = [
     Use("marshmallow.schema.Schema.handle_error", "(self, error, data, *, many, **kwargs)",
         SCHEMAS, "def handle_error("),
     Use("click.core.Group.invoke", "(self, ctx)", TERMINAL, "def invoke("),
+    Use("click.core.Group.resolve_command", "(self, ctx, args)", TERMINAL, "def resolve_command("),
     Use("click.types.ParamType.convert", "(self, value, param, ctx)", TERMINAL, "def convert("),
 ]  # fmt: skip
 

@@ -5,7 +5,6 @@ A member of an object is FIELD.MEMBER. VALUE is text for a text and JSON for any
 """
 
 import re
-import shlex
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, BinaryIO
@@ -15,7 +14,7 @@ from marshmallow import fields as ma
 
 from app.catalog.errors import InvalidJson, ValidationFailed
 from app.catalog.lifecycle import read_moment
-from app.cli.terminal import day
+from app.cli.terminal import command_line, day
 from app.fields import Pairs, Part, Text, got
 from app.names import MIRRORS
 from app.schemas import REFERENCE_FIELDS, AdminModelSchema
@@ -57,7 +56,7 @@ def read_patch(
     """Return the merge patch for this entry."""
     patch = read_fields(file, assignments, unset)
     if patch.get("id", model_id) != model_id:
-        command = shlex.join(["flask", "models", "copy", "--", model_id, str(patch["id"])])
+        command = command_line("models", "copy", model_id, str(patch["id"]))
         raise ValidationFailed(
             {"id": [f"Cannot change. '{command}' makes another entry like it."]}
         )
@@ -101,7 +100,8 @@ def _split(name: str) -> tuple[str, str]:
 def _time(name: str, text: str) -> object:
     moment = read_moment(text)
     if moment is not None:
-        return _TIMES[name](moment)
+        is_written_so = name == "deprecation" and "T" in text.upper()
+        return text if is_written_so else _TIMES[name](moment)
     if re.fullmatch(r"-?\d+", text, re.ASCII) and not isinstance(_FIELDS[name], Text):
         return parse(text.encode())  # the schema knows which numbers are none
     raise _refusal(name, "a date like 2027-01-31, an RFC 3339 time or Unix seconds", text)

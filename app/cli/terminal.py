@@ -4,8 +4,9 @@ import getpass
 import logging
 import os
 import re
+import shlex
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import click
@@ -35,8 +36,30 @@ class Refusal(click.ClickException):
         super().__init__("\n".join(map(printable, lines)))
 
 
+#: Commands that cannot be undone by the next one. No hint names them for a word that is none.
+_DESTRUCTIVE = frozenset({"remove", "revoke", "restore", "rotate"})
+
+
 class Commands(AppGroup):
-    """A group of commands that ends a refused command with a sentence and exit code 1."""
+    """A group of commands that ends a refused command with a sentence and exit code 1.
+
+    `instead` has hints for words that are no commands.
+    """
+
+    instead: Mapping[str, str] = {}
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command; the error for a word that is none suggests others."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.NoSuchCommand as error:
+            harmless = self.commands.keys() - _DESTRUCTIVE
+            hint = self.instead.get(args[0])
+            message = error.message if hint is None else f"{error.message} {hint}"
+            suggested = sorted(harmless) if hint is None else ()
+            raise click.NoSuchCommand(args[0], message, suggested, ctx) from error
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -101,6 +124,12 @@ def echo_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
 def day(seconds: float | None) -> str:
     """Return a moment (Unix seconds) with its zone, as commands take it."""
     return "-" if seconds is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def command_line(*words: str) -> str:
+    """Return a command of ours as a shell takes it; the third word is the id of a model."""
+    dashes = ["--"] if words[2].startswith("-") else []
+    return shlex.join(["flask", *words[:2], *dashes, *words[2:]])
 
 
 def printable(text: str) -> str:

@@ -140,6 +140,7 @@ def test_commands(app: Flask) -> None:
     """These are all the commands."""
     assert {
         *(("models", name) for name in ("list", "show", "add", "edit", "remove")),
+        *(("models", name) for name in ("copy", "retire", "hide", "allow")),
         *(("keys", name) for name in ("create", "list", "revoke", "rotate")),
         *(("db", name) for name in ("upgrade", "status", "backup", "restore", "copy")),
         ("config",),
@@ -179,6 +180,10 @@ def test_groups(app: Flask, run: Callable[..., Result]) -> None:
         "models add x",
         "models edit x name=X",
         "models remove x",
+        "models copy x y",
+        "models retire x --on 2027-03-31",
+        "models hide x",
+        "models allow x --organization acme",
         "keys list",
         "keys create x",
         "keys revoke 00000000",

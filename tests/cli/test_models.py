@@ -1,6 +1,7 @@
 """``flask models``: the entries of the catalogue, from the terminal."""
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from click.testing import Result
 from flask import Flask
 
+from app.catalog.model import Model
 from app.names import MIRRORS
 from tests.conftest import Admin
 from tests.sql import run_sql
@@ -79,12 +81,12 @@ def test_what_is_shown_is_added_with_a_change(run: Callable[..., Result]) -> Non
 def test_list(run: Callable[..., Result]) -> None:
     """The list has all entries in order, hidden ones too, or those of an owner or a word."""
     run("models", "add", "b", "created=0", "owned_by=acme", "permission=[]")
-    run("models", "add", "a", "created=60", "name=Big")
+    run("models", "add", "a", "created=60", "name=Big", "shutdown_date=2027-03-31")
 
     assert (
-        "ID  OWNED BY  CREATED               REVISION\n"
-        "a   custom    1970-01-01T00:01:00Z  3\n"
-        "b   acme      1970-01-01T00:00:00Z  2\n"
+        "ID  NAME  OWNED BY  SEEN BY   RETIRES\n"
+        "a   Big   custom    everyone  2027-03-31T00:00:00Z\n"
+        "b   -     acme      nobody    -\n"
     ) == run("models", "list").stdout
     assert [shown(run, "a"), shown(run, "b")] == json.loads(
         run("models", "list", "--json").stdout
@@ -150,7 +152,7 @@ def test_list_as_a_reader(run: Callable[..., Result], app: Flask, admin: Admin) 
 
 def test_empty_list(run: Callable[..., Result]) -> None:
     """An empty catalogue is a heading alone, and in JSON an empty list."""
-    assert "ID  OWNED BY  CREATED  REVISION\n" == run("models", "list").stdout
+    assert "ID  NAME  OWNED BY  SEEN BY  RETIRES\n" == run("models", "list").stdout
     assert '{"object":"list","data":[]}\n' == run("models", "list", "--json").stdout
 
 
@@ -254,7 +256,11 @@ def test_times(run: Callable[..., Result]) -> None:
         run("models", "add", f"{number}", *(f"{name}={text}" for name in names))
         stored.append([shown(run, f"{number}")[name] for name in names])
 
-    assert stored == 4 * [[1801353600, 1801353600, "2027-01-31T00:00:00Z", "2027-01-31"]]
+    assert 4 * [[1801353600, 1801353600, "2027-01-31"]] == [[*x[:2], x[3]] for x in stored]
+    assert ["2027-01-31T00:00:00Z", "2027-01-31T00:00:00Z", "2027-01-31t01:00:00+01:00"] == [
+        deprecation for _, _, deprecation, _ in stored[:3]
+    ]
+    assert "2027-01-31T00:00:00Z" == stored[3][2]
     before = ("--retiring-before=1801353600", "--retiring-before=2027-01-31T00:00:01Z")
     lists = [run("models", "list", option, "--json").stdout for option in before]
     assert [0, 4] == [len(json.loads(text)["data"]) for text in lists]
@@ -289,11 +295,159 @@ def test_members(run: Callable[..., Result], tmp_path: Path) -> None:
 
 
 def test_remove(run: Callable[..., Result]) -> None:
-    """A removed entry is gone."""
-    run("models", "add", "x")
+    """A removed entry is gone; the command that is printed brings back all of it."""
+    permission = (
+        '[{"organization":"acme","allow_logprobs":false},{"is_blocking":true,"group":"g"}]'
+    )
+    facts = ('aliases=["also-x"]', "max_model_len=5", "deprecation=2027-01-31t01:00:00.5+01:00")
+    for model_id in ("x", "-x"):
+        run("models", "add", "--", model_id, "name=it's", f"permission={permission}", *facts)
+        before = json.loads(run("models", "show", "--json", "--", model_id).stdout)
+        removed, again = run("models", "remove", "--", model_id).stdout.splitlines()
 
-    assert "Removed x.\n" == run("models", "remove", "x").stdout
-    assert 1 == run("models", "show", "x").exit_code
+        assert f"Removed {model_id}." == removed
+        assert 1 == run("models", "show", "--", model_id).exit_code
+        label, command = again.split(": ", 1)
+        assert "To bring it back" == label
+        assert 0 == run(*shlex.split(command)[1:]).exit_code
+        after = json.loads(run("models", "show", "--json", "--", model_id).stdout)
+        assert {**before, "revision": after["revision"]} == after
+        run("models", "remove", "--", model_id)
+
+
+def test_copy(run: Callable[..., Result]) -> None:
+    """A copy has the facts and permissions of the entry, ids of its own, and no aliases."""
+    run("models", "add", "x", 'permission=[{"organization":"acme"}]', 'aliases=["a"]', "name=X")
+    run("models", "add", "z", "root=x", "list_aliases=true", "deprecation_replacement_model=x")
+    done = run("models", "copy", "x", "y", "name=Y", "context_length=5")
+    run("models", "copy", "z", "w")
+    x, y = shown(run, "x"), shown(run, "y")
+
+    assert "Added y at revision 4.\nSeen by: acme.\n" == done.stdout
+    assert x["permission"][0].pop("id") != y["permission"][0].pop("id")
+    facts = {"max_model_len": 5, "context_window": 5, "meta": {"n_ctx": 5}, "context_length": 5}
+    changed = {"id": "y", "root": "y", "name": "Y", "revision": 4, **facts}
+    assert {**{n: v for n, v in x.items() if n != "aliases"}, **changed} == y
+    w = shown(run, "w")
+    assert ("x", "x") == (w["root"], w["deprecation_replacement_model"])
+    assert "list_aliases" not in w
+
+
+def test_copy_to_the_replacement(run: Callable[..., Result]) -> None:
+    """An entry that replaces the one of which it is a copy does not retire with it."""
+    run("models", "add", "x")
+    run("models", "retire", "x", "--on", "2027-03-31", "--use", "y")
+
+    assert 0 == run("models", "copy", "x", "y").exit_code
+    names = ("deprecation", "shutdown_date", "deprecation_replacement_model")
+    assert set() == shown(run, "y").keys() & {*names}
+
+
+def test_retire(run: Callable[..., Result]) -> None:
+    """An entry retires on a date, for another one, and is deprecated from now on."""
+    run("models", "add", "x")
+    run("models", "add", "y", "deprecation=2027-01-01")
+    run("models", "add", "z", "deprecation=2027-12-31")
+    done = run("models", "retire", "x", "--on", "2027-03-31", "--use", "y")
+    run("models", "retire", "y", "--on", "2027-03-31T00:00:00Z")
+    run("models", "retire", "z", "--on", "2027-01-01")
+
+    def dates(model_id: str) -> list[Any]:
+        names = ("deprecation", "shutdown_date", "deprecation_replacement_model")
+        return [shown(run, model_id).get(name) for name in names]
+
+    changed = "Changed x at revision 5.\nRetires: 2027-03-31T00:00:00Z, then y.\n"
+    assert (changed, "") == (done.stdout, done.stderr)
+    assert ["2027-01-15T08:00:00Z", "2027-03-31", "y"] == dates("x")
+    assert ["2027-01-01T00:00:00Z", "2027-03-31", None] == dates("y")
+    assert ["2027-01-01T00:00:00Z", "2027-01-01", None] == dates("z")
+
+
+def test_hide(run: Callable[..., Result]) -> None:
+    """A hidden entry is seen by nobody; the command that is printed undoes that."""
+    run("models", "add", "x", 'permission=[{"organization":"acme","group":"g"},{"created":5}]')
+    before = shown(run, "x")["permission"]
+    done = run("models", "hide", "x").stdout.splitlines()
+
+    assert ["Changed x at revision 3.", "Seen by: nobody."] == done[:2]
+    assert [] == shown(run, "x")["permission"]
+    assert (
+        "x was so already, at revision 3.\nSeen by: nobody.\n" == run("models", "hide", "x").stdout
+    )
+    run(*shlex.split(done[2].removeprefix("To show it as before: "))[1:])
+    assert before == shown(run, "x")["permission"]
+
+
+def test_allow(run: Callable[..., Result]) -> None:
+    """A team is added to those who see an entry or, with --only, replaces them."""
+
+    def seen(*options: str) -> list[str]:
+        return run("models", "allow", "x", *options).stdout.splitlines()
+
+    run("models", "add", "x")
+    *lines, hint = seen("--organization=acme")
+    assert ["x was so already, at revision 2.", "Seen by: everyone."] == lines
+    assert "With --only nobody else sees it." == hint
+    billing = ("--organization=acme", "--group=billing")
+    assert ["Changed x at revision 3.", "Seen by: acme/billing."] == seen(*billing, "--only")
+    assert ["Changed x at revision 4.", "Seen by: acme/billing, acme/red, acme/sales."] == seen(
+        *billing, "--group=red,sales"
+    )
+    assert "Seen by: acme, acme/billing, acme/red, acme/sales." == seen("--organization=acme")[1]
+    assert "Seen by: everyone." == seen("--organization=*")[1]
+    run("models", "edit", "x", 'permission=[{},{"organization":"acme","is_blocking":true}]')
+    refused = run("models", "allow", "x", *billing)
+    assert (1, "Error: A permission blocks them") == (refused.exit_code, refused.stderr[:31])
+    assert "Seen by: acme/billing." == seen(*billing, "--only")[1]
+
+
+def test_who_sees_an_entry(run: Callable[..., Result], clock: Any) -> None:
+    """Who sees an entry, and what each permission does, is shown in words."""
+    blocking = '{"organization":"acme","group":"g","is_blocking":true}'
+    useless = '{"organization":"globex","allow_view":false,"allow_fine_tuning":true}'
+    run(
+        "models",
+        "add",
+        "x",
+        f"permission=[{{}},{blocking},{useless}]",
+        "available_from=2027-02-01",
+    )
+    run("models", "add", "y", "shutdown_date=2027-01-01")
+    run("models", "add", "z", f'permission=[{{"organization":"acme","group":"g"}},{blocking}]')
+    rows = [line.split(None, 1) for line in run("models", "show", "x").stdout.splitlines()]
+    lists = run("models", "list").stdout
+
+    assert [
+        "by everyone, not acme/g from 2027-02-01T00:00:00Z",
+        "everyone: sees it",
+        "acme/g: never sees it",
+        "globex: no effect (allow_fine_tuning true)",
+    ] == [" ".join(row[1].split()) for row in rows if row[0] in ("seen", "permission")]
+    assert ["created", "2027-01-15T08:00:00Z"] in rows
+    assert ["available_from", "2027-02-01T00:00:00Z"] in rows
+    assert "everyone, not acme/g from 2027-02-01T00:00:00Z  -\n" in lists
+    assert "nobody, retired" in lists
+    assert "z   -     custom    nobody  " in lists
+
+
+def test_a_change_by_somebody_else(run: Callable[..., Result], app: Flask) -> None:
+    """A command that changes what it has read does not undo a change in between."""
+    run("models", "add", "x")
+    store = app.extensions["roster"].store
+    read = store.model
+
+    def read_then_changed(model_id: str) -> Model | None:
+        found = read(model_id)
+        run("models", "edit", "x", "name=X")
+        return found
+
+    store.model = read_then_changed
+    done = run("models", "hide", "x")
+
+    assert (1, "Error: Somebody else has just changed it: run the command again.\n") == (
+        done.exit_code,
+        done.stderr,
+    )
 
 
 @BOTH
@@ -343,7 +497,7 @@ MISTAKES = [
     ),
     (["edit", "y", "name=Y"], 1, "Error: The model 'y' does not exist"),
     (["edit", "\udcff", "name=Y"], 1, "Error: An argument is not valid UTF-8."),
-    (["edit", "x", "id=y"], 1, "Cannot change. 'flask models copy -- x y' makes another entry"),
+    (["edit", "x", "id=y"], 1, "Cannot change. 'flask models copy x y' makes another entry"),
     (
         ["edit", "x", "--unset", "owned_by"],
         1,
@@ -398,7 +552,22 @@ MISTAKES = [
     (["edit", "x", "--unset", "descripton"], 1, "Error: descripton: Unknown field; is 'descr"),
     (["remove", "y"], 1, "Error: The model 'y' does not exist"),
     (["remove", "\udcff"], 1, "Error: An argument is not valid UTF-8."),
-    (["rename", "x"], 2, "Error: No such command 'rename'."),
+    (["rename", "x"], 2, "'rename'. 'flask models copy ID NEW' makes an entry with another id.\n"),
+    (["remov", "x"], 2, "Error: No such command 'remov'.\n"),
+    (["lst"], 2, "Error: No such command 'lst'. Did you mean 'list'?\n"),
+    (["copy", "y", "z"], 1, "Error: The model 'y' does not exist"),
+    (["copy", "x", "x"], 1, "Error: The model 'x' exists already."),
+    (["copy", "x", "y", "id=z"], 1, "Error: id: Must be left out or equal to NEW."),
+    (["retire", "x"], 2, "Error: Missing option '--on'."),
+    (["retire", "x", "--on", "tomorrow"], 1, "Error: shutdown_date: Must be a date like"),
+    (["retire", "x", "--on", "null"], 2, "--on: Must be a date like 2027-01-31."),
+    (
+        ["retire", "x", "--on", "2027-03-31", "--use", "x"],
+        1,
+        "Must not lead back to this entry: x.",
+    ),
+    (["allow", "x"], 2, "Error: Missing option '--organization'."),
+    (["hide", "y"], 1, "Error: The model 'y' does not exist"),
 ]
 
 

@@ -1,0 +1,61 @@
+"""Entries in words: who sees them, and what each permission does."""
+
+from dataclasses import fields
+
+from app.catalog.lifecycle import is_retired, shutdown_time
+from app.catalog.model import Grant, Model, Permission
+from app.catalog.visibility import Viewer, is_permitted
+from app.cli.terminal import day
+
+_DEFAULT = Permission(id="", created=0)
+
+
+def readers(grant: Grant) -> str:
+    """Return whom a grant matches, such as ``acme/billing``."""
+    if grant.organization == "*" and grant.group is None:
+        return "everyone"
+    return grant.organization + ("" if grant.group is None else f"/{grant.group}")
+
+
+def seen_by(model: Model, now: float) -> str:
+    """Return who sees `model`, and from when on, if that is not yet."""
+    if is_retired(model, now):
+        return "nobody, retired"
+    allowing = (grant for grant in model.rule if grant.allow_view)
+    # With a further group a viewer matches only more permissions that block.
+    allowed = sorted(
+        {
+            readers(g)
+            for g in allowing
+            if is_permitted(model.rule, Viewer(g.organization, frozenset({g.group or ""})))
+        }
+    )
+    blocked = sorted({f"not {readers(g)}" for g in model.rule if g.is_blocking})
+    if not allowed:
+        return "nobody"
+    if "everyone" in allowed:
+        allowed = ["everyone"]
+    from_when = model.available_from
+    words = ", ".join(allowed + blocked)
+    return words if from_when is None or from_when <= now else f"{words} from {day(from_when)}"
+
+
+def retires(model: Model) -> str:
+    """Return when `model` retires, with its replacement."""
+    replacement = model.deprecation_replacement_model
+    return day(shutdown_time(model)) + (f", then {replacement}" if replacement else "")
+
+
+def permission(given: Permission) -> str:
+    """Return what a permission does."""
+    effect = "sees it" if given.allow_view else "no effect"
+    if given.is_blocking:
+        effect = "never sees it"
+    others = [
+        f"{name} {str(getattr(given, name)).lower()}"
+        for name in (f.name for f in fields(Permission))
+        if name.startswith("allow_")
+        and name != "allow_view"
+        and getattr(given, name) != getattr(_DEFAULT, name)
+    ]
+    return f"{readers(given.grant)}: {effect}" + (f" ({', '.join(others)})" if others else "")
