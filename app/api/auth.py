@@ -1,6 +1,7 @@
 """Authentication and authorisation of a request."""
 
 import re
+from collections.abc import Mapping
 
 from app.api.context import (
     KEY_HEADERS,
@@ -12,17 +13,30 @@ from app.api.context import (
     request,
 )
 from app.catalog.errors import (
+    REFUSALS,
     InsufficientScope,
     InvalidKey,
     InvalidValue,
     MissingKey,
     StoreUnavailable,
 )
-from app.catalog.keys import ADMIN, ApiKey, digest, mask, parse_kid
+from app.catalog.keys import ADMIN, digest, mask, parse_kid
 from app.dialects import cgi_name
 
-_BEARER = re.compile(r"bearer +([!-+\--~]+)", re.ASCII | re.IGNORECASE)
-_CGI_NAMES = [*map(cgi_name, KEY_HEADERS[1:])]
+#: A scheme with nothing behind it is what clients with an empty key setting send.
+_BEARER = re.compile(r"bearer(?: +([!-+\--~]+))?", re.ASCII | re.IGNORECASE)
+_OTHERS = [(name, cgi_name(name)) for name in KEY_HEADERS[1:]]
+#: What is wrong with an Authorization header that is not `_BEARER`: the first form that matches.
+_FAULTS = [
+    (re.compile(form, re.IGNORECASE), fault)
+    for form, fault in (
+        (".*,", "has a comma, or was sent twice: send 'Authorization: Bearer KEY' once"),
+        (r"bearer\s+bearer\s", "has 'Bearer' twice: send 'Authorization: Bearer KEY'"),
+        (r"basic\s", "has the scheme Basic: send 'Authorization: Bearer KEY'"),
+        (r"\S+$", "has no scheme: send 'Authorization: Bearer KEY'"),
+        ("", "is not 'Bearer KEY'"),
+    )
+]
 
 
 def guard(current: RequestContext) -> None:
@@ -77,55 +91,90 @@ def may_see_counts() -> bool:
 
 
 def _read_key(current: RequestContext, *, public: bool) -> None:
-    """Set the key in the context of its request; raise `InvalidKey` for a bad one."""
+    """Set the one active key that the request presents, if it presents any.
+
+    Raise `InvalidKey` if none of those presented is active, or two that differ.
+    """
     presented = _presented(current, public=public)
-    if presented:
-        try:
-            current.key = _check(current, presented)
-        except StoreUnavailable:
-            current.kid = parse_kid(min(presented))
-            raise
-        current.kid = current.key.kid
+    if not presented:
+        return
+    try:
+        rows = current.snapshot.keys_by_digest
+    except StoreUnavailable:
+        current.kid = next(filter(None, map(parse_kid, presented)), None)
+        raise
+    # A malformed or mistyped key has a digest that is not stored. A lookup is cheaper than to
+    # check form and checksum.
+    now = current.services.clock()
+    active = {}
+    for key in presented:
+        row = rows.get(digest(key)) if key.isascii() else None
+        if row is not None and row.state(now) == "active":
+            active[key] = row
+    if not active:
+        raise _refusal(current, presented, now)
+    if len(active) > 1:
+        sources = " and ".join(map(presented.__getitem__, active))
+        shown = f"two good keys that differ, in {sources}"
+        raise InvalidKey(shown, "ambiguous", advice=" Send one of them.")
+    [current.key] = active.values()
+    current.kid = current.key.kid
 
 
-def _presented(current: RequestContext, *, public: bool) -> set[str]:
-    """Return every key in the request; raise `InvalidKey` for a malformed Authorization."""
+def _presented(current: RequestContext, *, public: bool) -> dict[str, str]:
+    """Return where each key in the request is.
+
+    Raise `InvalidKey` for a malformed Authorization, unless there are other keys to check.
+    """
     environ = current.environ
-    presented = set()
-    if authorization := environ.get("HTTP_AUTHORIZATION", "").strip(" \t"):
-        # Two headers arrive joined by a comma, which no key contains.
-        bearer = _BEARER.fullmatch(authorization)
-        if bearer is None:
-            raise InvalidKey(mask(""), "malformed")
-        presented.add(bearer[1])
+    presented = {}
+    bearer = None
+    authorization = environ.get("HTTP_AUTHORIZATION", "").strip(" \t")
+    if authorization and (bearer := _BEARER.fullmatch(authorization)) and bearer[1]:
+        presented[bearer[1]] = KEY_HEADERS[0]
     if public:
-        for header in _CGI_NAMES:
+        for name, header in _OTHERS:
             if value := environ.get(header):
-                presented.add(value)
+                presented.setdefault(value, name)
         parameter = current.dialect.key_parameter
-        if parameter is not None and (value := current.query.get(parameter)):
-            presented.add(value)
+        if parameter is not None and parameter in current.query:
+            for value in filter(None, request.args.getlist(parameter)):
+                presented.setdefault(value, f"?{parameter}=")
+    # Two headers arrive joined by a comma, which no key contains.
+    if authorization and bearer is None and ("," in authorization or not presented):
+        raise InvalidKey(mask(""), "malformed", advice=_faults(authorization, presented))
     return presented
 
 
-def _check(current: RequestContext, presented: set[str]) -> ApiKey:
-    """Return the row of the one key presented, or raise `InvalidKey`."""
-    secret = min(presented)
-    # A malformed or mistyped key has a digest that is not stored. A lookup is cheaper than to
-    # check form and checksum.
-    if len(presented) > 1:
-        raise InvalidKey(mask(secret), "ambiguous")
-    if not secret.isascii():
-        raise InvalidKey(mask(secret), "malformed")
-    key = current.snapshot.keys_by_digest.get(digest(secret))
-    if key is None:
-        kid = parse_kid(secret)
-        if kid is None:
-            raise InvalidKey(mask(secret), "malformed")
-        if current.stale is not None:
+def _refusal(
+    current: RequestContext, presented: Mapping[str, str], now: float
+) -> InvalidKey | StoreUnavailable:
+    """Return why no key is accepted: of several, the one that is nearest to a good key."""
+    refused = []
+    for key in presented:
+        row = current.snapshot.keys_by_digest.get(digest(key)) if key.isascii() else None
+        kid = parse_kid(key) if row is None else row.kid
+        unstored = "malformed" if kid is None else "unknown"
+        reason = unstored if row is None else row.state(now)
+        if reason == "unknown" and current.stale is not None:
             # The key may be newer than the snapshot, and a 401 would be final for the client.
-            raise StoreUnavailable("A key was presented that the last snapshot does not have.")
-        raise InvalidKey(mask(secret), "unknown", kid)
-    if (state := key.state(current.services.clock())) != "active":
-        raise InvalidKey(mask(secret), state, key.kid)
-    return key
+            current.kid = kid
+            return StoreUnavailable("A key was presented that the last snapshot does not have.")
+        refused.append((reason, kid, key))
+    reason, kid, key = max(refused, key=lambda each: REFUSALS.index(each[0]))
+    authorization = current.environ.get("HTTP_AUTHORIZATION", "").strip(" \t")
+    return InvalidKey(mask(key), reason, kid, advice=_faults(authorization, presented))
+
+
+def _faults(authorization: str, presented: Mapping[str, str]) -> str:
+    """Return a sentence for each credential of a wrong form, without anything of its value."""
+    sentences = []
+    if authorization and not _BEARER.fullmatch(authorization):
+        fault = next(fault for form, fault in _FAULTS if form.match(authorization))
+        sentences.append(f" Authorization {fault}.")
+    for key, source in presented.items():
+        if "," in key:
+            sentences.append(f" {source} has a comma, or was sent twice: send one key.")
+        elif key[:7].lower() == "bearer ":
+            sentences.append(f" {source} has 'Bearer' before the key: send the key alone.")
+    return "".join(sentences)

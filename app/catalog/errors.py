@@ -27,7 +27,8 @@ from typing import ClassVar
 
 from app.catalog.keys import KEY_BEGINNING
 
-#: The reasons to refuse a key. They are in logs and metrics, and in no reply.
+#: The reasons to refuse a key. They are in logs and metrics, and in no reply. Of several keys the
+#: last of these is the reason.
 REFUSALS = ("missing", "malformed", "ambiguous", "unknown", "expired", "revoked")
 
 #: The most characters of a caller's input that a message repeats.
@@ -66,12 +67,17 @@ class MissingKey(RosterError):
 
 
 class InvalidKey(RosterError):
-    """The key is unknown, malformed, revoked or expired; the message does not say which."""
+    """The key is unknown, malformed, revoked or expired; the message does not say which.
+
+    `advice` is appended to the message: what is wrong with the form, and what to send instead.
+    """
 
     code = "invalid_api_key"
 
-    def __init__(self, shown: str, reason: str, kid: str | None = None) -> None:
-        super().__init__(f"Incorrect API key provided: {shown}.")
+    def __init__(
+        self, shown: str, reason: str, kid: str | None = None, *, advice: str = ""
+    ) -> None:
+        super().__init__(f"Incorrect API key provided: {shown}.{advice}")
         #: For the operator: one of `REFUSALS`.
         self.reason = reason
         #: For the operator: the id of the key, if it is well-formed.

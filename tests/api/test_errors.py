@@ -351,6 +351,12 @@ def test_an_unknown_key_may_be_newer_than_the_last_snapshot(outage, admin, clien
     assert 401 == client.get("/v1/models", headers=revoked).status_code
     mistyped = {"Authorization": unknown["Authorization"][:-1] + "!"}
     assert 401 == client.get("/v1/models", headers=mistyped).status_code
+    newer = unknown["Authorization"].removeprefix("Bearer ")
+    for beside in (revoked, mistyped, {"Authorization": "Basic x"}):
+        assert 503 == client.get("/v1/models", headers={**beside, "x-api-key": newer}).status_code
+        assert newer[3:11] == access_lines()[-1]["kid"]
+    good = {"Authorization": f"Bearer {admin.key}", "x-api-key": newer}
+    assert 200 == client.get("/v1/models", headers=good).status_code
     end()
     assert 401 == client.get("/v1/models", headers=unknown).status_code
 

@@ -79,8 +79,7 @@ def test_a_bad_key_comes_before_a_wrong_method(client, method, path):
     "authorization",
     [
         BAD,
-        "Bearer",
-        "Bearer ",
+        "Bearerx",
         f"Basic {BAD}",
         "Bearer a b",
         "Bearer sk-1234567890",
@@ -104,18 +103,134 @@ def test_a_malformed_key_in_any_header_is_a_401(client, header, value):
     refused(client.get("/v1/models", headers={header: value}))
 
 
-def test_two_keys_that_differ_are_a_401(client, admin):
-    """Two good keys in one request leave open whose it is."""
+def message_of(answer):
+    refused(answer)
+    return answer.json["error"]["message"]
+
+
+def test_two_good_keys_that_differ_are_a_401(client, admin):
+    """Two good keys in one request leave open whose it is; the message has where they are."""
     one, other = admin.new_key(), admin.new_key()
+    two = client.get("/v1/models", headers={"x-api-key": one, "Authorization": f"Bearer {other}"})
+    query = client.get(f"/v1beta/models?key={one}&key={other}")
 
-    refused(client.get("/v1/models", headers={"x-api-key": one, "api-key": other}))
+    assert (
+        "Incorrect API key provided: two good keys that differ, in Authorization and X-Api-Key. "
+        "Send one of them." == message_of(two)
+    )
+    assert "differ, in ?key= and ?key=. " in message_of(query)
 
 
-def test_an_empty_header_is_no_key(client, admin):
-    """Clients with an empty key setting get the public list."""
-    headers = {"Authorization": " ", "x-api-key": "", "api-key": ""}
+@pytest.fixture
+def dead(admin, clock):
+    """Every value that is no active key, by what is wrong with it."""
+    revoked, expired = admin.new_key(), admin.new_key(expires_at=int(clock()) + 1)
+    assert 204 == admin("DELETE", f"/admin/keys/{revoked[3:11]}").status_code
+    clock.now += 1
+    foreign = "sk-ant-api03-" + "x1Y2" * 20
+    return [foreign, keys.mint(), revoked, expired, BAD, "\xfc\xf6", "a,b", "Bearer x"]
 
-    assert 200 == client.get("/v1/models", headers=headers).status_code
+
+@pytest.mark.parametrize("place", ["Authorization", "x-api-key", "x-goog-api-key", "api-key"])
+def test_one_good_key_counts_beside_any_others(client, admin, dead, place):
+    """Of all that is presented the one active key counts, wherever it and the others are."""
+    admin.add("ours", permission=[{"organization": "acme"}])
+    key = admin.new_key(organization="acme")
+    prefix = "Bearer " if place == "Authorization" else ""
+    for other in {"x-api-key", "x-goog-api-key", "api-key", "Authorization"} - {place}:
+        values = ["Basic eDp5", key, "Token x", *(f"Bearer {value}" for value in dead[:5])]
+        for value in values if other == "Authorization" else dead:
+            headers = {place: prefix + key, other: value}
+            answer = client.get("/v1/models/ours", headers=headers)
+
+            assert (200, "private, no-cache") == (
+                answer.status_code,
+                answer.headers["Cache-Control"],
+            ), headers
+
+
+def test_every_key_of_a_query_is_read(client, admin, dead):
+    """The one active key among several ?key= counts, whatever their order."""
+    admin.add("ours", permission=[{"organization": "acme"}])
+    key = admin.new_key(organization="acme")
+    for query in (f"key={key}&key={dead[1]}", f"key={dead[0]}&key=&key={key}", f"key={key}&" * 3):
+        assert 200 == client.get(f"/v1beta/models/ours?{query}").status_code, query
+    beside = {"x-api-key": key}
+    assert 200 == client.get(f"/v1beta/models/ours?key={dead[0]}", headers=beside).status_code
+    refused(client.get(f"/v1beta/models/ours?key={dead[0]}&key={dead[1]}"))
+
+
+def test_two_authorization_headers_are_a_401_beside_a_good_key(client, admin):
+    """A server joins them by a comma: whose request it is cannot be known."""
+    key = admin.new_key()
+    for value in (f"Bearer {key},", f"Bearer {key}, Bearer {key}", ",", "Bearer,Bearer"):
+        answer = client.get("/v1/models", headers={"Authorization": value, "x-api-key": key})
+
+        assert message_of(answer).endswith(
+            " Authorization has a comma, or was sent twice: send 'Authorization: Bearer KEY' once."
+        )
+
+
+@pytest.mark.parametrize(
+    ("headers", "fault"),
+    [
+        (
+            {"Authorization": "KEY"},
+            "Authorization has no scheme: send 'Authorization: Bearer KEY'.",
+        ),
+        (
+            {"Authorization": "bearer  Bearer KEY"},
+            "Authorization has 'Bearer' twice: send 'Authorization: Bearer KEY'.",
+        ),
+        (
+            {"Authorization": "Basic KEY"},
+            "Authorization has the scheme Basic: send 'Authorization: Bearer KEY'.",
+        ),
+        ({"Authorization": "Bearer KEY KEY"}, "Authorization is not 'Bearer KEY'."),
+        ({"Authorization": "hunter2 KEY"}, "Authorization is not 'Bearer KEY'."),
+        (
+            {"x-api-key": "Bearer KEY"},
+            "X-Api-Key has 'Bearer' before the key: send the key alone.",
+        ),
+        ({"api-key": "KEY,KEY"}, "Api-Key has a comma, or was sent twice: send one key."),
+    ],
+)
+def test_the_message_has_what_is_wrong_with_the_form(client, admin, dead, headers, fault):
+    """A good key in a wrong form is refused by a message with the fault, also beside others."""
+    key = admin.new_key()
+    headers = {name: value.replace("KEY", key) for name, value in headers.items()}
+    alone = message_of(client.get("/v1/models", headers=headers))
+
+    assert alone.startswith("Incorrect API key provided: ")
+    assert alone.endswith(f"***. {fault}")
+    assert key[4:] not in alone
+    assert "hunter2" not in alone
+    for other in dead[:5]:
+        both = message_of(client.get("/v1/models", headers={**headers, "x-goog-api-key": other}))
+        assert fault in both
+    if "Authorization" in headers:
+        assert alone == message_of(client.get("/admin/models", headers=headers))
+
+
+def test_an_empty_header_is_no_key(make):
+    """Clients with an empty key setting get the public list, or read that a key is missing."""
+    client, _ = make(auth="optional")
+    strict, _ = make(auth="required")
+    for value in ("", " ", "Bearer", "bEARER ", "Bearer   "):
+        headers = {"Authorization": value, "x-api-key": "", "api-key": ""}
+        answer = client.get("/v1/models", headers=headers)
+
+        assert (200, "public, no-cache") == (answer.status_code, answer.headers["Cache-Control"])
+        refused(strict.get("/v1/models", headers=headers), "missing_api_key")
+        refused(client.get("/admin/models", headers=headers), "missing_api_key")
+
+
+def test_an_empty_header_beside_a_key_is_nothing(client, admin):
+    """The key in the other header counts alone."""
+    admin.add("ours", permission=[{"organization": "acme"}])
+    headers = {"Authorization": "Bearer", "x-api-key": admin.new_key(organization="acme")}
+
+    assert 200 == client.get("/v1/models/ours", headers=headers).status_code
 
 
 def test_a_key_in_the_query_is_not_openais(client, admin):
@@ -342,17 +457,26 @@ def test_a_refused_key_leaves_a_trace(make, clock, access_lines):
     found = [(line["refused"], line["kid"]) for line in access_lines()[-3 * len(traces) :]]
 
     assert [trace[:2] for trace in traces] * 3 == found
-    for headers in ({"x-api-key": unknown, "api-key": revoked}, {"Authorization": "Basic x"}):
+    other = {"Authorization": f"Bearer {good}", "x-api-key": admin.key}
+    nearest = [
+        {"x-api-key": unknown, "api-key": revoked},
+        {"Authorization": "Basic x", "x-api-key": unknown},
+        {"x-api-key": BAD, "api-key": expired},
+    ]
+    for headers in (other, *nearest, {"Authorization": "Basic x"}):
         client.get("/v1/models", headers=headers)
     client.get("/admin/models")
     client.get("/admin/models", headers={"Authorization": f"Bearer {good}"})
 
     assert [
         (401, "ambiguous", None),
+        (401, "revoked", revoked[3:11]),
+        (401, "unknown", unknown[3:11]),
+        (401, "expired", expired[3:11]),
         (401, "malformed", None),
         (401, "missing", None),
         (403, None, good[3:11]),
-    ] == [(line["status"], line["refused"], line["kid"]) for line in access_lines()[-4:]]
+    ] == [(line["status"], line["refused"], line["kid"]) for line in access_lines()[-7:]]
 
 
 # ROSTER_AUTH

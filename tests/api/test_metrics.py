@@ -88,7 +88,8 @@ def test_durations_are_a_histogram_of_each_route(client, read):
         ({"Authorization": "Basic abc"}, "malformed"),
         ({"Authorization": "Bearer ro_mistyped"}, "malformed"),
         ({"x-api-key": "schlüssel"}, "malformed"),
-        ({"x-api-key": "a", "api-key": "b"}, "ambiguous"),
+        ({"x-api-key": "a", "api-key": "b"}, "malformed"),
+        ({"x-api-key": "a", "api-key": mint()}, "unknown"),
         ({"Authorization": f"Bearer {mint()}"}, "unknown"),
     ],
 )
@@ -99,7 +100,7 @@ def test_a_refused_key_is_counted_by_its_reason(client, read, headers, reason):
 
 
 def test_dead_and_missing_keys_are_counted_too(admin, client, clock, read):
-    """Revoked, expired and missing keys each have a reason; a good key has none."""
+    """Revoked, expired, missing and two good keys have a reason; one good key has none."""
     good = admin.new_key()
     expiring = admin.new_key(expires_at=int(clock.now) + 5)
     revoked = admin.new_key()
@@ -107,9 +108,12 @@ def test_dead_and_missing_keys_are_counted_too(admin, client, clock, read):
     clock.now += 5
     for key in (good, expiring, revoked):
         client.get("/v1/models", headers={"Authorization": f"Bearer {key}"})
+    client.get("/v1/models", headers={"Authorization": f"Bearer {good}", "x-api-key": expiring})
+    client.get("/v1/models", headers={"Authorization": f"Bearer {good}", "x-api-key": admin.key})
     client.get("/admin/models")
 
-    assert {"expired": 1, "revoked": 1, "missing": 1} == refusals(read())
+    expected = {"expired": 1, "revoked": 1, "missing": 1, "ambiguous": 1}
+    assert expected == refusals(read())
 
 
 def test_the_snapshot_and_the_cache(admin, client, read):

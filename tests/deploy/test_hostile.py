@@ -35,6 +35,7 @@ NUMBERS = {
     headers.odd_heads: 600,
     keys_.bad_authorization: 750,
     keys_.several_keys: 450,
+    keys_.one_good_key: 300,
     keys_.writes_without_right: 210,
     parser.malformed: 1200,
     urls.strange_paths: 810,

@@ -43,7 +43,6 @@ def bad_authorization(draw, target):
         st.one_of(
             st.sampled_from(
                 [
-                    b"Bearer",
                     b"Bearer ,",
                     b"Bearer\xa0" + good,
                     b"Bearer\t" + good,
@@ -92,8 +91,9 @@ def test_odd_authorization_is_a_bad_key(target):
 
 @st.composite
 def several_keys(draw, target):
-    """A request with two Authorization headers, or on public routes with keys that differ."""
+    """A request with two Authorization headers, or on public routes with no key or two."""
     good = b"Bearer " + target.admin_key.encode()
+    bad = b"Bearer " + draw(st.sampled_from(target.bad_keys)).encode()
     reader = target.read_key.encode()
     if draw(st.booleans()):
         second = draw(
@@ -119,7 +119,7 @@ def several_keys(draw, target):
                 [(name, other)],
                 [(name, reader), (name, reader)],
                 [(name, reader), (b"Authorization", good)],
-                [(name, other), (b"Authorization", good)],
+                [(name, other), (b"Authorization", bad)],
                 [(b"X-Api-Key", reader), (b"Api-Key", target.admin_key.encode())],
             ]
         )
@@ -128,8 +128,31 @@ def several_keys(draw, target):
 
 
 def test_several_keys_are_a_bad_key(target):
-    """Two Authorization headers, or two keys that differ, are a 401, good as each may be."""
+    """Two Authorization headers are a 401, and two good keys that differ, and two bad ones."""
     target.attack(several_keys(target), 450)
+
+
+@st.composite
+def one_good_key(draw, target):
+    """A read with a good key and, in other headers, whatever is none."""
+    names = draw(st.permutations([b"Authorization", b"X-Api-Key", b"API-KEY", b"x-goog-api-key"]))
+    reader = target.read_key.encode()
+    scheme = b"Bearer " if names[0] == b"Authorization" else b""
+    values = field_values | st.sampled_from(target.bad_keys).map(str.encode)
+    values = values.filter(lambda value: b"," not in value)
+    others = [(name, draw(values)) for name in names[1 : draw(st.integers(2, 4))]]
+    method, path = draw(
+        st.sampled_from(
+            [("GET", "/v1/models"), ("HEAD", "/v1/models"), ("GET", "/v1/models/kept")]
+        )
+    )
+    headers = draw(st.permutations([(names[0], scheme + reader), *others]))
+    return request(method, path, *headers, expected=200)
+
+
+def test_one_good_key_counts(target):
+    """On a public route a good key counts, whatever else looks like a credential."""
+    target.attack(one_good_key(target), 300)
 
 
 @st.composite
@@ -144,6 +167,7 @@ def writes_without_right(draw, target):
                 ([], 401),
                 ([(b"Authorization", b"")], 401),
                 ([(b"Authorization", b" \t ")], 401),
+                ([(b"Authorization", b"Bearer")], 401),
                 ([elsewhere], 401),
                 ([bearer], 403),
                 ([bearer, elsewhere], 403),
