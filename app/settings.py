@@ -30,7 +30,7 @@ _KEY = re.compile(r"(ro_[0-9A-Za-z]{8}_)[0-9A-Za-z]+")
 _PORTS = range(65536)
 #: How many characters of a bad value are shown.
 _SHOWN = 100
-#: From how many characters on a name without a folder is taken for a key.
+#: From how many characters on a name without a folder, or a placeholder, is taken for a key.
 _LONG = 32
 
 
@@ -43,7 +43,7 @@ class _MistakeError(ValueError):
 
 
 class _SecretError(ValueError):
-    """The value may be a key in place of its file: no message may repeat it."""
+    """The value may be a key in place of something else: no message may repeat it."""
 
 
 def _key_file(text: str) -> Path:
@@ -131,6 +131,15 @@ def _mistake_in(origin: str) -> ValueError:
     return _MistakeError(f"{origin[:_SHOWN]!r} {mistake}")
 
 
+def _placeholders(text: str) -> tuple[str, ...]:
+    words = tuple(text.replace(",", " ").split())
+    if _KEY.search(text) or not all(word.isascii() and word.isprintable() for word in words):
+        raise ValueError
+    if max(map(len, words), default=0) >= _LONG:
+        raise _SecretError  # the key of another vendor
+    return words
+
+
 def _proxies(text: str) -> tuple[str, ...]:
     # As gunicorn does, which reads the same variable and does not start with what it refuses.
     proxies = tuple(proxy.strip() for proxy in text.strip().split(",") if proxy)
@@ -195,6 +204,15 @@ class Settings:
             _one_of("optional"),
             values="optional",
             help="Replaces required under /api/: few Ollama clients can send a key.",
+        ),
+    )
+    public_keys: tuple[str, ...] = field(
+        default=(),
+        metadata=_about(
+            "ROSTER_PUBLIC_KEYS",
+            _placeholders,
+            values="words of fewer than 32 characters, separated by commas, and no keys",
+            help="Placeholders such as EMPTY that count as no key for readers.",
         ),
     )
     admin_key_file: Path | None = field(

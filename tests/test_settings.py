@@ -44,6 +44,10 @@ REFUSED = {
         ],
     ),
     "ROSTER_AUTH": ("optional, required or off", ["", "Required", "on", "true"]),
+    "ROSTER_PUBLIC_KEYS": (
+        "words of fewer than 32 characters, separated by commas, and no keys",
+        ["schl\u00fcssel", "EMPTY,a\x7fb"],
+    ),
     "ROSTER_ADMIN_KEY_FILE": ("a file with the key, not the key itself", [""]),
     "ROSTER_FIELDS": ("all or reference", ["", "ALL", "id,object"]),
     "ROSTER_CORS_ORIGINS": (
@@ -150,7 +154,9 @@ def test_the_mistake_in_an_origin_is_short_and_has_no_key() -> None:
 
 @pytest.mark.parametrize("before", ["", " ", "Bearer ", "'", "x" * 80])
 @pytest.mark.parametrize("cut", [0, 1, 30])
-@pytest.mark.parametrize("variable", ["ROSTER_ADMIN_KEY_FILE", "ROSTER_BIND", "ROSTER_AUTH"])
+@pytest.mark.parametrize(
+    "variable", ["ROSTER_ADMIN_KEY_FILE", "ROSTER_BIND", "ROSTER_AUTH", "ROSTER_PUBLIC_KEYS"]
+)
 def test_a_key_in_the_place_of_a_value_is_masked(variable: str, before: str, cut: int) -> None:
     """Whoever gives the key itself is told that a file is wanted, and nobody reads the key."""
     key = mint()
@@ -164,7 +170,11 @@ def test_a_key_in_the_place_of_a_value_is_masked(variable: str, before: str, cut
 
 
 def test_the_key_of_another_vendor_is_not_repeated() -> None:
-    """Nothing is shown of a long name without a folder, which is hardly a file's."""
+    """Nothing is shown of a long name without a folder, nor of a long word for a placeholder."""
+    with pytest.raises(SettingsError) as word:
+        Settings.from_environment({"ROSTER_PUBLIC_KEYS": "EMPTY," + "x" * 32})
+    assert str(word.value).startswith("ROSTER_PUBLIC_KEYS='***': must be words of fewer than 32 ")
+
     with pytest.raises(SettingsError) as refusal:
         Settings.from_environment({"ROSTER_ADMIN_KEY_FILE": "sk-proj-" + "x1Y2" * 10})
     short = Settings.from_environment({"ROSTER_ADMIN_KEY_FILE": "admin-key"})
@@ -234,6 +244,8 @@ def test_long_bad_value(length: int, shown: str) -> None:
         ),
         ("ROSTER_AUTH", "required", "auth", "required"),
         ("ROSTER_AUTH", "off", "auth", "off"),
+        ("ROSTER_PUBLIC_KEYS", "", "public_keys", ()),
+        ("ROSTER_PUBLIC_KEYS", "EMPTY, sk-no-key", "public_keys", ("EMPTY", "sk-no-key")),
         ("ROSTER_ADMIN_KEY_FILE", "key", "admin_key_file", Path("key")),
         ("ROSTER_FIELDS", "reference", "reply_fields", "reference"),
         ("ROSTER_CORS_ORIGINS", "", "cors_origins", ()),
@@ -291,7 +303,7 @@ def test_gunicorn_accepts_the_same_proxies(text: str) -> None:
 def test_what_is_shown_is_accepted() -> None:
     """A shown value can be set again, and then means the same."""
     origins = ("https://a.example", "https://b.example")
-    settings = Settings(instance_path=Path("data"), cors_origins=origins)
+    settings = Settings(instance_path=Path("data"), cors_origins=origins, public_keys=("a", "b"))
     shown = {variable: value for variable, value, *_ in settings.rows({}) if value != "-"}
 
     assert "FORWARDED_ALLOW_IPS" in shown
@@ -315,7 +327,7 @@ def test_defaults() -> None:
     assert ROOT / "instance" / "admin-key" == settings.first_key_path
     assert ("optional", "all", ()) == (settings.auth, settings.reply_fields, settings.cors_origins)
     assert ("127.0.0.1:8000", 2, 4) == (settings.bind, settings.workers, settings.threads)
-    assert settings.admin_key_file is None
+    assert (None, ()) == (settings.admin_key_file, settings.public_keys)
 
 
 @pytest.mark.parametrize("name", ["plain", "a b", "a#b", "a@b", "a%41b", "a?b=c"])
@@ -356,6 +368,7 @@ def test_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "ROSTER_DATABASE_URL": ("-", "default"),
         "ROSTER_AUTH": ("optional", "default"),
         "ROSTER_OLLAMA_AUTH": ("-", "default"),
+        "ROSTER_PUBLIC_KEYS": ("-", "default"),
         "ROSTER_ADMIN_KEY_FILE": ("-", "default"),
         "ROSTER_FIELDS": ("all", "default"),
         "ROSTER_CORS_ORIGINS": ("https://a.example,https://b.example", "environment"),

@@ -140,6 +140,8 @@ def _presented(current: RequestContext, *, public: bool) -> dict[str, str]:
         if parameter is not None and parameter in current.query:
             for value in filter(None, request.args.getlist(parameter)):
                 presented.setdefault(value, f"?{parameter}=")
+        for placeholder in current.services.settings.public_keys:
+            presented.pop(placeholder, None)
     # Two headers arrive joined by a comma, which no key contains.
     if authorization and bearer is None and ("," in authorization or not presented):
         raise InvalidKey(mask(""), "malformed", advice=_faults(authorization, presented))

@@ -508,6 +508,36 @@ def test_off_reads_no_key_in_public(make):
     refused(client.get("/admin/models", headers={"Authorization": f"Bearer {BAD}"}))
 
 
+@pytest.mark.parametrize(
+    "form", [FORMS[0], FORMS[2], FORMS[3], lambda key: {"Authorization": f"bearer  {key}"}]
+)
+@pytest.mark.parametrize("word", ["EMPTY", "no-key-required"])
+def test_a_placeholder_is_no_key_in_public(make, form, word):
+    """What ROSTER_PUBLIC_KEYS names gets what no key gets, and is a bad key for administration."""
+    client, admin = make(public_keys=("no-key-required", "EMPTY"))
+    strict, _ = make(public_keys=("no-key-required", "EMPTY"), auth="required")
+    admin.add("for-all")
+    admin.add("ours", permission=[{"organization": "acme"}])
+    answer = client.get("/v1/models", headers=form(word))
+
+    assert client.get("/v1/models", headers=form("")).data == answer.data
+    assert "public, no-cache" == answer.headers["Cache-Control"]
+    assert 200 == client.get(f"/v1beta/models?key={word}").status_code
+    refused(strict.get("/v1/models", headers=form(word)), "missing_api_key")
+    refused(client.get("/v1/models", headers=form(word.lower() + "x")))
+    refused(client.get("/v1/models", headers={**form(word), "api-key": BAD}))
+    beside = {**form(word), "api-key": admin.new_key(organization="acme")}
+    assert 200 == client.get("/v1/models/ours", headers=beside).status_code
+    if "Authorization" in form(word):
+        refused(client.get("/admin/models", headers=form(word)))
+
+
+def test_no_word_is_a_placeholder_unless_it_is_named(client):
+    """Without the setting, each of them is a bad key."""
+    for word in ("EMPTY", "no-key-required", "ollama", "none"):
+        refused(client.get("/v1/models", headers={"Authorization": f"Bearer {word}"}))
+
+
 # The guard
 
 
