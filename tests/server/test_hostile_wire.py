@@ -124,6 +124,7 @@ headers = any_of(
     ["Authorization: KEY", "Authorization: Basic KEY", "Authorization: Bearer KEY, Bearer KEY"],
     ["Authorization:", "Proxy-Authorization: Bearer KEY", "X-Api-Key: KEY", "Api-Key: \xff"],
     ["X-Goog-Api-Key: KEY", "X-Goog-Api-Client:", "Anthropic-Version: x", "anthropic-version:"],
+    ["SCRIPT_NAME: /x", "Content_Length: 5", "KEY: x", "X_Api_Key: KEY", "Authorization_: KEY"],
     ["Referer: https://example.com/?key=KEY", "Cookie: key=KEY; x=KEY", "User-Agent: KEY"],
     ["X-Request-ID: KEY", "X-Request-ID: \xe9", "Content-Type: ;;=;", "Content-Encoding: KEY"],
     ["N" * 8000 + ": x", "X: " + "x" * 8000, "X:"],
@@ -154,7 +155,7 @@ bad_headers = any_of(
         "Host: x\r\nHost: KEY",
         "X-Forwarded-Proto: https\r\nX-Forwarded-Ssl: off",
     ],
-    ["SCRIPT_NAME: /x", "Content_Length: 5", "KEY: x", "X KEY: x", ": KEY", ":KEY: x", "KEY", ":"],
+    ["X KEY: x", ": KEY", ":KEY: x", "KEY", ":"],
     ["X: " + "x" * 9000, "\xe9: x", "X\0: KEY", "X: \0KEY", "\r\n".join(["X: x"] * 65)],
 )
 #: What happens to a header on its way; {0} is its name, {1} what follows the colon.

@@ -242,15 +242,33 @@ def test_a_log_file_of_gunicorn_takes_its_lines_alone(serve, settings):
     assert 2 == len({line["pid"] for line in cautions})  # the first process and the worker
 
 
-def test_paths_cannot_be_smuggled_past_a_proxy(serve):
-    """SCRIPT_NAME and PATH_INFO headers do not change what is asked for."""
+def test_a_header_name_with_an_underscore_is_ignored(serve):
+    """As nginx does: it is no key, moves no path, and counts as a header like any other."""
     server = serve(WEB_CONCURRENCY="1")
-    for headers in ({"SCRIPT_NAME": "/public"}, {"PATH_INFO": "/admin/models"}):
-        connection = server.connect()
-        connection.request("GET", "/public/healthz", headers=headers)
+    server.admin("POST", "/admin/models", {"id": "hidden", "permission": []})
+    body = server("GET", "/v1/models").body
 
-        assert connection.getresponse().status in (400, 404)
+    def answer(path, **headers):
+        connection = server.connect()
+        connection.request("GET", path, headers=headers)
+        answered = connection.getresponse()
+        answered.body = answered.read()
         connection.close()
+        return answered
+
+    for name in ("session_id", "X_Api_Key", "Anthropic_Version", "SCRIPT_NAME", "HTTP_HOST", "_"):
+        for value in ("x", server.admin_key, "/v1"):
+            found = answer("/v1/models", **{name: value})
+            assert (200, body) == (found.status, found.body)
+    assert 401 == answer("/admin/models", Authorization_=f"Bearer {server.admin_key}").status
+    for headers in ({"SCRIPT_NAME": "/public"}, {"PATH_INFO": "/admin/models"}):
+        assert 404 == answer("/public/healthz", **headers).status
+    forged = answer("/v1/models", X_Forwarded_For="192.0.2.7").headers["x-request-id"]
+    few, many = ({f"a_{number}": "x" for number in range(count)} for count in (60, 70))
+    assert (200, 431) == (answer("/v1/models", **few).status, answer("/v1/models", **many).status)
+    server.stop()
+    found = {line["request_id"]: line["client"] for line in lines(server.out)}
+    assert "127.0.0.1" == found[forged]
 
 
 def test_hup_replaces_every_worker(serve):
