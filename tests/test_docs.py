@@ -333,14 +333,16 @@ def test_the_import_rule_is_the_enforced_one():
 
 
 @pytest.mark.needs("nginx", "nginx")
-def test_the_nginx_site_serves(server, tmp_path, site_at):
-    """The site of the page, with its ports replaced, serves lists, ids and errors."""
+def test_the_nginx_site_serves(serve, tmp_path, site_at):
+    """With its ports replaced it serves lists, ids and errors, and neither log has a key."""
     [site] = blocks("docs/gateway.md", "nginx")
+    server = serve(WEB_CONCURRENCY="1")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     site = site.replace("listen 80", f"listen 127.0.0.1:{port}")
     site = site.replace("127.0.0.1:8000", f"127.0.0.1:{server.port}")
+    site = site.replace("/var/log/nginx/error.log", f"{tmp_path}/errors")
     conf = tmp_path / "nginx.conf"
     folders = "".join(
         f"{kind}_temp_path {tmp_path}/{kind};\n"
@@ -348,10 +350,11 @@ def test_the_nginx_site_serves(server, tmp_path, site_at):
     )
     conf.write_text(
         f"daemon off; pid {tmp_path}/pid; error_log stderr; events {{}}\n"
-        f"http {{ access_log off;\n{folders}{site} }}\n"
+        f"http {{ access_log {tmp_path}/access;\n{folders}{site} }}\n"
     )
     server.admin("PUT", "/admin/models/through%2Fnginx%20x", {})
-    nginx = subprocess.Popen(["nginx", "-c", conf, "-p", tmp_path], stderr=subprocess.DEVNULL)
+    with (tmp_path / "stderr").open("w") as stderr:
+        nginx = subprocess.Popen(["nginx", "-c", conf, "-p", tmp_path], stderr=stderr)
     try:
         through = site_at(port)
         through.wait()
@@ -366,8 +369,15 @@ def test_the_nginx_site_serves(server, tmp_path, site_at):
             assert 200 == through("GET", f"/v1/models/{path}").status
         assert 404 == through("GET", "/v1//models").status
         assert 401 == through("GET", "/v1/models", key="wrong").status
-        assert 201 == through("POST", "/admin/models", {"id": "new"}, server.admin_key).status
-        assert len(site.splitlines()) <= 14
+        for path in ("/admin/models", "/admin", "//admin/models", "/%61dmin/keys", "/metrics"):
+            assert 404 == through("GET", path, key=server.admin_key).status
+        assert 200 == through("GET", f"/v1beta/models?key={server.admin_key}").status
+        server.stop()
+        assert 502 == through("GET", f"/v1beta/models?key={server.admin_key}").status
+        assert len(site.splitlines()) <= 15
     finally:
         nginx.terminate()
         nginx.wait(30)
+    for log in ("access", "errors", "stderr"):
+        if (tmp_path / log).exists():
+            assert server.admin_key not in (tmp_path / log).read_text()

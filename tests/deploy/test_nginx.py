@@ -304,6 +304,30 @@ def test_metrics_are_closed(echo):
     assert [] == echo.behind.seen
 
 
+@shipped
+def test_administration_is_open_to_this_host_alone(site, direct, reached):
+    """From another address it is a 403 that says where to open it, however the path is spelt."""
+    stranger = site.connect()
+    stranger.source_address = ("127.0.0.9", 0)
+    assert 200 == site("GET", "/admin/models", key=direct.admin_key).status
+    reached()
+    for path in ("/admin/models", "/admin", "/admin?x=1"):
+        for method in ("GET", "HEAD", "POST"):
+            answer = site(method, path, None, direct.admin_key, stranger)
+
+            assert (403, "no-store") == (answer.status, answer.headers["Cache-Control"]), path
+        error = site("GET", path, None, direct.admin_key, stranger).json["error"]
+        assert "insufficient_permissions" == error["code"]
+        assert error["message"].endswith(": allow it in nginx's roster.conf.")
+    odd = ("//admin/keys", "/%61dmin/keys", "/v1/../admin/keys", "/v1/..%2Fadmin/keys", "/ADMIN")
+    for path in odd:
+        assert 403 == site("GET", path, None, direct.admin_key, stranger).status
+    assert [] == reached()
+    for path in ("/v1/models/a", "/v1/models", "/readyz"):
+        assert 200 == site("GET", path, None, None, stranger).status
+    stranger.close()
+
+
 def test_the_application_sees_only_what_it_should(echo):
     """No hop-by-hop header, no header that moves a route or that the cache key did not see."""
     odd = {"Connection": "x", "TE": "trailers", "Keep-Alive": "1", "Upgrade": "h2c"}

@@ -81,8 +81,8 @@ def test_the_site_limits_what_the_application_reads_as_a_search(limited, unopene
 
 
 def test_administration_is_not_limited_as_a_search(limited):
-    """All public paths are, also in another spelling."""
-    ask = limited(ONE)
+    """All public paths are, also in another spelling; this network may administer."""
+    ask = limited({**ONE, "# allow 10.0.0.0/8;": "allow 127.0.0.0/8;"})
     for path in ("/admin/models?q=x", "/admin/models?%71=x", "/admin?q=x"):
         assert [502] * 5 == statuses(ask(*[path] * 5))
     paths = "/v1/models /v1/mod%65ls /v1/models/x /models /openai/v1/models /adminx"
