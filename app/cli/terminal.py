@@ -6,7 +6,9 @@ import os
 import re
 import shlex
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from math import ceil
 from typing import Any
 
 import click
@@ -19,6 +21,8 @@ from app.catalog.errors import (
     StoreUnavailable,
     ValidationFailed,
 )
+from app.catalog.keys import end_after
+from app.catalog.lifecycle import read_moment
 from app.catalog.ports import Actor
 from app.fields import UNWANTED
 from app.strict_json import dump
@@ -92,10 +96,37 @@ class Duration(click.ParamType[int]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Return the seconds."""
-        match = re.fullmatch(r"(\d{1,9})([smhd])", str(value), re.ASCII)
-        if match is None:
+        seconds = _read_span(str(value))
+        if seconds is None:
             self.fail(f"'{value}' is no time span such as 90d, 24h, 30m or 45s.", param, ctx)
-        return int(match[1]) * _UNITS[match[2]]
+        return seconds
+
+
+class Moment(click.ParamType[Callable[[float], int]]):
+    """A day, an RFC 3339 time, Unix seconds or a span: Unix seconds as a function of now.
+
+    See `app.catalog.lifecycle.read_moment`.
+    """
+
+    name = "time"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Callable[[float], int]:
+        """Return what gives the time, rounded up to whole seconds."""
+        text = str(value)
+        if (span := _read_span(text)) is not None:
+            return partial(end_after, span)
+        moment = read_moment(text)
+        if moment is None:
+            self.fail(
+                f"'{value}' is no time: give a day like 2027-01-31, an RFC 3339 time like "
+                "2027-01-31T08:00:00Z, Unix seconds, or a span from now such as 90d, 24h, 30m or "
+                "45s.",
+                param,
+                ctx,
+            )
+        return lambda _: ceil(moment)
 
 
 def actor() -> Actor:
@@ -138,6 +169,11 @@ def printable(text: str) -> str:
     An older version may have stored some, and so may an attacker in a file that is read.
     """
     return UNWANTED.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def _read_span(text: str) -> int | None:
+    match = re.fullmatch(r"(\d{1,9})([smhd])", text, re.ASCII)
+    return None if match is None else int(match[1]) * _UNITS[match[2]]
 
 
 def _cell(value: object) -> str:
