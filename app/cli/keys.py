@@ -1,13 +1,15 @@
 """``flask keys``: the API keys of readers and administrators."""
 
+from collections.abc import Callable
 from typing import Any
 
 import click
 
-from app.catalog.keys import ADMIN, READ, ApiKey, end_after
+from app.catalog.keys import ADMIN, READ, ApiKey
 from app.cli.terminal import (
     Commands,
     Duration,
+    Moment,
     actor,
     as_json,
     day,
@@ -28,7 +30,13 @@ group = Commands("keys", help="Create, list, revoke and rotate API keys.")
 @click.option("--admin", is_flag=True, help="The key may also administer the catalogue.")
 @click.option("--organization", help="Whose entries the holder sees, beside the public ones.")
 @click.option("--group", "groups", multiple=True, help="A group of the organization.")
-@click.option("--expires-in", type=Duration(), help="Life time, such as 90d; default: no end.")
+@click.option(
+    "--expires",
+    "--expires-in",
+    "expires",
+    type=Moment(),
+    help="A day, an RFC 3339 time, Unix seconds or a span such as 90d; default: no end.",
+)
 @as_json
 def create(
     name: str,
@@ -36,14 +44,14 @@ def create(
     admin: bool,
     organization: str | None,
     groups: tuple[str, ...],
-    expires_in: int | None,
+    expires: Callable[[float], int] | None,
     as_json: bool,
 ) -> None:
     """Make a key; NAME describes what it is for.
 
     The key is printed once and stored nowhere.
 
-    Example: flask keys create billing --organization acme --expires-in 90d
+    Example: flask keys create billing --organization acme --expires 90d
     """
     fields: dict[str, Any] = {
         "name": name,
@@ -51,8 +59,8 @@ def create(
         "organization": organization,
         "groups": list(groups),
     }
-    if expires_in is not None:
-        fields["expires_at"] = end_after(expires_in, services().clock())
+    if expires is not None:
+        fields["expires_at"] = expires(services().clock())
     key, secret = services().administration.create_key(fields, actor=actor())
     _echo_new(key, secret, as_json=as_json)
 

@@ -102,6 +102,29 @@ def test_a_time_span_is_rounded_up(
     assert "Error: expires_at: Must be in the future" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("2027-01-31", 1_801_353_600),
+        ("2027-01-31T08:00:00Z", 1_801_382_400),
+        ("2027-01-31t08:00:00z", 1_801_382_400),
+        ("2027-01-31T08:00:00+02:00", 1_801_375_200),
+        ("2027-01-31T07:59:59.5Z", 1_801_382_400),
+        ("2027-01-31 08:00 UTC", 1_801_382_400),
+        ("1801382400", 1_801_382_400),
+        ("90d", NOW + 90 * DAY),
+    ],
+)
+def test_times(create: Callable[..., dict[str, Any]], text: str, seconds: int) -> None:
+    """An end is a day, an RFC 3339 time, Unix seconds or a span, under either name of the option.
+
+    What a table shows is taken, too.
+    """
+    made = [create(option, text)["expires_at"] for option in ("--expires", "--expires-in")]
+
+    assert [seconds, seconds] == made
+
+
 def test_list(
     run: Callable[..., Result], create: Callable[..., dict[str, Any]], clock: Any
 ) -> None:
@@ -241,9 +264,12 @@ MISTAKES = [
     (["create", "x", "--group="], 1, "Error: groups.0: Must be 1 to 256 characters long, not 0."),
     (["create", "x", "--expires-in=0s"], 1, "Error: expires_at: Must be in the future"),
     (["create", "x", "--expires-in=999999999d"], 1, "Error: expires_at: Must be between 0 and"),
-    (["create", "x", "--expires-in=-1d"], 2, "'-1d' is no time span such as 90d, 24h, 30m"),
-    (["create", "x", "--expires-in=45"], 2, "'45' is no time span such as 90d, 24h, 30m"),
-    (["create", "x", "--expires-in=1w"], 2, "'1w' is no time span such as 90d, 24h, 30m"),
+    (["create", "x", "--expires=-1d"], 2, "'-1d' is no time: give a day like 2027-01-31"),
+    (["create", "x", "--expires=45"], 1, "Error: expires_at: Must be in the future (Unix"),
+    (["create", "x", "--expires=2027-01-31T08:00:00"], 2, ", an RFC 3339 time like 2027-01-31T"),
+    (["create", "x", "--expires=2027-02-29"], 2, "'2027-02-29' is no time: give a day like"),
+    (["create", "x", "--expires=never"], 2, "'never' is no time: give a day like 2027-01-31"),
+    (["create", "x", "--expires=1w"], 2, "'1w' is no time: give a day like 2027-01-31"),
     (["revoke", UNKNOWN], 1, "Error: The key '00000000' does not exist."),
     (["revoke", "\udcff"], 1, "Error: An argument is not valid UTF-8."),
     (["rotate", UNKNOWN], 1, "Error: The key '00000000' does not exist."),
