@@ -213,8 +213,9 @@ class Administration:
             old = transaction.key(kid)
             if old is None:
                 raise KeyNotFound(kid)
-            if (state := old.state(now)) != "active":
-                raise KeyNotFound(kid, f"is {state} and cannot be rotated; create a new one")
+            if not old.is_accepted(now):
+                reason = f"is {old.state(now)} and cannot be rotated; create a new one"
+                raise KeyNotFound(kid, reason)
             latest = _latest_end(acting, old)
             if latest is not None and (old.expires_at is None or old.expires_at > latest):
                 # To shorten its life instead could leave nobody who may make a lasting key.
@@ -250,8 +251,8 @@ class Administration:
                 yield transaction, None
                 return
             acting = transaction.key(actor.kid)
-            state = "unknown" if acting is None else acting.state(now)
-            if state != "active":
+            if acting is None or not acting.is_accepted(now):
+                state = "unknown" if acting is None else acting.state(now)
                 raise InvalidKey(keys.mask(f"ro_{actor.kid}_"), state, actor.kid)
             yield transaction, acting
 

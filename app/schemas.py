@@ -204,12 +204,22 @@ class AdminModelSchema(ModelSchema):
 
 
 class KeySchema(StrictSchema):
-    """A key as administrators see it; the key itself and its digest are never in it."""
+    """A key as administrators see it `now`; the key itself and its digest are never in it."""
+
+    def __init__(self, now: float = 0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.now = now
+
+    def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
+        """Return a fact of the key; its state depends on the time."""
+        value = super().get_attribute(obj, attr, default)
+        return value(self.now) if attr == "state" else value
 
     id = Text(attribute="kid", dump_only=True)
     name = Text(
         required=True, error_messages={"required": "Missing: describe what the key is for."}
     )
+    state = Text(dump_only=True)
     scopes = StrictList(
         Text(validate=OneOf(SCOPES)),
         load_default=lambda: [READ],

@@ -62,9 +62,9 @@ class Services:
         path = self.settings.admin_key_file or self.settings.first_key_path
         key = snapshot.keys_by_digest.get(_digest_in_file(self.settings))
         now = self.clock()
-        if key is not None and key.state(now) == "active":
+        if key is not None and key.is_accepted(now):
             shown_key = short_path(path)
-        elif any(ADMIN in key.scopes and key.state(now) == "active" for key in snapshot.keys):
+        elif any(ADMIN in key.scopes and key.is_accepted(now) for key in snapshot.keys):
             shown_key = "not in a file here; 'flask keys create NAME --admin' makes another"
         else:
             shown_key = "none is active; 'flask keys create NAME --admin' makes one"

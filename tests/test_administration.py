@@ -46,7 +46,7 @@ def test_a_rotated_key_lives_for_its_grace(now, grace):
     state = store.keys[old.kid].state
 
     if grace:
-        assert "active" == state(math.nextafter(now + grace, 0))
+        assert "grace" == state(math.nextafter(now + grace, 0))
         assert "expired" == state(math.ceil(now) + grace)
     else:
         assert "expired" == state(now)

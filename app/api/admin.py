@@ -32,7 +32,6 @@ from app.schemas import AdminModelSchema, KeySchema
 blueprint = Blueprint("admin", __name__, url_prefix="/admin")
 
 _MODEL = AdminModelSchema()
-_KEY = KeySchema()
 
 
 @blueprint.get("/models")
@@ -133,7 +132,7 @@ def list_keys() -> Response:
         if window.after not in ids:
             raise InvalidValue("after", "'after' must be the id of a key.")
         keys = keys[ids.index(window.after) + 1 :]
-    return _page(_KEY, keys[: window.limit], has_more=len(keys) > (window.limit or 0))
+    return _page(_key_schema(), keys[: window.limit], has_more=len(keys) > (window.limit or 0))
 
 
 @blueprint.post("/keys")
@@ -177,6 +176,10 @@ def _dialect(name: str) -> Dialect:
     return dialects[name]
 
 
+def _key_schema() -> KeySchema:
+    return KeySchema(request.context.services.clock())
+
+
 def _page(schema: Schema, items: Sequence[object], *, has_more: bool) -> Response:
     data = schema.dump(items, many=True)
     first, last = (data[0]["id"], data[-1]["id"]) if data else (None, None)
@@ -206,5 +209,5 @@ def _etag(model: Model) -> str:
 
 
 def _new_key(key: ApiKey, secret: str) -> Response:
-    shown = _KEY.dump(key)
+    shown = _key_schema().dump(key)
     return json_reply({"id": shown.pop("id"), "key": secret, **shown}, 201)

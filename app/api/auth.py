@@ -109,7 +109,7 @@ def _read_key(current: RequestContext, *, public: bool) -> None:
     active = {}
     for key in presented:
         row = rows.get(digest(key)) if key.isascii() else None
-        if row is not None and row.state(now) == "active":
+        if row is not None and row.is_accepted(now):
             active[key] = row
     if not active:
         raise _refusal(current, presented, now)

@@ -20,6 +20,8 @@ from app.catalog.visibility import Viewer
 READ = "read"
 ADMIN = "admin"
 SCOPES = (READ, ADMIN)
+#: The states of a key. In its grace is one that was rotated and is still accepted.
+STATES = ("active", "grace", "expired", "revoked")
 
 #: The beginning of a key, with its id, in any case; no message repeats what follows.
 KEY_BEGINNING = re.compile(r"ro_([0-9A-Za-z]{8})_", re.ASCII | re.IGNORECASE)
@@ -58,12 +60,16 @@ class ApiKey:
             return self.retires_at if self.expires_at is None else self.expires_at
         return min(self.expires_at, self.retires_at)
 
-    def state(self, now: float) -> str:
-        """Return ``active``, ``expired`` or ``revoked``."""
-        if self.revoked_at is not None:
-            return "revoked"
+    def is_accepted(self, now: float) -> bool:
+        """Return whether requests with the key are accepted: in its grace, they are."""
         ends_at = self.ends_at
-        return "expired" if ends_at is not None and ends_at <= now else "active"
+        return self.revoked_at is None and (ends_at is None or now < ends_at)
+
+    def state(self, now: float) -> str:
+        """Return which of `STATES` the key is in."""
+        if self.is_accepted(now):
+            return "active" if self.retires_at is None else "grace"
+        return "expired" if self.revoked_at is None else "revoked"
 
 
 def end_after(seconds: int, now: float) -> int:

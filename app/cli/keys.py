@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from app.catalog.errors import KeyNotFound
 from app.catalog.keys import ADMIN, READ, ApiKey
 from app.cli.terminal import (
     Commands,
@@ -20,9 +21,9 @@ from app.cli.terminal import (
 from app.schemas import KeySchema
 from app.services import services
 
-_KEY = KeySchema()
+_TIMES = ("created", "expires_at", "retires_at", "revoked_at")
 
-group = Commands("keys", help="Create, list, revoke and rotate API keys.")
+group = Commands("keys", help="Create, list, show, revoke and rotate API keys.")
 
 
 @group.command()
@@ -68,15 +69,15 @@ def create(
 @group.command("list")
 @as_json
 def list_keys(*, as_json: bool) -> None:
-    """List all keys: active, expired and revoked.
+    """List all keys: active, in their grace, expired and revoked.
 
     Example: flask keys list
     """
     keys = services().store.keys()
-    if as_json:
-        echo_json({"object": "list", "data": _KEY.dump(keys, many=True)})
-        return
     now = services().clock()
+    if as_json:
+        echo_json({"object": "list", "data": KeySchema(now).dump(keys, many=True)})
+        return
     echo_table(
         ("ID", "NAME", "SCOPES", "ORGANIZATION", "GROUPS", "EXPIRES", "STATE"),
         (
@@ -97,6 +98,21 @@ def list_keys(*, as_json: bool) -> None:
 @group.command()
 @click.argument("kid", metavar="ID")
 @as_json
+def show(kid: str, *, as_json: bool) -> None:
+    """Show one key, field by field.
+
+    Example: flask keys show 7fGh2kLm
+    """
+    for key in services().store.keys():
+        if key.kid == kid:
+            _echo(key, as_json=as_json)
+            return
+    raise KeyNotFound(kid)
+
+
+@group.command()
+@click.argument("kid", metavar="ID")
+@as_json
 def revoke(kid: str, *, as_json: bool) -> None:
     """Refuse a key from the next request on.
 
@@ -104,7 +120,7 @@ def revoke(kid: str, *, as_json: bool) -> None:
     """
     key = services().administration.revoke_key(kid, actor=actor())
     if as_json:
-        echo_json(_KEY.dump(key))
+        _echo(key, as_json=True)
     else:
         click.echo(f"Revoked {kid}.")
 
@@ -128,9 +144,18 @@ def rotate(kid: str, grace: int, *, as_json: bool) -> None:
     _echo_new(key, secret, as_json=as_json)
 
 
-def _echo_new(key: ApiKey, secret: str, *, as_json: bool) -> None:
-    shown = _KEY.dump(key)
+def _echo(key: ApiKey, *, as_json: bool) -> None:
+    shown = KeySchema(services().clock()).dump(key)
     if as_json:
+        echo_json(shown)
+        return
+    times = {name: day(shown[name]) for name in _TIMES}
+    echo_table(("FIELD", "VALUE"), {**shown, **times}.items())
+
+
+def _echo_new(key: ApiKey, secret: str, *, as_json: bool) -> None:
+    if as_json:
+        shown = KeySchema(services().clock()).dump(key)
         echo_json({"id": shown.pop("id"), "key": secret, **shown})
         return
     click.echo(secret)

@@ -177,7 +177,7 @@ def _read_span(text: str) -> int | None:
 
 
 def _cell(value: object) -> str:
-    if value in (None, "", []):
+    if value in (None, "", [], ()):
         return "-"
-    text = dump(value) if isinstance(value, list | dict) else str(value)
+    text = dump(value) if isinstance(value, list | tuple | dict) else str(value)
     return printable(text)

@@ -489,6 +489,7 @@ def test_a_key_is_shown_once(admin, app, log):
     assert {
         "id": shown["id"],
         "name": "billing",
+        "state": "active",
         "scopes": ["read"],
         "organization": None,
         "groups": [],

@@ -294,6 +294,22 @@ def test_a_rotated_key_lives_for_its_grace(client, admin, clock):
     assert 200 == client.get("/v1/models", headers={"x-api-key": new}).status_code
 
 
+def test_a_key_in_its_grace_says_so(admin, clock):
+    """Each answer with a key has its state; a rotated one is in its grace until it expires."""
+    old = admin.new_key()[3:11]
+    new = admin("POST", f"/admin/keys/{old}/rotate", {"grace": 60}).json
+
+    def states():
+        return {key["id"]: key["state"] for key in admin("GET", "/admin/keys").json["data"]}
+
+    assert "active" == new["state"] == states()[new["id"]]
+    assert "grace" == states()[old]
+    clock.now += 60
+    assert "expired" == states()[old]
+    admin("DELETE", f"/admin/keys/{old}")
+    assert "revoked" == states()[old]
+
+
 def test_a_rotation_never_lengthens_a_life(admin, clock, client):
     """A key that ends within the grace ends when it would have, and so does its successor."""
     end = int(clock()) + 10

@@ -6,7 +6,7 @@ import string
 
 import pytest
 
-from app.catalog.keys import ApiKey, describe, digest, mask, mint, parse_kid
+from app.catalog.keys import STATES, ApiKey, describe, digest, mask, mint, parse_kid
 from app.catalog.visibility import Viewer
 
 ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
@@ -97,24 +97,44 @@ def test_default_viewer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("expires_at", "revoked_at", "now", "state"),
+    ("expires_at", "retires_at", "revoked_at", "now", "state"),
     [
-        (None, None, 2**32, "active"),
-        (100, None, 99.999, "active"),
-        (100, None, 100, "expired"),
-        (100, None, 100.001, "expired"),
-        (None, 50, 50, "revoked"),
-        (None, 50, 0, "revoked"),
-        (100, 50, 200, "revoked"),
+        (None, None, None, 2**32, "active"),
+        (100, None, None, 99.999, "active"),
+        (100, None, None, 100, "expired"),
+        (100, None, None, 100.001, "expired"),
+        (None, 100, None, 99.999, "grace"),
+        (100, 200, None, 99.999, "grace"),
+        (None, 100, None, 100, "expired"),
+        (100, 200, None, 100, "expired"),
+        (None, None, 50, 50, "revoked"),
+        (None, None, 50, 0, "revoked"),
+        (100, 100, 50, 200, "revoked"),
+        (None, 100, 50, 60, "revoked"),
     ],
 )
-def test_state(expires_at: int | None, revoked_at: int | None, now: float, state: str) -> None:
-    """A key is refused from the very second of its expiry, and once revoked, for ever."""
+def test_state(
+    expires_at: int | None,
+    retires_at: int | None,
+    revoked_at: int | None,
+    *,
+    now: float,
+    state: str,
+) -> None:
+    """A key is refused from the very second of its end, and once revoked, for ever."""
     key = ApiKey(
-        kid="x", digest="", name="x", created=0, expires_at=expires_at, revoked_at=revoked_at
+        kid="x",
+        digest="",
+        name="x",
+        created=0,
+        expires_at=expires_at,
+        retires_at=retires_at,
+        revoked_at=revoked_at,
     )
 
     assert state == key.state(now)
+    assert state in STATES
+    assert (state in ("active", "grace")) == key.is_accepted(now)
 
 
 @pytest.mark.parametrize(

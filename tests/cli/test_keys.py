@@ -56,12 +56,13 @@ def test_create_json(create: Callable[..., dict[str, Any]]) -> None:
     """With --json, create prints the id, the key and its facts, as the route does."""
     made = create("--organization=acme", "--group=red", "--group=blue", "--expires-in=90d")
 
-    assert ["id", "key", "name", "scopes", "organization", "groups", "created", "expires_at"] == [
-        name for name in made if name not in ("retires_at", "revoked_at")
-    ]
+    assert ["id", "key", "name", "state", "scopes", "organization", "groups", "created"] == [
+        *made
+    ][:8]
     assert parse_kid(made.pop("key")) == made.pop("id")
     assert {
         "name": "billing",
+        "state": "active",
         "scopes": ["read"],
         "organization": "acme",
         "groups": ["red", "blue"],
@@ -152,6 +153,36 @@ def test_list(
     assert ["admin"] == data[0]["scopes"]
     assert all("key" not in key and "digest" not in key for key in data)
     assert active["key"] not in text
+
+
+def test_show(
+    run: Callable[..., Result], create: Callable[..., dict[str, Any]], clock: Any
+) -> None:
+    """One key is shown field by field; its grace and its end are in the list, too."""
+    kid = create("--organization=acme", "--group=red", "--expires=2027-03-01")["id"]
+    run("rotate", kid, "--grace=1h")
+    clock.now += 1
+
+    rows = [line.split(maxsplit=1) for line in run("show", kid).stdout.splitlines()]
+    [listed] = [line for line in run("list").stdout.splitlines() if line.startswith(kid)]
+
+    assert [
+        ["FIELD", "VALUE"],
+        ["id", kid],
+        ["name", "billing"],
+        ["state", "grace"],
+        ["scopes", '["read"]'],
+        ["organization", "acme"],
+        ["groups", '["red"]'],
+        ["created", "2027-01-15 08:00 UTC"],
+        ["expires_at", "2027-03-01 00:00 UTC"],
+        ["retires_at", "2027-01-15 09:00 UTC"],
+        ["revoked_at", "-"],
+    ] == rows
+    assert ["2027-01-15", "09:00", "UTC", "grace"] == listed.split()[-4:]
+    data = json.loads(run("list", "--json").stdout)["data"]
+    assert json.loads(run("show", kid, "--json").stdout) in data
+    assert "grace" == next(key["state"] for key in data if key["id"] == kid)
 
 
 def test_revoke(
@@ -270,6 +301,7 @@ MISTAKES = [
     (["create", "x", "--expires=2027-02-29"], 2, "'2027-02-29' is no time: give a day like"),
     (["create", "x", "--expires=never"], 2, "'never' is no time: give a day like 2027-01-31"),
     (["create", "x", "--expires=1w"], 2, "'1w' is no time: give a day like 2027-01-31"),
+    (["show", UNKNOWN], 1, "Error: The key '00000000' does not exist."),
     (["revoke", UNKNOWN], 1, "Error: The key '00000000' does not exist."),
     (["revoke", "\udcff"], 1, "Error: An argument is not valid UTF-8."),
     (["rotate", UNKNOWN], 1, "Error: The key '00000000' does not exist."),

@@ -482,7 +482,7 @@ def test_revoked_keys_stay_revoked(store, tmp_path, kids, clock):
     assert after == {kid: before[kid] for kid in after}
     assert kids["new"] not in after
     assert NOW + 60 == after[kids["revoked"]].revoked_at
-    assert ["active", "revoked", "active", "expired"] == [
+    assert ["active", "revoked", "grace", "expired"] == [
         after[kids[name]].state(clock.now) for name in ("active", "revoked", "rotated", "ended")
     ]
 

@@ -81,9 +81,7 @@ def carry_over(
     is_known = before or previous.problem is None
     found = RestoredKeys(
         revived=[key for key, _ in pairs] if revive else (),
-        gone=[
-            key for kid, key in before.items() if kid not in stored and key.state(now) == "active"
-        ],
+        gone=[key for kid, key in before.items() if kid not in stored and key.is_accepted(now)],
         added=[key for kid, key in stored.items() if kid not in before] if is_known else (),
         changed=[key for key, was in both if _without_ends(key) != _without_ends(was)],
         problem=previous.problem,
