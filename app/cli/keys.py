@@ -23,6 +23,20 @@ from app.services import services
 
 _TIMES = ("created", "expires_at", "retires_at", "revoked_at")
 
+
+def _split(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> list[str]:
+    return [name.strip() for text in texts for name in text.split(",")]
+
+
+_groups = click.option(
+    "--group",
+    "groups",
+    metavar="GROUP,...",
+    multiple=True,
+    callback=_split,
+    help="Groups of the organization.",
+)
+
 group = Commands("keys", help="Create, list, show, revoke and rotate API keys.")
 
 
@@ -30,7 +44,7 @@ group = Commands("keys", help="Create, list, show, revoke and rotate API keys.")
 @click.argument("name")
 @click.option("--admin", is_flag=True, help="The key may also administer the catalogue.")
 @click.option("--organization", help="Whose entries the holder sees, beside the public ones.")
-@click.option("--group", "groups", multiple=True, help="A group of the organization.")
+@_groups
 @click.option(
     "--expires",
     "--expires-in",
@@ -44,7 +58,7 @@ def create(
     *,
     admin: bool,
     organization: str | None,
-    groups: tuple[str, ...],
+    groups: list[str],
     expires: Callable[[float], int] | None,
     as_json: bool,
 ) -> None:
@@ -58,7 +72,7 @@ def create(
         "name": name,
         "scopes": [READ, ADMIN] if admin else [READ],
         "organization": organization,
-        "groups": list(groups),
+        "groups": groups,
     }
     if expires is not None:
         fields["expires_at"] = expires(services().clock())
@@ -103,11 +117,10 @@ def show(kid: str, *, as_json: bool) -> None:
 
     Example: flask keys show 7fGh2kLm
     """
-    for key in services().store.keys():
-        if key.kid == kid:
-            _echo(key, as_json=as_json)
-            return
-    raise KeyNotFound(kid)
+    keys = {key.kid: key for key in services().store.keys()}
+    if kid not in keys:
+        raise KeyNotFound(kid)
+    _echo(keys[kid], as_json=as_json)
 
 
 @group.command()
