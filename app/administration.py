@@ -3,8 +3,8 @@
 Each method takes fields as they were sent, checks their shape, applies the rule inside one
 transaction and returns what is stored now. They raise the errors of ``app.catalog.errors``,
 in the order in which the contract lists them: `ValidationFailed`, then `InvalidKey`, then
-`ModelNotFound`, `KeyNotFound` or `ModelExists`, then `RevisionMismatch`, then `ValidationFailed`
-for a circle of replacements; `StoreUnavailable` at any time.
+`ModelNotFound`, `KeyNotFound`, `ModelExists` or `LastAdminKey`, then `RevisionMismatch`, then
+`ValidationFailed` for a circle of replacements; `StoreUnavailable` at any time.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +16,7 @@ from app.catalog import keys
 from app.catalog.errors import (
     InvalidKey,
     KeyNotFound,
+    LastAdminKey,
     ModelExists,
     ModelNotFound,
     RevisionMismatch,
@@ -188,8 +189,11 @@ class Administration:
             transaction.put_key(key, None, "key.create")
         return key, secret
 
-    def revoke_key(self, kid: str, *, actor: Actor) -> ApiKey:
-        """Refuse a key from now on; to revoke it again changes nothing."""
+    def revoke_key(self, kid: str, *, actor: Actor, last: bool = False) -> ApiKey:
+        """Refuse a key from now on; to revoke it again changes nothing.
+
+        `LastAdminKey` if no other admin key is accepted now, unless `last`.
+        """
         now = int(self.clock())
         with self._transaction(actor, now) as (transaction, _):
             key = transaction.key(kid)
@@ -197,6 +201,12 @@ class Administration:
                 raise KeyNotFound(kid)
             if key.revoked_at is not None:
                 return key
+            if not last and key.is_accepted(now):
+                admins = [
+                    other.kid for other in transaction.admin_keys() if other.is_accepted(now)
+                ]
+                if admins == [kid]:
+                    raise LastAdminKey(kid)
             revoked = replace(key, revoked_at=now)
             transaction.put_key(revoked, key, "key.revoke")
             return revoked

@@ -146,9 +146,14 @@ def create_key() -> Response:
 
 @blueprint.delete("/keys/<kid>")
 def revoke_key(kid: str) -> Response:
-    """Revoke a key."""
-    check_parameters()
-    request.context.services.administration.revoke_key(kid, actor=request.context.actor)
+    """Revoke a key; the last admin key only with ``last=1``."""
+    check_parameters("last")
+    last = request.args.get("last")
+    if last not in (None, "1"):
+        raise InvalidValue("last", f"'last' must be 1 or left out, not '{quote(last)}'.")
+    request.context.services.administration.revoke_key(
+        kid, actor=request.context.actor, last=last is not None
+    )
     return empty_reply(204)
 
 

@@ -10,6 +10,7 @@ A table in ``app.api.errors`` has the HTTP status of each code; the dialect enco
     ├── InsufficientScope     insufficient_permissions
     ├── ModelNotFound         model_not_found
     ├── KeyNotFound           key_not_found
+    ├── LastAdminKey          last_admin_key
     ├── ModelExists           model_exists
     ├── RevisionMismatch      revision_mismatch
     ├── InvalidValue          invalid_value
@@ -123,6 +124,19 @@ class KeyNotFound(RosterError):
         if key := KEY_BEGINNING.match(kid):
             shown = f"'{key[0]}***' is a key and not the id of one: its id is {key[1]}."
         super().__init__(shown)
+
+
+class LastAdminKey(RosterError):
+    """The key is the last admin key that is accepted: without it nobody may administer by HTTP."""
+
+    code = "last_admin_key"
+    param = "last"
+
+    def __init__(self, kid: str) -> None:
+        super().__init__(
+            f"The key '{quote(kid)}' is the last active admin key: make another one first. To "
+            "revoke it nevertheless, send '?last=1' or give '--yes' on the command line."
+        )
 
 
 class ModelExists(RosterError):

@@ -108,6 +108,10 @@ class Transaction(Protocol):
         """Return the key, as all earlier writes left it."""
         ...
 
+    def admin_keys(self) -> Sequence[ApiKey]:
+        """Return all keys with the scope ``admin``, as earlier writes left them."""
+        ...
+
     def put_key(self, key: ApiKey, before: ApiKey | None, action: str) -> None:
         """Store `key` instead of `before`; `action` is the name of the change in the log."""
         ...

@@ -117,7 +117,8 @@ def show(kid: str, *, as_json: bool) -> None:
 
     Example: flask keys show 7fGh2kLm
     """
-    keys = {key.kid: key for key in services().store.keys()}
+    found = services().store.keys()
+    keys = {key.kid: key for key in found}
     if kid not in keys:
         raise KeyNotFound(kid)
     _echo(keys[kid], as_json=as_json)
@@ -125,13 +126,14 @@ def show(kid: str, *, as_json: bool) -> None:
 
 @group.command()
 @click.argument("kid", metavar="ID")
+@click.option("--yes", is_flag=True, help="Revoke it even if it is the last active admin key.")
 @as_json
-def revoke(kid: str, *, as_json: bool) -> None:
+def revoke(kid: str, *, yes: bool, as_json: bool) -> None:
     """Refuse a key from the next request on.
 
     Example: flask keys revoke 7fGh2kLm
     """
-    key = services().administration.revoke_key(kid, actor=actor())
+    key = services().administration.revoke_key(kid, actor=actor(), last=yes)
     if as_json:
         _echo(key, as_json=True)
     else:

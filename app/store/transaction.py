@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app.catalog.keys import ApiKey
+from app.catalog.keys import ADMIN, ApiKey
 from app.catalog.model import Model
 from app.catalog.ports import Actor, Position
 from app.store.backend import Backend
@@ -32,6 +32,8 @@ _ADD_ALIAS = sa.insert(aliases)
 _REMOVE_ALIASES = sa.delete(aliases).where(aliases.c.alias.in_(_IDS))
 _REMOVE_OWN_ALIASES = _REMOVE_ALIASES.where(aliases.c.model_id == _WHICH)
 _KEY = sa.select(keys).where(keys.c.kid == _WHICH)
+# Few keys have the word in their document: only these are parsed.
+_ADMIN_KEYS = sa.select(keys).where(keys.c.document.contains(f'"{ADMIN}"'))
 _ANY_KEY = sa.select(keys.c.kid).limit(1)
 _ADD_KEY = sa.insert(keys)
 _CHANGE_KEY = sa.update(keys).where(keys.c.kid == _WHICH)
@@ -142,6 +144,11 @@ class SqlTransaction:
             return None
         row = self.connection.execute(_KEY, {"which": kid}).one_or_none()
         return None if row is None else read_key(*row)
+
+    def admin_keys(self) -> Sequence[ApiKey]:
+        """Return the keys of administrators as they are now."""
+        found = (read_key(*row) for row in self.connection.execute(_ADMIN_KEYS))
+        return [key for key in found if ADMIN in key.scopes]
 
     def put_key(self, key: ApiKey, before: ApiKey | None, action: str) -> None:
         """Store `key` in place of `before`; `action` is its name in the log."""

@@ -437,6 +437,61 @@ def test_a_write_that_waits_while_its_key_is_revoked_is_refused(
     assert answer.json == stolen("GET", "/admin/keys").json
 
 
+@BOTH
+def test_the_last_admin_key_is_revoked_on_purpose_only(admin, clock):
+    """While no other admin key is accepted, a revocation needs `last=1`."""
+    now, own = int(clock()), admin.key[3:11]
+    admin.new_key()
+    admin.new_key(scopes=["admin"], expires_at=now + 1)
+    clock.now += 1
+    revoked = admin.new_key(scopes=["admin"])[3:11]
+    assert 204 == admin("DELETE", f"/admin/keys/{revoked}").status_code
+
+    def delete(query=""):
+        return admin("DELETE", f"/admin/keys/{own}{query}")
+
+    refused(delete(), "last_admin_key", 409)
+    assert (
+        f"The key '{own}' is the last active admin key: make another one first. To revoke it "
+        "nevertheless, send '?last=1' or give '--yes' on the command line."
+    ) == delete().json["error"]["message"]
+    for query in ("?last=", "?last=0", "?last=true"):
+        refused(delete(query), "invalid_value", 400)
+    assert 204 == admin("DELETE", f"/admin/keys/{revoked}").status_code
+    successor = admin("POST", f"/admin/keys/{own}/rotate", {"grace": 60}).json
+    assert 204 == admin("DELETE", f"/admin/keys/{successor['id']}").status_code
+    refused(delete("?last=0"), "invalid_value", 400)
+    refused(delete(), "last_admin_key", 409)
+    assert 204 == delete("?last=1").status_code
+    refused(admin("GET", "/admin/keys"))
+
+
+@BOTH
+def test_of_two_admin_keys_revoked_at_once_one_stays(app, admin, settings, clock):
+    """A revocation that waits for that of the only other admin key is refused."""
+    other_kid = admin.new_key(scopes=["admin"])[3:11]
+    store = app.extensions["roster"].store
+    other = Store(settings, clock)
+    written = Event()
+
+    def revoke():
+        with other.transaction(actor=Actor("test"), now=int(clock())) as transaction:
+            key = transaction.key(other_kid)
+            transaction.put_key(replace(key, revoked_at=int(clock())), key, "key.revoke")
+            written.set()
+            wait_until(lambda: store.writer.slots.in_use)
+
+    with ThreadPoolExecutor(1) as thread:
+        revoking = thread.submit(revoke)
+        assert written.wait(30)
+        answer = admin("DELETE", f"/admin/keys/{admin.key[3:11]}")
+        revoking.result()
+    other.close()
+
+    refused(answer, "last_admin_key", 409)
+    assert 200 == admin("GET", "/admin/keys").status_code
+
+
 def test_dead_keys_do_not_rotate(admin, clock):
     """A revoked, an expired and an unknown key have no successor."""
     revoked = admin.new_key()

@@ -204,6 +204,18 @@ def test_revoke(
     assert before == log()
 
 
+def test_revoke_the_last_admin_key(app: Flask, run: Callable[..., Result]) -> None:
+    """The last active admin key is revoked with --yes alone."""
+    [first] = app.extensions["roster"].catalog.current().keys
+
+    refused = run("revoke", first.kid)
+    done = run("revoke", first.kid, "--yes")
+
+    assert (1, "") == (refused.exit_code, refused.stdout)
+    assert f"Error: The key '{first.kid}' is the last active admin key: " in refused.stderr
+    assert (0, f"Revoked {first.kid}.\n") == (done.exit_code, done.stdout)
+
+
 @pytest.mark.parametrize(
     ("args", "grace"), [([], DAY), (["--grace=1h"], 3600), (["--grace=0s"], 0)]
 )

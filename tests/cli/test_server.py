@@ -281,7 +281,7 @@ def test_dead_admin_key(
     announce(app)
     [key] = services.store.load().keys
     if end == "revoked":
-        services.administration.revoke_key(key.kid, actor=Actor("test"))
+        services.administration.revoke_key(key.kid, actor=Actor("test"), last=True)
     else:
         services.administration.rotate_key(key.kid, {"grace": 60}, actor=Actor("test"))
         clock.now += 60

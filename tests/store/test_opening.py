@@ -265,7 +265,7 @@ def test_a_revoked_operators_key_stays_revoked(tmp_path, clock):
     services = app.extensions["roster"]
     services.store.open(create=True)
     [key] = services.store.load().keys
-    services.administration.revoke_key(key.kid, actor=Actor("test"))
+    services.administration.revoke_key(key.kid, actor=Actor("test"), last=True)
     services.store.close()
     store = Store(settings, clock)
     store.add_given_key()
