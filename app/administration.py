@@ -3,18 +3,21 @@
 Each method takes fields as they were sent, checks their shape, applies the rule inside one
 transaction and returns what is stored now. They raise the errors of ``app.catalog.errors``,
 in the order in which the contract lists them: `ValidationFailed`, then `InvalidKey`, then
-`ModelNotFound`, `KeyNotFound`, `ModelExists` or `LastAdminKey`, then `RevisionMismatch`, then
-`ValidationFailed` for a circle of replacements; `StoreUnavailable` at any time.
+`ModelNotFound`, `KeyNotFound`, `ModelExists`, `KeyEnded` or `LastAdminKey`, then
+`RevisionMismatch`, then `ValidationFailed` for a circle of replacements; `StoreUnavailable` at any
+time.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Any, NamedTuple
 
 from app.catalog import keys
 from app.catalog.errors import (
     InvalidKey,
+    KeyEnded,
     KeyNotFound,
     LastAdminKey,
     ModelExists,
@@ -40,6 +43,8 @@ _MODEL = AdminModelSchema()
 #: The fields of an entry, each under one name.
 _FIELDS = AdminModelSchema(exclude=MIRROR_FIELDS)
 _KEY = KeySchema()
+_KEY_PATCH = KeySchema(only=("name", "groups", "expires_at"), partial=True)
+_FIXED = _KEY.fields.keys() - _KEY_PATCH.fields.keys()
 _ROTATION = RotationSchema()
 
 #: The most replacements in a row: each is read while other writers wait.
@@ -166,9 +171,7 @@ class Administration:
         """
         checked = check(_KEY, fields)
         now = int(self.clock())
-        expires_at = checked["expires_at"]
-        if expires_at is not None and expires_at <= now:
-            raise ValidationFailed({"expires_at": ["Must be in the future (Unix seconds)."]})
+        _check_future(checked["expires_at"], now)
         secret = keys.mint()
         key = keys.describe(
             secret,
@@ -177,7 +180,7 @@ class Administration:
             organization=checked["organization"],
             groups=tuple(dict.fromkeys(checked["groups"])),
             created=now,
-            expires_at=expires_at,
+            expires_at=checked["expires_at"],
         )
         with self._transaction(actor, now) as (transaction, acting):
             latest = _latest_end(acting, key)
@@ -189,6 +192,41 @@ class Administration:
             transaction.put_key(key, None, "key.create")
         return key, secret
 
+    def merge_key(self, kid: str, patch: Mapping[str, Any], *, actor: Actor) -> ApiKey:
+        """Apply a merge patch to name, groups and expiry; an expired key may be accepted again.
+
+        `KeyEnded` for a key that is refused for good.
+        """
+        if fixed := patch.keys() & _FIXED:
+            sentence = (
+                "Cannot be changed; name, groups and expires_at can: make another key instead."
+            )
+            raise ValidationFailed({name: [sentence] for name in sorted(fixed)})
+        if patch.get("groups", ()) is None:
+            patch = {**patch, "groups": []}
+        changes = check(_KEY_PATCH, patch)
+        if "groups" in changes:
+            changes["groups"] = tuple(dict.fromkeys(changes["groups"]))
+        now = int(self.clock())
+        _check_future(changes.get("expires_at"), now)
+        with self._transaction(actor, now) as (transaction, acting):
+            stored = _find_key(transaction, kid)
+            if stored.revoked_at is not None:
+                raise KeyEnded(kid, "is revoked")
+            if stored.retires_at is not None and stored.retires_at <= now:
+                raise KeyEnded(kid, "was rotated, and its grace is over")
+            key = replace(stored, **changes)
+            latest = _latest_end(acting, key)
+            if latest is not None and _end(key) > max(latest, _end(stored)):
+                sentence = (
+                    "The key would outlive the admin key that changes it, which ends at "
+                    f"{latest} (Unix seconds): use another one, or 'flask keys edit'."
+                )
+                raise ValidationFailed({"expires_at": [sentence]})
+            if key != stored:
+                transaction.put_key(key, stored, "key.update")
+            return key
+
     def revoke_key(self, kid: str, *, actor: Actor, last: bool = False) -> ApiKey:
         """Refuse a key from now on; to revoke it again changes nothing.
 
@@ -196,9 +234,7 @@ class Administration:
         """
         now = int(self.clock())
         with self._transaction(actor, now) as (transaction, _):
-            key = transaction.key(kid)
-            if key is None:
-                raise KeyNotFound(kid)
+            key = _find_key(transaction, kid)
             if key.revoked_at is not None:
                 return key
             if not last and key.is_accepted(now):
@@ -220,9 +256,7 @@ class Administration:
         now, end = int(moment), keys.end_after(grace, moment)
         secret = keys.mint()
         with self._transaction(actor, now) as (transaction, acting):
-            old = transaction.key(kid)
-            if old is None:
-                raise KeyNotFound(kid)
+            old = _find_key(transaction, kid)
             if not old.is_accepted(now):
                 reason = f"is {old.state(now)} and cannot be rotated; create a new one"
                 raise KeyNotFound(kid, reason)
@@ -290,6 +324,25 @@ def _find(transaction: Transaction, model_id: str) -> Model:
     if holder.id != model_id:
         raise ModelNotFound(model_id, holder=holder.id)
     return holder
+
+
+def _find_key(transaction: Transaction, kid: str) -> ApiKey:
+    """Return the key with this id, or raise `KeyNotFound`."""
+    key = transaction.key(kid)
+    if key is None:
+        raise KeyNotFound(kid)
+    return key
+
+
+def _check_future(expires_at: int | None, now: int) -> None:
+    """Raise `ValidationFailed` for an expiry that is over."""
+    if expires_at is not None and expires_at <= now:
+        sentence = f"Must be in the future (Unix seconds), not {expires_at}."
+        raise ValidationFailed({"expires_at": [sentence]})
+
+
+def _end(key: ApiKey) -> float:
+    return inf if key.ends_at is None else key.ends_at
 
 
 def _check_ids(model: Model, stored: Model | None, found: Mapping[str, Model]) -> None:

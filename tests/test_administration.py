@@ -93,6 +93,7 @@ def test_a_key_that_is_no_longer_active_changes_nothing(state):
         lambda: administration.create_key({"name": "n", "scopes": ["admin"]}, actor=actor),
         lambda: administration.revoke_key(key.kid, actor=actor),
         lambda: administration.rotate_key(key.kid, {}, actor=actor),
+        lambda: administration.merge_key(key.kid, {"name": "x"}, actor=actor),
     ):
         with pytest.raises(InvalidKey) as refusal:
             change()

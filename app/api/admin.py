@@ -144,6 +144,15 @@ def create_key() -> Response:
     return _new_key(key, secret)
 
 
+@blueprint.patch("/keys/<kid>")
+def merge_key(kid: str) -> Response:
+    """Apply a merge patch to a key."""
+    key = request.context.services.administration.merge_key(
+        kid, read_object(), actor=request.context.actor
+    )
+    return json_reply(_key_schema().dump(key))
+
+
 @blueprint.delete("/keys/<kid>")
 def revoke_key(kid: str) -> Response:
     """Revoke a key; the last admin key only with ``last=1``."""

@@ -38,6 +38,7 @@ STATUS = {
     "key_not_found": 404,
     "unknown_url": 404,
     "method_not_allowed": 405,
+    "key_ended": 409,
     "last_admin_key": 409,
     "model_exists": 409,
     "revision_mismatch": 412,

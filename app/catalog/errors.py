@@ -10,6 +10,7 @@ A table in ``app.api.errors`` has the HTTP status of each code; the dialect enco
     ├── InsufficientScope     insufficient_permissions
     ├── ModelNotFound         model_not_found
     ├── KeyNotFound           key_not_found
+    ├── KeyEnded              key_ended
     ├── LastAdminKey          last_admin_key
     ├── ModelExists           model_exists
     ├── RevisionMismatch      revision_mismatch
@@ -124,6 +125,18 @@ class KeyNotFound(RosterError):
         if key := KEY_BEGINNING.match(kid):
             shown = f"'{key[0]}***' is a key and not the id of one: its id is {key[1]}."
         super().__init__(shown)
+
+
+class KeyEnded(RosterError):
+    """The key is refused for good, and so takes no change."""
+
+    code = "key_ended"
+    param = "key"
+
+    def __init__(self, kid: str, reason: str) -> None:
+        super().__init__(
+            f"The key '{quote(kid)}' {reason}: it cannot be changed. Make another one instead."
+        )
 
 
 class LastAdminKey(RosterError):

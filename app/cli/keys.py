@@ -36,8 +36,15 @@ _groups = click.option(
     callback=_split,
     help="Groups of the organization.",
 )
+_expires = click.option(
+    "--expires",
+    "--expires-in",
+    "expires",
+    type=Moment(),
+    help="The end: a day, an RFC 3339 time, Unix seconds or a span from now, such as 90d.",
+)
 
-group = Commands("keys", help="Create, list, show, revoke and rotate API keys.")
+group = Commands("keys", help="Create, list, show, edit, revoke and rotate API keys.")
 
 
 @group.command()
@@ -45,13 +52,7 @@ group = Commands("keys", help="Create, list, show, revoke and rotate API keys.")
 @click.option("--admin", is_flag=True, help="The key may also administer the catalogue.")
 @click.option("--organization", help="Whose entries the holder sees, beside the public ones.")
 @_groups
-@click.option(
-    "--expires",
-    "--expires-in",
-    "expires",
-    type=Moment(),
-    help="A day, an RFC 3339 time, Unix seconds or a span such as 90d; default: no end.",
-)
+@_expires
 @as_json
 def create(
     name: str,
@@ -122,6 +123,47 @@ def show(kid: str, *, as_json: bool) -> None:
     if kid not in keys:
         raise KeyNotFound(kid)
     _echo(keys[kid], as_json=as_json)
+
+
+@group.command()
+@click.argument("kid", metavar="ID")
+@click.option("--name", help="What the key is for.")
+@_groups
+@_expires
+@click.option(
+    "--unset",
+    metavar="FIELD",
+    type=click.Choice(["groups", "expires_at"]),
+    multiple=True,
+    help="groups: the key is in none; expires_at: it has no end.",
+)
+@as_json
+def edit(
+    kid: str,
+    *,
+    name: str | None,
+    groups: list[str],
+    expires: Callable[[float], int] | None,
+    unset: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Change name, groups and expiry of a key, and leave the others.
+
+    The groups are replaced whole. A key that has expired works again, if it is given a later end.
+
+    Example: flask keys edit 7fGh2kLm --group red,blue --expires 90d
+    """
+    patch: dict[str, Any] = {} if name is None else {"name": name}
+    if groups:
+        patch["groups"] = groups
+    if expires is not None:
+        patch["expires_at"] = expires(services().clock())
+    patch |= dict.fromkeys(unset)
+    if not patch:
+        raise click.UsageError(
+            "Nothing to change: give --name, --group, --expires or --unset FIELD."
+        )
+    _echo(services().administration.merge_key(kid, patch, actor=actor()), as_json=as_json)
 
 
 @group.command()

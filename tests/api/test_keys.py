@@ -399,6 +399,7 @@ def test_a_rotated_admin_key_makes_none_that_outlives_its_grace(admin, app, cloc
         ("DELETE", "/admin/models/kept"),
         ("POST", "/admin/keys", {"name": "x", "scopes": ["admin"]}),
         ("POST", "/admin/keys/KID/rotate", {}),
+        ("PATCH", "/admin/keys/KID", {"expires_at": None, "groups": ["x"]}),
         ("DELETE", "/admin/keys/KID"),
     ],
 )
@@ -435,6 +436,112 @@ def test_a_write_that_waits_while_its_key_is_revoked_is_refused(
     assert 5 == revision  # the first key, three additions and the revocation
     refused(stolen("GET", "/admin/keys"))
     assert answer.json == stolen("GET", "/admin/keys").json
+
+
+@BOTH
+def test_a_key_is_edited(client, admin, clock, log):
+    """PATCH changes name, groups and expiry; the next request with the key sees by them."""
+    admin.add("ours", permission=[{"organization": "acme", "group": "b"}])
+    key = admin.new_key(organization="acme", groups=["a"])
+    path, bearer = f"/admin/keys/{key[3:11]}", {"Authorization": f"Bearer {key}"}
+    [before] = [k for k in admin("GET", "/admin/keys").json["data"] if k["id"] == key[3:11]]
+    assert 404 == client.get("/v1/models/ours", headers=bearer).status_code
+    end = int(clock()) + 60
+    changes = {"name": "Billing", "groups": ["a", "b", "a"], "expires_at": end}
+    answer = admin("PATCH", path, changes)
+
+    edited = {**before, **changes, "groups": ["a", "b"]}
+    assert (200, edited) == (answer.status_code, answer.json)
+    assert edited in admin("GET", "/admin/keys").json["data"]
+    assert 200 == client.get("/v1/models/ours", headers=bearer).status_code
+    line = log()[-1]
+    assert ("key.update", key[3:11]) == (line.action, line.kid)
+    for nothing in ({}, {"name": "Billing"}, changes):
+        assert (200, edited) == (admin("PATCH", path, nothing).status_code, answer.json)
+    assert line == log()[-1]
+    clock.now = end
+    refused(client.get("/v1/models", headers=bearer))
+    removed = admin("PATCH", path, {"groups": None, "expires_at": None}).json
+    assert ([], None, "active") == tuple(
+        removed[name] for name in ("groups", "expires_at", "state")
+    )
+    assert 200 == client.get("/v1/models", headers=bearer).status_code
+
+
+@pytest.mark.parametrize(
+    ("patch", "param", "sentence"),
+    [
+        ({"scopes": ["admin"]}, "scopes", "Cannot be changed; name, groups and expires_at can: "),
+        ({"organization": None}, "organization", "Cannot be changed; name, groups and expires_at"),
+        ({"id": "x", "name": "y"}, "id", "Cannot be changed; name, groups and expires_at can: "),
+        ({"revoked_at": None}, "revoked_at", "Cannot be changed; name, groups and expires_at can"),
+        ({"names": "x"}, "names", "Unknown field; is 'name' meant?"),
+        ({"name": ""}, "name", "Must be 1 to 256 characters long."),
+        ({"name": None}, "name", "Field may not be null."),
+        ({"groups": "a"}, "groups", "Not a valid list."),
+        ({"groups": [""]}, "groups.0", "Must be 1 to 256 characters long."),
+        ({"expires_at": 5}, "expires_at", "Must be in the future (Unix seconds), not 5."),
+        ({"expires_at": "2027"}, "expires_at", "Must be a whole number, not 2027."),
+    ],
+)
+def test_what_an_edit_of_a_key_refuses(admin, log, *, patch, param, sentence):
+    """A wrong field is a 422 that says what is possible, and changes nothing."""
+    key = admin.new_key()
+    lines = len(log())
+    answer = admin("PATCH", f"/admin/keys/{key[3:11]}", patch)
+
+    refused(answer, "validation_error", 422)
+    assert param == answer.json["error"]["param"]
+    assert answer.json["error"]["errors"][param][0].startswith(sentence)
+    assert lines == len(log())
+
+
+def test_a_key_that_has_ended_for_good_is_not_edited(admin, clock):
+    """A revoked key, and one whose grace is over, stay as they are; an unknown one is a 404."""
+    revoked, rotated = admin.new_key()[3:11], admin.new_key()[3:11]
+    admin("DELETE", f"/admin/keys/{revoked}")
+    admin("POST", f"/admin/keys/{rotated}/rotate", {"grace": 60})
+
+    refused(admin("PATCH", f"/admin/keys/{revoked}", {"name": "x"}), "key_ended", 409)
+    assert "grace" == admin("PATCH", f"/admin/keys/{rotated}", {"name": "x"}).json["state"]
+    clock.now += 60
+    answer = admin("PATCH", f"/admin/keys/{rotated}", {"expires_at": None})
+    refused(answer, "key_ended", 409)
+    assert (
+        f"The key '{rotated}' was rotated, and its grace is over: it cannot be changed. Make "
+        "another one instead."
+    ) == answer.json["error"]["message"]
+    refused(admin("PATCH", "/admin/keys/none", {}), "key_not_found", 404)
+
+
+def test_an_admin_key_that_expires_lengthens_no_life(expiring, admin, clock):
+    """By an edit, too, it makes no admin key live longer than itself, but may end one sooner."""
+    end = int(clock()) + 60
+    sooner = admin.new_key(scopes=["admin"], expires_at=end - 1)
+    later = admin.new_key(scopes=["admin"], expires_at=end + 10)
+    before = admin("GET", "/admin/keys").json
+
+    def edit(key, **fields):
+        return expiring("PATCH", f"/admin/keys/{key[3:11]}", fields)
+
+    for key, expires_at in (
+        (sooner, end + 1),
+        (sooner, None),
+        (later, end + 11),
+        (later, None),
+        (expiring.key, end + 1),
+        (expiring.key, None),
+    ):
+        answer = edit(key, expires_at=expires_at)
+        refused(answer, "validation_error", 422)
+        assert "expires_at" == answer.json["error"]["param"]
+        assert f"ends at {end} " in answer.json["error"]["message"]
+    assert before == admin("GET", "/admin/keys").json
+    assert end == edit(sooner, expires_at=end).json["expires_at"]
+    assert end + 9 == edit(later, expires_at=end + 9).json["expires_at"]
+    assert end + 70 == edit(admin.key, expires_at=end + 70).json["expires_at"]
+    assert "x" == edit(later, name="x").json["name"]
+    assert None is edit(admin.new_key(expires_at=end), expires_at=None).json["expires_at"]
 
 
 @BOTH
@@ -701,12 +808,12 @@ def test_one_line_opens_a_blueprint(app, monkeypatch, area):
     assert (401 if area is Area.PUBLIC else 200) == bad.status_code
 
 
-@pytest.mark.parametrize("call", [("DELETE", ""), ("POST", "/rotate")])
+@pytest.mark.parametrize("call", [("DELETE", ""), ("PATCH", ""), ("POST", "/rotate")])
 def test_a_key_in_the_place_of_its_id_is_not_repeated(admin, call):
     """Whoever pastes a leaked key to revoke it is told its id, and nobody reads the key."""
     method, path = call
     key = admin.new_key()
-    answer = admin(method, f"/admin/keys/{key}{path}", {} if method == "POST" else None)
+    answer = admin(method, f"/admin/keys/{key}{path}", None if method == "DELETE" else {})
 
     assert (404, f"'{key[:12]}***' is a key and not the id of one: its id is {key[3:11]}.") == (
         answer.status_code,

@@ -141,7 +141,7 @@ def test_commands(app: Flask) -> None:
     assert {
         *(("models", name) for name in ("list", "show", "add", "edit", "remove")),
         *(("models", name) for name in ("copy", "retire", "hide", "allow")),
-        *(("keys", name) for name in ("create", "list", "show", "revoke", "rotate")),
+        *(("keys", name) for name in ("create", "list", "show", "edit", "revoke", "rotate")),
         *(("db", name) for name in ("upgrade", "status", "backup", "restore", "copy")),
         ("config",),
     } == set(commands(app.cli))

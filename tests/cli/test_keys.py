@@ -185,6 +185,27 @@ def test_show(
     assert "grace" == next(key["state"] for key in data if key["id"] == kid)
 
 
+def test_edit(run: Callable[..., Result], create: Callable[..., dict[str, Any]]) -> None:
+    """An edit changes the given fields, shows what is stored then, and leaves the others."""
+    made = create("--organization=acme", "--group=red")
+    kid = made["id"]
+
+    options = ["--name=Billing", "--group=blue,green", "--expires=90d"]
+    edited = json.loads(run("edit", kid, *options, "--json").stdout)
+    shown = run("edit", kid, "--unset=groups", "--unset=expires_at").stdout
+
+    changes = {
+        "name": "Billing",
+        "groups": ["blue", "green"],
+        "expires_at": NOW + 90 * DAY,
+    }
+    made.pop("key")
+    assert {**made, **changes} == edited
+    assert run("show", kid).stdout == shown
+    last = json.loads(run("show", kid, "--json").stdout)
+    assert {**edited, "groups": [], "expires_at": None} == last
+
+
 def test_revoke(
     run: Callable[..., Result],
     create: Callable[..., Any],
@@ -319,6 +340,10 @@ MISTAKES = [
     (["create", "x", "--expires=never"], 2, "'never' is no time: give a day like 2027-01-31"),
     (["create", "x", "--expires=1w"], 2, "'1w' is no time: give a day like 2027-01-31"),
     (["show", UNKNOWN], 1, "Error: The key '00000000' does not exist."),
+    (["edit", UNKNOWN, "--name=x"], 1, "Error: The key '00000000' does not exist."),
+    (["edit", UNKNOWN], 2, "Error: Nothing to change: give --name, --group, --expires or --unset"),
+    (["edit", UNKNOWN, "--unset=name"], 2, "'name' is not one of 'groups', 'expires_at'"),
+    (["edit", UNKNOWN, "--expires=45"], 1, "Error: expires_at: Must be in the future (Unix"),
     (["revoke", UNKNOWN], 1, "Error: The key '00000000' does not exist."),
     (["revoke", "\udcff"], 1, "Error: An argument is not valid UTF-8."),
     (["rotate", UNKNOWN], 1, "Error: The key '00000000' does not exist."),
