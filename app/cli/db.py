@@ -96,7 +96,7 @@ def restore(file: Path, *, revive_keys: bool, as_json: bool) -> None:
 
     Stop the servers first. The backup is checked before anything is changed, and FILE stays as it
     is. The database before it is renamed, and stays beside the new one. Keys that were revoked or
-    rotated since the backup stay so.
+    rotated since the backup stay so, and no key expires later than before.
 
     Example: flask db restore roster-2027-01-31.db
     """
@@ -114,10 +114,10 @@ def restore(file: Path, *, revive_keys: bool, as_json: bool) -> None:
     lists = {
         "revoked": (keys.revoked, "Revoked since the backup, and still revoked"),
         "rotated": (keys.rotated, "Rotated since the backup, with the end that they had"),
-        "revived": (keys.revived, "As they were at the backup, though revoked or rotated since"),
+        "revived": (keys.revived, "As they were at the backup, though they ended sooner since"),
         "gone": (keys.gone, "Made since the backup, and gone"),
         "added": (keys.added, "Not known before; revoke what you do not know"),
-        "changed": (keys.changed, "Not what they were before; revoke what you do not know"),
+        "changed": (keys.changed, "Edited since, or in the file; see 'flask keys show ID'"),
     }
     if as_json:
         previous = None if restored.previous is None else str(restored.previous)

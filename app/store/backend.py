@@ -40,13 +40,13 @@ class RestoredKeys:
     revoked: Sequence[ApiKey] = ()
     #: Rotated since the backup; they end when they would have ended.
     rotated: Sequence[ApiKey] = ()
-    #: Revoked or rotated since the backup, and as they were at the backup.
+    #: Revoked, rotated or given an earlier expiry since, and as they were at the backup.
     revived: Sequence[ApiKey] = ()
     #: Made since the backup.
     gone: Sequence[ApiKey] = ()
     #: In the backup alone. No key is ever deleted: somebody may have added these to the file.
     added: Sequence[ApiKey] = ()
-    #: In both, with more differences than their ends, which alone this program changes.
+    #: In both, and different in more than revocation and rotation: edited since, or in the file.
     changed: Sequence[ApiKey] = ()
     #: Why not all of this is known, None if it is.
     problem: str | None = None

@@ -362,7 +362,7 @@ def test_restore_of_changed_keys(run: Callable[..., Result], store: Store, tmp_p
     done = run("db", "restore", str(copy))
 
     assert (
-        f"Not what they were before; revoke what you do not know: {kid} (billing)."
+        f"Edited since, or in the file; see 'flask keys show ID': {kid} (billing)."
         == done.stdout.splitlines()[-1]
     )
 

@@ -507,6 +507,57 @@ def test_each_key_that_ends_again_has_a_line_in_the_log(store, tmp_path, kids):
     assert last + 3 == restored.revision == store.position().revision
 
 
+@pytest.fixture
+def edit(administration, store, tmp_path):
+    """Make a key that a backup has with one expiry, and that has another one since."""
+
+    def make(name, before, after):
+        fields = {"name": name, "expires_at": before}
+        made, _ = administration.create_key(fields, actor=Actor("test"))
+        (tmp_path / "backup.db").unlink(missing_ok=True)
+        store.backup(tmp_path / "backup.db")
+        patch = {"name": "edited", "groups": ["a"], "expires_at": after}
+        administration.merge_key(made.kid, patch, actor=Actor("test"))
+        return made.kid
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "kept"),
+    [
+        (None, NOW + 60, NOW + 60),
+        (NOW + 90, NOW + 60, NOW + 60),
+        (NOW + 60, NOW + 90, NOW + 60),
+        (NOW + 60, None, NOW + 60),
+        (None, None, None),
+    ],
+)
+def test_no_key_lives_longer_after_a_restore(store, edit, tmp_path, log, *, before, after, kept):
+    """An edited key is as the backup has it, and is named; of both expiries the earlier counts."""
+    kid = edit("made", before, after)
+    last = store.position().revision
+    store.close()
+    keys = store.restore(tmp_path / "backup.db", actor=Actor("cli:ann")).keys
+    key = stored_keys(store)[kid]
+    lines = [(line.actor, line.action, line.kid) for line in log() if line.revision > last]
+
+    assert ("made", (), kept) == (key.name, key.groups, key.expires_at)
+    assert [kid] == [key.kid for key in keys.changed]
+    assert ([], [], []) == (list(keys.revoked), list(keys.rotated), list(keys.revived))
+    assert ([] if kept == before else [("cli:ann", "key.update", kid)]) == lines
+
+
+def test_an_expiry_is_revived_on_demand(store, edit, tmp_path):
+    """With `revive_keys` the expiry is that of the backup, too."""
+    kid = edit("made", NOW + 90, NOW + 60)
+    store.close()
+    keys = store.restore(tmp_path / "backup.db", actor=Actor("test"), revive_keys=True).keys
+
+    assert ["made"] == named(keys.revived)
+    assert NOW + 90 == stored_keys(store)[kid].expires_at
+
+
 def test_keys_are_revived_on_demand(store, tmp_path, kids):
     """With `revive_keys` the keys are those of the backup, and those that changed are named."""
     store.close()
@@ -545,7 +596,7 @@ def test_keys_that_only_the_backup_has_are_named(store, tmp_path, kids):
     ],
 )
 def test_keys_that_differ_from_those_before_are_named(store, tmp_path, kids, member, value):
-    """Whoever could write the file could widen a key: nothing changes a key but its end."""
+    """Whoever could write the file could widen a key, or somebody has edited it since."""
     change(
         tmp_path / "backup.db",
         f"""UPDATE keys SET document = json_set(document, '$.{member}', json('{value}'))

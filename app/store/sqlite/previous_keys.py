@@ -72,7 +72,8 @@ def carry_over(
 ) -> RestoredKeys:
     """Revoke the keys that are revoked in `previous`, unless `revive`; return the differences.
 
-    A rotated key gets the end that it had; the log has a line of `actor` for each change.
+    A rotated key gets the end that it had, and of two expiries the earlier counts; the log has a
+    line of `actor` for each change.
     """
     stored = {key.kid: key for key in starmap(read_key, connection.execute(sa.select(keys)))}
     before = previous.keys
@@ -91,9 +92,14 @@ def carry_over(
     if pairs and not revive:
         transaction = SqlTransaction(connection, sa.null(), actor=actor, now=now)
         for key, ended in pairs:
-            is_revoked = ended.revoked_at != key.revoked_at
-            transaction.put_key(ended, key, "key.revoke" if is_revoked else "key.rotate")
-            (revoked if is_revoked else rotated).append(ended)
+            if ended.revoked_at != key.revoked_at:
+                transaction.put_key(ended, key, "key.revoke")
+                revoked.append(ended)
+            elif ended.retires_at != key.retires_at:
+                transaction.put_key(ended, key, "key.rotate")
+                rotated.append(ended)
+            else:  # it is among those that changed
+                transaction.put_key(ended, key, "key.update")
     return replace(found, revoked=revoked, rotated=rotated)
 
 
@@ -105,22 +111,35 @@ def _read_leniently(kid: str, digest: object, document: Any, now: int) -> ApiKey
         pass
     try:
         members = json.loads(document)
-        ends = [members["retires_at"], members["revoked_at"]]
+        ends = [members["expires_at"], members["retires_at"], members["revoked_at"]]
         name = str(members.get("name", ""))
     except (KeyError, TypeError, ValueError, RecursionError):
-        name, ends = "", [None, now]
-    retires_at, revoked_at = (
+        name, ends = "", [None, None, now]
+    expires_at, retires_at, revoked_at = (
         end if end is None or is_whole(end, 0, MAX_TIME) else now for end in ends
     )
     return ApiKey(
-        kid=kid, digest="", name=name, created=0, retires_at=retires_at, revoked_at=revoked_at
+        kid=kid,
+        digest="",
+        name=name,
+        created=0,
+        expires_at=expires_at,
+        retires_at=retires_at,
+        revoked_at=revoked_at,
     )
 
 
 def _as_ended(key: ApiKey, before: ApiKey) -> ApiKey:
-    ends = [end for end in (key.retires_at, before.retires_at) if end is not None]
-    revoked_at = before.revoked_at if key.revoked_at is None else key.revoked_at
-    return replace(key, retires_at=min(ends, default=None), revoked_at=revoked_at)
+    return replace(
+        key,
+        expires_at=_earlier(key.expires_at, before.expires_at),
+        retires_at=_earlier(key.retires_at, before.retires_at),
+        revoked_at=before.revoked_at if key.revoked_at is None else key.revoked_at,
+    )
+
+
+def _earlier(*ends: int | None) -> int | None:
+    return min((end for end in ends if end is not None), default=None)
 
 
 def _without_ends(key: ApiKey) -> tuple[object, ...]:
