@@ -21,7 +21,7 @@ from app.api.http import (
     reply,
 )
 from app.catalog.errors import InvalidValue, ModelNotFound, quote
-from app.catalog.filters import PARAMETERS, Filter
+from app.catalog.filters import PARAMETERS, Filter, select_keys
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model
 from app.catalog.paging import MAX_LIMIT, Window, cut
@@ -123,8 +123,8 @@ def preview() -> Response:
 
 @blueprint.get("/keys")
 def list_keys() -> Response:
-    """Return a page of all keys, the oldest first, without their secrets."""
-    check_parameters("limit", "after")
+    """Return a page of the keys of a state, or with a text: the oldest first, without secrets."""
+    check_parameters("limit", "after", "state", "q")
     window = _window()
     keys = request.context.snapshot.keys
     if window.after is not None:
@@ -132,6 +132,8 @@ def list_keys() -> Response:
         if window.after not in ids:
             raise InvalidValue("after", "'after' must be the id of a key.")
         keys = keys[ids.index(window.after) + 1 :]
+    now = request.context.services.clock()
+    keys = select_keys(keys, now, state=request.args.get("state"), q=request.args.get("q"))
     return _page(_key_schema(), keys[: window.limit], has_more=len(keys) > (window.limit or 0))
 
 

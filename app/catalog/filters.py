@@ -1,12 +1,13 @@
-"""Filters: which entries an administrator asks for, beside owner, text and page."""
+"""Filters: which entries and keys an administrator asks for, beside owner, text and page."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any, Self
 
 from app.catalog.errors import InvalidValue, quote
+from app.catalog.keys import STATES, ApiKey
 from app.catalog.lifecycle import is_live, is_retired, read_moment, shutdown_time, stage_of
 from app.catalog.model import Model, Rule
 from app.catalog.visibility import Viewer, is_permitted, is_visible
@@ -61,6 +62,26 @@ def read_viewer(text: str) -> Viewer:
     """Return the viewer of ``ORGANIZATION`` or ``ORGANIZATION/GROUP,GROUP``."""
     organization, _, groups = text.partition("/")
     return Viewer(organization or None, frozenset(filter(None, groups.split(","))))
+
+
+def select_keys(
+    keys: Sequence[ApiKey], now: float, *, state: str | None, q: str | None
+) -> Sequence[ApiKey]:
+    """Return those of `keys` in `state` at `now` that have `q` in their name, organization or id.
+
+    None is no condition; upper and lower case of `q` are the same. Raises `InvalidValue` for an
+    unknown state.
+    """
+    if state not in (None, *STATES):
+        names = ", ".join(STATES)
+        raise InvalidValue("state", f"'state' must be one of {names}, not '{quote(state)}'.")
+    text = (q or "").casefold()
+    return [
+        key
+        for key in keys
+        if state in (None, key.state(now))
+        and any(text in part.casefold() for part in (key.name, key.organization or "", key.kid))
+    ]
 
 
 def _supports(model: Model, words: str) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from app.catalog.errors import KeyNotFound
+from app.catalog.filters import select_keys
 from app.catalog.keys import ADMIN, READ, ApiKey
 from app.cli.terminal import (
     Commands,
@@ -82,14 +83,16 @@ def create(
 
 
 @group.command("list")
+@click.option("--state", help="Only active, grace, expired or revoked keys.")
+@click.option("--q", help="Only keys with this in their name, organization or id, in any case.")
 @as_json
-def list_keys(*, as_json: bool) -> None:
+def list_keys(state: str | None, q: str | None, *, as_json: bool) -> None:
     """List all keys: active, in their grace, expired and revoked.
 
-    Example: flask keys list
+    Example: flask keys list --state active --q billing
     """
-    keys = services().store.keys()
     now = services().clock()
+    keys = select_keys(services().store.keys(), now, state=state, q=q)
     if as_json:
         echo_json({"object": "list", "data": KeySchema(now).dump(keys, many=True)})
         return

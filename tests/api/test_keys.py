@@ -310,6 +310,75 @@ def test_a_key_in_its_grace_says_so(admin, clock):
     assert "revoked" == states()[old]
 
 
+@pytest.fixture
+def states(admin, clock):
+    """Return by state the names of keys that are in it: two of each, and the first key."""
+    now = int(clock())
+    kids = {
+        (state, owner): admin.new_key(
+            f"{state} of {owner}",
+            organization=owner,
+            expires_at=now + 1 if state == "expired" else None,
+        )[3:11]
+        for state in ("active", "grace", "expired", "revoked")
+        for owner in ("acme", "Zen")
+    }
+    for (state, _), kid in kids.items():
+        if state == "revoked":
+            assert 204 == admin("DELETE", f"/admin/keys/{kid}").status_code
+        if state == "grace":
+            admin("POST", f"/admin/keys/{kid}/rotate", {"grace": 60})
+    clock.now += 1
+    return kids
+
+
+def test_keys_are_found_by_state_and_text(admin, states):
+    """`state` and `q` restrict the list together; a text is found in name, organization and id."""
+
+    def found(query):
+        answer = admin("GET", f"/admin/keys?{query}")
+        assert 200 == answer.status_code
+        return {(key["state"], key["organization"]) for key in answer.json["data"]}
+
+    for state in ("grace", "expired", "revoked"):
+        assert {(state, "acme"), (state, "Zen")} == found(f"state={state}")
+    assert {("active", "acme"), ("active", "Zen"), ("active", None)} == found("state=active")
+    assert {("grace", "Zen"), ("expired", "Zen")} == found("q=zen") - {
+        ("active", "Zen"),
+        ("revoked", "Zen"),
+    }
+    assert {("revoked", "Zen")} == found("q=REVOKED+of+z")
+    assert {("grace", "acme")} == found(f"q={states['grace', 'acme']}")
+    assert {("expired", "acme")} == found("q=acme&state=expired")
+    assert set() == found("q=nobody")
+    assert found("") == found("q=")
+    for bad in ("state=", "state=dead", "state=Active"):
+        answer = admin("GET", f"/admin/keys?{bad}")
+        refused(answer, "invalid_value", 400)
+        assert (
+            f"'state' must be one of active, grace, expired, revoked, not '{bad[6:]}'."
+        ) == answer.json["error"]["message"]
+
+
+def test_pages_of_found_keys(admin, states):
+    """Pages count the keys that are left, and go on behind a key that is not one of them."""
+
+    def page(query):
+        answer = admin("GET", f"/admin/keys?{query}").json
+        return [key["id"] for key in answer["data"]], answer["has_more"]
+
+    whole, _ = page("q=acme")
+    assert 5 == len(whole)  # and the successor of the one in its grace
+    assert (whole[:2], True) == page("q=acme&limit=2")
+    assert (whole[2:4], True) == page(f"q=acme&limit=2&after={whole[1]}")
+    assert (whole[4:], False) == page(f"q=acme&limit=2&after={whole[3]}")
+    every, _ = page("")
+    other = next(kid for kid in every if kid not in whole)
+    assert ([kid for kid in whole if every.index(kid) > every.index(other)], False) == page(
+        f"q=acme&after={other}"
+    )
+
+
 def test_a_rotation_never_lengthens_a_life(admin, clock, client):
     """A key that ends within the grace ends when it would have, and so does its successor."""
     end = int(clock()) + 10

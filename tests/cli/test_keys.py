@@ -206,6 +206,21 @@ def test_edit(run: Callable[..., Result], create: Callable[..., dict[str, Any]])
     assert {**edited, "groups": [], "expires_at": None} == last
 
 
+def test_list_some(run: Callable[..., Result], create: Callable[..., dict[str, Any]]) -> None:
+    """--state and --q restrict the list as the parameters of HTTP do."""
+    one, other = create("--organization=acme")["id"], create("--organization=acme")["id"]
+    run("rotate", one)
+    run("revoke", other)
+
+    def ids(*args: str) -> list[str]:
+        return [key["id"] for key in json.loads(run("list", "--json", *args).stdout)["data"]]
+
+    assert [one] == ids("--state=grace", "--q=ACME")
+    assert [other] == ids(f"--q={other}")
+    assert 2 == len(ids("--state=active"))  # the successor and the first key
+    assert other not in run("list", "--state=grace").stdout
+
+
 def test_revoke(
     run: Callable[..., Result],
     create: Callable[..., Any],
@@ -344,6 +359,7 @@ MISTAKES = [
     (["edit", UNKNOWN], 2, "Error: Nothing to change: give --name, --group, --expires or --unset"),
     (["edit", UNKNOWN, "--unset=name"], 2, "'name' is not one of 'groups', 'expires_at'"),
     (["edit", UNKNOWN, "--expires=45"], 1, "Error: expires_at: Must be in the future (Unix"),
+    (["list", "--state=dead"], 1, "Error: 'state' must be one of active, grace, expired, revoked"),
     (["revoke", UNKNOWN], 1, "Error: The key '00000000' does not exist."),
     (["revoke", "\udcff"], 1, "Error: An argument is not valid UTF-8."),
     (["rotate", UNKNOWN], 1, "Error: The key '00000000' does not exist."),
