@@ -144,8 +144,9 @@ def copy(url: str, *, as_json: bool) -> None:
     """Copy entries, keys and history into the empty database URL.
 
     From SQLite to PostgreSQL and back. Stop the servers first: what they write during the copy
-    stays behind. Then start them with URL as ROSTER_DATABASE_URL. A password may be left out of
-    URL, for PGPASSWORD or the file that PGPASSFILE names.
+    stays behind. While they have a SQLite file open, the copy is refused. Then start them with URL
+    as ROSTER_DATABASE_URL. A password may be left out of URL, for PGPASSWORD or the file that
+    PGPASSFILE names.
 
     Example: flask db copy postgresql:///roster
     """

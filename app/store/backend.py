@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,6 +118,13 @@ class Backend(ABC):
 
         Its `first` change and its id in the database identify it.
         """
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Keep other processes out of an open database; raise `StoreRefused` if one has it open.
+
+        A database server does not say which processes are ours: there, all may go on.
+        """
+        return nullcontext()
 
     def standby(self) -> sa.Connection:
         """Return a connection to any server, which may be a standby."""

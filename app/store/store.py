@@ -174,14 +174,14 @@ class Store:
         """Copy everything into the empty database `url`, as one transaction saw it.
 
         Everything is copied when this returns, or nothing. Raises `StoreRefused` for a database
-        that is not empty.
+        that is not empty, and while another process has ours open, if it is a file.
         """
         self._opening.open()
         opening = Opening(replace(self.settings, database_url=url), self._clock)
         deadline = time.monotonic() + OPEN_TIMEOUT
         try:
             target = opening.backend
-            with opening.outages(), target.preparing(deadline):
+            with self.backend.alone(), opening.outages(), target.preparing(deadline):
                 target.prepare(None)
                 with write_connection(target, deadline) as there, self._opening.reading() as here:
                     upgrade(there)

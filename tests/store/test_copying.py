@@ -1,15 +1,19 @@
 """A catalogue moves from one database to another, with all that it was."""
 
+import multiprocessing
+from contextlib import contextmanager
+
 import pytest
 import sqlalchemy as sa
 
-from app.catalog.errors import StoreRefused
+from app.catalog.errors import StoreRefused, StoreUnavailable
 from app.catalog.keys import describe, mint
 from app.catalog.model import Model
 from app.catalog.ports import Actor
 from app.settings import Settings
 from app.store import copying
 from app.store.copying import Contents
+from app.store.sqlite.locks import IN_USE
 from app.store.store import Store
 from app.store.tables import metadata
 
@@ -51,6 +55,28 @@ def url(target):
     return target.settings.database_url or f"sqlite:///{target.settings.database_path}"
 
 
+@contextmanager
+def other_process(settings, clock):
+    """Let another process have the database open."""
+    context = multiprocessing.get_context("fork")
+    barrier = context.Barrier(2)
+
+    def read_and_wait():
+        reader = Store(settings, clock)
+        reader.position()
+        barrier.wait(60)
+        barrier.wait(60)
+
+    process = context.Process(target=read_and_wait)
+    process.start()
+    barrier.wait(60)
+    try:
+        yield
+    finally:
+        barrier.wait(60)
+        process.join()
+
+
 def rows(store):
     """Return every row but for the lineage."""
     found = {}
@@ -86,6 +112,27 @@ def test_a_catalogue_is_never_mixed_with_another(store, target, url):
         store.copy_to(url)
     assert "is not empty" in refused.value.reason
     assert before == rows(target)
+
+
+@pytest.mark.databases("sqlite")
+def test_what_servers_have_open_is_not_copied(settings, clock, tmp_path, monkeypatch):
+    """What they write meanwhile would stay behind; who comes during a copy waits for its end."""
+    monkeypatch.setattr("app.store.sqlite.locks.OPEN_TIMEOUT", 0.05)
+    url = f"sqlite:///{tmp_path}/other/roster.db"
+    store = Store(settings, clock)
+    store.open(create=True)
+    with other_process(settings, clock):
+        with pytest.raises(StoreRefused) as refused:
+            store.copy_to(url)
+        assert IN_USE == refused.value.reason
+        assert not (tmp_path / "other").exists()
+    with store.backend.alone(), pytest.raises(StoreUnavailable) as waited:
+        Store(settings, clock).position()
+    assert "Another process checks, copies or restores the database." == waited.value.reason
+    assert 1 == store.copy_to(url).keys
+    with other_process(settings, clock):  # the lock is shared again
+        assert 1 == store.position().revision
+    store.close()
 
 
 @pytest.mark.needs("initdb", "postgresql")

@@ -219,7 +219,7 @@ def test_nobody_opens_what_is_being_restored(store, settings, clock, backup, mon
     monkeypatch.setattr("app.store.sqlite.backend.restore", restore)
     store.restore(backup, actor=Actor("test"))
 
-    assert ["Another process checks or restores the database."] == refused
+    assert ["Another process checks, copies or restores the database."] == refused
     assert 3 == store.position().revision
 
 

@@ -4,7 +4,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -126,6 +126,10 @@ class SQLite(Backend):
     def commit(self, connection: sa.Connection, *_: object) -> None:
         """Commit."""
         connection.commit()
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Keep other processes out; they wait until they may open the file."""
+        return self._use_lock.alone()
 
     def revision_connection(self) -> sa.Connection:
         """Return a connection that waits for locks no longer than a reader may."""

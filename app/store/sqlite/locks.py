@@ -1,4 +1,4 @@
-"""The locks on files beside the database: one writer at a time, and no restore under others."""
+"""The locks on files beside the database: one writer, and no restore or copy under others."""
 
 import fcntl
 import os
@@ -14,7 +14,7 @@ from app.store.files import own_file
 
 #: How often a waiting process tries to take the lock, in seconds.
 POLL = 0.0005
-#: The refusal of a command that would replace a database that others have open.
+#: The refusal of a command that would replace or copy a database that others have open.
 IN_USE = "Servers or commands have the database open: stop them, then try again."
 
 
@@ -64,7 +64,7 @@ class UseLock:
     """A lock on a file beside the database, shared by all processes that have the database open.
 
     The first of them calls `check` before any opens the database; others wait for the check, which
-    reads the whole log, and for a restore.
+    reads the whole log, for a restore and for a copy.
     """
 
     def __init__(self, path: Path, check: Callable[[], None]) -> None:
@@ -73,6 +73,7 @@ class UseLock:
         self._mutex = threading.Lock()
         self._process = 0
         self._file = ExitStack()
+        self._descriptor = -1
 
     def acquire(self) -> bool:
         """Take the shared lock, until `release` or the process's end; the first process checks.
@@ -92,9 +93,12 @@ class UseLock:
                     if try_lock(descriptor, fcntl.LOCK_SH):
                         break
                     if time.monotonic() > deadline:
-                        raise StoreUnavailable("Another process checks or restores the database.")
+                        raise StoreUnavailable(
+                            "Another process checks, copies or restores the database."
+                        )
                     time.sleep(POLL)
                 self._process, self._file = os.getpid(), stack.pop_all()
+                self._descriptor = descriptor
                 return True
 
     def release(self) -> None:
@@ -110,6 +114,16 @@ class UseLock:
             if not try_lock(descriptor, fcntl.LOCK_EX):
                 raise StoreRefused(refusal)
             yield
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Make our shared lock exclusive; raise `StoreRefused` while another process has one."""
+        try:
+            if not try_lock(self._descriptor, fcntl.LOCK_EX):
+                raise StoreRefused(IN_USE)
+            yield
+        finally:  # also a failed attempt has released the shared lock
+            try_lock(self._descriptor, fcntl.LOCK_SH)
 
 
 def try_lock(descriptor: int, how: int) -> bool:
