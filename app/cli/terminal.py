@@ -130,12 +130,17 @@ class Moment(click.ParamType[Callable[[float], int]]):
 
 
 def actor() -> Actor:
-    """Return the user at the terminal, for the log of changes."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a container may run under a number without a name
-        user = str(os.getuid())
-    return Actor(f"cli:{user}")
+    """Return the person at the terminal, for the log of changes: with sudo or doas, who ran that.
+
+    The name is what the environment says, which that person can change.
+    """
+    user = os.environ.get("SUDO_USER") or os.environ.get("DOAS_USER")
+    if not user:
+        try:
+            user = getpass.getuser()
+        except (KeyError, OSError):  # a container may run under a number without a name
+            user = str(os.getuid())
+    return Actor(f"cli:{printable(user)}")
 
 
 def echo_json(value: object) -> None:

@@ -303,6 +303,8 @@ def test_actor(
     log: Callable[[], list[Any]],
 ) -> None:
     """The log says who at the terminal changed which key."""
+    monkeypatch.delenv("SUDO_USER", raising=False)
+    monkeypatch.delenv("DOAS_USER", raising=False)
     monkeypatch.setenv("LOGNAME", "ada")
 
     old = create()["id"]
@@ -317,13 +319,42 @@ def test_actor(
     ] == [(line.actor, line.action, line.kid) for line in log()[1:]]
 
 
+@pytest.mark.parametrize(
+    ("variables", "actor"),
+    [
+        ({"SUDO_USER": "anna"}, "cli:anna"),
+        ({"DOAS_USER": "anna"}, "cli:anna"),
+        ({"SUDO_USER": "root"}, "cli:root"),
+        ({"SUDO_USER": ""}, "cli:roster"),
+        ({"SUDO_USER": "a\nb\x1b"}, "cli:a\ufffdb\ufffd"),
+        ({"LOGNAME": "a\nb"}, "cli:a\ufffdb"),
+    ],
+)
+def test_actor_behind_sudo(
+    create: Callable[..., dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    log: Callable[[], list[Any]],
+    variables: dict[str, str],
+    actor: str,
+) -> None:
+    """A command that somebody runs as another user is that somebody's, whatever they are named."""
+    for name in ("SUDO_USER", "DOAS_USER"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"LOGNAME": "roster", **variables}.items():
+        monkeypatch.setenv(name, value)
+
+    create()
+
+    assert actor == log()[-1].actor
+
+
 def test_nameless_actor(
     create: Callable[..., dict[str, Any]],
     monkeypatch: pytest.MonkeyPatch,
     log: Callable[[], list[Any]],
 ) -> None:
     """A user without a name, as in a container, is logged by number."""
-    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME", "SUDO_USER", "DOAS_USER"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
     with pytest.raises((KeyError, OSError)):

@@ -455,6 +455,8 @@ def test_actor(
     run: Callable[..., Result], log: Callable[[], list[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The log says who at the terminal made each change."""
+    monkeypatch.delenv("SUDO_USER", raising=False)
+    monkeypatch.delenv("DOAS_USER", raising=False)
     monkeypatch.setenv("LOGNAME", "ada")
 
     run("models", "add", "x")

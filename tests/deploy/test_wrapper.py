@@ -5,9 +5,12 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+
+from app.store.sqlite.connection import sqlite
 
 ROOT = Path(__file__).parents[2]
 WRAPPER = ROOT / "deploy" / "systemd" / "roster"
@@ -92,6 +95,17 @@ def test_what_root_does_is_the_services(host):
 
     assert f" from {backup}: revision 1, 0 entries." in host.do("db", "restore", str(backup))
     assert {OWNER} == {path.lstat().st_uid for path in [*host.data.iterdir(), backup]}
+
+
+def test_the_log_has_who_typed_it(host, monkeypatch):
+    """The command runs as the owner of the folder, and the log names the person behind sudo."""
+    monkeypatch.setenv("SUDO_USER", "anna")  # as sudo sets it
+    host.do("db", "upgrade")
+    host.do("keys", "create", "billing")
+    with closing(sqlite.connect(host.data / "roster.db")) as connection:
+        actors = connection.execute("SELECT actor FROM changes ORDER BY revision").fetchall()
+
+    assert [("start",), ("cli:anna",)] == actors
 
 
 def test_a_file_that_the_owner_cannot_reach_is_refused(host):
