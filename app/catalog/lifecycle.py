@@ -78,7 +78,7 @@ def stage_of(model: Model, now: float) -> str:
 
 
 def is_retired(model: Model, now: float) -> bool:
-    """Return whether the shutdown date of `model` is past."""
+    """Return whether the shutdown date of `model` has begun."""
     shutdown = shutdown_time(model)
     return shutdown is not None and shutdown <= now
 

@@ -165,6 +165,15 @@ def test_every_block_is_a_shells(block):
     assert 0 == done.returncode
 
 
+@pytest.mark.parametrize("replaces", ["keys rotate", "> /etc/roster/admin-key"])
+def test_no_block_replaces_a_key_and_revokes_it(replaces):
+    """Whoever pastes a block that makes a successor has not ended the old key with it."""
+    blocks = [block for language, block in BLOCKS if language == "sh" and replaces in block]
+
+    assert blocks
+    assert [] == [block for block in blocks if "keys revoke" in block]
+
+
 def test_every_command_of_ours_is_there(app):
     """Each `roster` command is one of flask's, and each file of `deploy/` exists."""
     for group, name in re.findall(r"sudo roster (\w+) (\w+)", PAGE):
