@@ -254,7 +254,7 @@ threads = settings.threads
 # descriptor for a new one.
 worker_connections = min(1000, _free)
 preload_app = False  # with it, HUP would keep the old code
-keepalive = 75  # seconds; longer than nginx keeps an idle upstream connection
+keepalive = settings.keepalive
 timeout = 30  # seconds without a sign of life, until a worker is replaced
 graceful_timeout = 30  # seconds for requests in hand when a worker stops
 

@@ -287,6 +287,15 @@ class Settings:
             help="Threads in each worker process.",
         ),
     )
+    keepalive: int = field(
+        default=75,
+        metadata=_about(
+            "ROSTER_KEEPALIVE",
+            _whole(1, 3600),
+            values="1 to 3600 seconds",
+            help="How long gunicorn keeps an idle connection; longer than what is in front of it.",
+        ),
+    )
     trusted_proxies: tuple[str, ...] = field(
         default=("127.0.0.1", "::1"),
         metadata=_about(

@@ -70,6 +70,7 @@ REFUSED = {
     ),
     "WEB_CONCURRENCY": ("1 to 64 processes", ["", "0", "65", "-1", "2.0", "two", "٣", "9" * 10]),
     "ROSTER_THREADS": ("1 to 64 threads", ["", "0", "65", "+4", " 4", "4\n", "0x4"]),
+    "ROSTER_KEEPALIVE": ("1 to 3600 seconds", ["", "0", "3601", "75s", "1.5"]),
     "FORWARDED_ALLOW_IPS": (
         "* or addresses and networks, separated by commas",
         ["localhost", "10.0.0.1/8", "10.0.0", "127.0.0.1, x", "127.0.0.1 ::1", "::1, ,::1"],
@@ -282,6 +283,7 @@ def test_long_bad_value(length: int, shown: str) -> None:
         ("FORWARDED_ALLOW_IPS", "10.0.0.0/8, ::1", "trusted_proxies", ("10.0.0.0/8", "::1")),
         ("WEB_CONCURRENCY", "1", "workers", 1),
         ("ROSTER_THREADS", "64", "threads", 64),
+        ("ROSTER_KEEPALIVE", "620", "keepalive", 620),
     ],
 )
 def test_good_value(variable: str, text: str, name: str, expected: object) -> None:
@@ -377,6 +379,7 @@ def test_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "ROSTER_BIND": ("127.0.0.1:8000", "default"),
         "WEB_CONCURRENCY": ("3", "create_app()"),
         "ROSTER_THREADS": ("4", "environment"),
+        "ROSTER_KEEPALIVE": ("75", "default"),
         "FORWARDED_ALLOW_IPS": ("127.0.0.1,::1", "default"),
     } == rows
     assert all(meaning.endswith(".") for *_, meaning in settings.rows(environ))

@@ -1,9 +1,11 @@
 """The shipped nginx site before a real gunicorn: a clear pane, and a micro-cache if wanted."""
 
 import json
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count, product
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +15,7 @@ from app.dialects import Dialects
 from app.settings import Settings
 from tests.dialects.test_made_up import MadeUp
 
+ROOT = Path(__file__).parents[2]
 PATIENCE = 30.0  # seconds
 #: Requests of every outcome; `test_the_answer_is_that_of_the_application` sends each.
 TARGETS = """GET /v1/models, HEAD /v1/models, OPTIONS /v1/models, POST /v1/models, PUT /v1/models
@@ -420,6 +423,15 @@ def test_connections_are_kept_and_writes_not_sent_twice(echo):
     echo.behind.seen.clear()
     assert 502 == echo("POST", "/admin/models", {"id": "x"}).status
     assert ["POST /admin/models HTTP/1.1"] == echo.behind.seen
+
+
+def test_nginx_closes_idle_connections_before_gunicorn_does():
+    """Else it would send a request on a connection that gunicorn has just closed."""
+    site = (ROOT / "deploy/nginx/roster.conf").read_text()
+    [upstream] = re.findall(r"^upstream roster \{(.*?)^\}", site, re.DOTALL | re.MULTILINE)
+    [seconds] = re.findall(r"keepalive_timeout (\d+)s;", upstream)
+
+    assert int(seconds) < Settings().keepalive
 
 
 def test_an_outage_is_told(echo):

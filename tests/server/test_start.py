@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import time
+from contextlib import closing
 from http.client import HTTPResponse
 from pathlib import Path
 
@@ -382,6 +383,15 @@ def test_a_worker_makes_no_empty_catalogue(serve):
     while 200 != server("GET", "/v1/models/x").status:
         assert time.monotonic() < deadline
     assert 201 == server.admin("POST", "/admin/models", {"id": "y"}).status
+
+
+def test_an_idle_connection_is_kept_as_long_as_the_setting_says(serve):
+    """A connection of a client that sends no more is closed after ROSTER_KEEPALIVE, not 75 s."""
+    server = serve(WEB_CONCURRENCY="1", ROSTER_KEEPALIVE="1")
+    with closing(server.connect()) as connection:
+        server("GET", "/healthz", connection=connection)
+
+        assert b"" == connection.sock.recv(1)  # PATIENCE is shorter than 75 s
 
 
 @pytest.mark.slow
