@@ -378,8 +378,13 @@ def unknown_variables(environ: Mapping[str, str]) -> list[str]:
 
 
 def short_path(path: Path) -> str:
-    """Return `path` as a person in the current folder would type it."""
+    """Return `path` as a person in the current folder would type it, a relative one whole.
+
+    A relative path in a log means another folder to whoever reads it elsewhere.
+    """
     here = Path.cwd()
+    if not path.is_absolute():
+        return str(path.resolve())
     if here == Path("/") or not path.is_relative_to(here):
         return str(path)
     return str(path.relative_to(here))

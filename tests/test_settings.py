@@ -305,7 +305,7 @@ def test_gunicorn_accepts_the_same_proxies(text: str) -> None:
 def test_what_is_shown_is_accepted() -> None:
     """A shown value can be set again, and then means the same."""
     origins = ("https://a.example", "https://b.example")
-    settings = Settings(instance_path=Path("data"), cors_origins=origins, public_keys=("a", "b"))
+    settings = Settings(instance_path=Path("/data"), cors_origins=origins, public_keys=("a", "b"))
     shown = {variable: value for variable, value, *_ in settings.rows({}) if value != "-"}
 
     assert "FORWARDED_ALLOW_IPS" in shown
@@ -407,9 +407,14 @@ def test_unknown_variables() -> None:
 
 
 def test_short_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A path below the current folder is shown relative, any other one whole."""
+    """A path below the current folder is shown relative, any other one whole.
+
+    So is a path that was given from the current folder, which is another one for who reads it.
+    """
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
+
+    assert str(tmp_path / "here" / "data") == short_path(Path("data"))
 
     assert "a/b" == short_path(tmp_path / "here" / "a" / "b")
     assert str(tmp_path / "c") == short_path(tmp_path / "c")

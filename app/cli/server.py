@@ -1,5 +1,6 @@
 """The start of ``flask run``; that of gunicorn is in ``gunicorn.conf.py``."""
 
+import logging
 import os
 import signal
 import sys
@@ -15,7 +16,7 @@ from app.settings import unknown_variables
 
 
 def announce(app: Flask) -> None:
-    """Open the store of `app` and print the start block, if this is ``flask run``."""
+    """Open the store of `app`, and let the start block be printed, if this is ``flask run``."""
     context = click.get_current_context(silent=True)
     if context is None or context.info_name != "run":
         return
@@ -32,4 +33,23 @@ def announce(app: Flask) -> None:
             sys.exit(f"Roster cannot start: {error.reason}")
     host = context.params["host"]
     host = f"[{host}]" if ":" in host else host
-    click.echo(start_block(facts, f"http://{host}:{context.params['port']}"), nl=False)
+    block = start_block(facts, f"http://{host}:{context.params['port']}")
+    if is_running_from_reloader():  # its parent listens already
+        click.echo(block, nl=False)
+    else:
+        _print_when_bound(block)
+
+
+def _print_when_bound(block: str) -> None:
+    """Print `block` with the first line that Werkzeug logs: it listens by then.
+
+    Of an address that it cannot have it says so, without a log line, and ends.
+    """
+    logger = logging.getLogger("werkzeug")
+
+    def print_once(_: logging.LogRecord) -> bool:
+        logger.removeFilter(print_once)
+        click.echo(block, nl=False)
+        return True
+
+    logger.addFilter(print_once)

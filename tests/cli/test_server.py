@@ -1,6 +1,7 @@
 """What ``flask run`` says when it starts."""
 
 import http.client
+import logging
 import os
 import re
 import signal
@@ -131,6 +132,17 @@ def test_started(flask_run: Callable[..., Run], tmp_path: Path, args: list[str])
     assert 1 == run.err.count("Warning: ROSTER_PORT is no setting of Roster")
 
 
+@pytest.mark.parametrize("args", [[], ["--reload"]])
+def test_port_in_use(flask_run: Callable[..., Run], args: list[str]) -> None:
+    """Where the port is another program's, no block says that Roster is there."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        run = flask_run(*args, f"--port={other.getsockname()[1]}")
+
+        assert 1 == run.process.wait(PATIENCE)
+    assert "is in use by another program" in run.err
+    assert "Roster" not in run.out
+
+
 def test_stopped(flask_run: Callable[..., Run], tmp_path: Path) -> None:
     """TERM ends it as Ctrl-C does, and the database is one file."""
     run = flask_run()
@@ -139,6 +151,18 @@ def test_stopped(flask_run: Callable[..., Run], tmp_path: Path) -> None:
 
     assert 0 == run.process.wait(PATIENCE)
     assert [] == [*(tmp_path / "run").glob("roster.db-*")]
+
+
+def test_relative_folder(flask_run: Callable[..., Run], tmp_path: Path) -> None:
+    """A folder that is given from the current one is shown whole."""
+    run = flask_run(ROSTER_INSTANCE_PATH=os.path.relpath(tmp_path / "run", ROOT))
+
+    assert 200 == run.answer()
+    shown = re.findall("  (?:database|admin key) +([^, \\n]+)", run.out)
+    assert [f"{tmp_path}/run/roster.db", f"{tmp_path}/run/admin-key"] == [
+        os.path.normpath(path) for path in shown
+    ]
+    assert all(Path(path).is_absolute() for path in shown)
 
 
 def test_cannot_start(flask_run: Callable[..., Run]) -> None:
@@ -159,6 +183,12 @@ def running() -> Iterator[dict[str, Any]]:
     with click.Context(click.Command("run"), info_name="run") as context:
         context.params = params
         yield params
+
+
+def start(app: Flask) -> None:
+    """Announce `app`, and log the line with which Werkzeug begins to serve."""
+    announce(app)
+    logging.getLogger("werkzeug").warning("Running on …")
 
 
 @pytest.mark.parametrize("child", [True, False])
@@ -188,7 +218,7 @@ def test_reloader(
     unopened_app.debug = debug
     running["reload"] = reload
 
-    announce(unopened_app)
+    start(unopened_app)
 
     speaks = child or not reloads
     said = block("http://127.0.0.1:5000", settings.instance_path).fullmatch(
@@ -211,7 +241,7 @@ def test_address(
     """The address in the block is one that curl takes."""
     running["host"] = host
 
-    announce(app)
+    start(app)
 
     assert block(f"http://{url}:5000", settings.instance_path).fullmatch(capsys.readouterr().out)
 
@@ -225,7 +255,7 @@ def test_unknown_variable(
     """An unknown variable is one warning."""
     monkeypatch.setenv("ROSTER_THREDS", "5")
 
-    announce(app)
+    start(app)
 
     sentence = "ROSTER_THREDS is no setting of Roster and is ignored; nearest: ROSTER_THREADS."
     assert 1 == capsys.readouterr().err.count(f"Warning: {sentence}\n")
@@ -237,12 +267,12 @@ def test_admin_key_file(
     """The block names the file of the operator's key, or says that there is none."""
     settings = Settings(instance_path=tmp_path, admin_key_file=tmp_path / "mine")
     first = create_app(Settings(instance_path=tmp_path))
-    announce(first)
+    start(first)
     (tmp_path / "admin-key").rename(tmp_path / "mine")
-    announce(first)
+    start(first)
     first.extensions["roster"].store.close()
     second = create_app(settings)
-    announce(second)
+    start(second)
     second.extensions["roster"].store.close()
 
     assert [
@@ -278,14 +308,14 @@ def test_dead_admin_key(
     settings = Settings(instance_path=tmp_path, admin_key_file=path if given else None)
     app = create_app(settings, clock)
     services = app.extensions["roster"]
-    announce(app)
+    start(app)
     [key] = services.store.load().keys
     if end == "revoked":
         services.administration.revoke_key(key.kid, actor=Actor("test"), last=True)
     else:
         services.administration.rotate_key(key.kid, {"grace": 60}, actor=Actor("test"))
         clock.now += 60
-    announce(app)
+    start(app)
     services.store.close()
 
     assert path.exists()
