@@ -51,7 +51,7 @@ def redact(text: str) -> str:
 
 
 class JsonFormatter(logging.Formatter):
-    """A record as one line of JSON: at, level, logger, pid, message, perhaps error."""
+    """A record as one line of JSON: at, level, logger, pid, message, perhaps request and error."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, without its end."""
@@ -62,8 +62,9 @@ class JsonFormatter(logging.Formatter):
             "pid": record.process,
             "message": redact(record.getMessage()),
         }
-        if request_id := getattr(record, "request_id", None):
-            line["request_id"] = request_id
+        for name in ("request_id", "route"):
+            if value := getattr(record, name, None):
+                line[name] = value
         if record.exc_info:
             line["error"] = redact(self.formatException(record.exc_info))
         return json.dumps(line)

@@ -138,8 +138,9 @@ def test_awkward_message(message: str) -> None:
 
 
 def test_fields() -> None:
-    """A line says when, how bad, who and what; request id and error where there is one."""
-    line = json.loads(line_of("a %d", 1, created=1_800_000_000.25, request_id="req_1"))
+    """A line says when, how bad, who and what; request and error where there is one."""
+    request = {"request_id": "req_1", "route": "/v1/models"}
+    line = json.loads(line_of("a %d", 1, created=1_800_000_000.25, **request))
 
     assert {
         "at": "2027-01-15T08:00:00.250Z",
@@ -147,7 +148,7 @@ def test_fields() -> None:
         "logger": "app.x",
         "pid": os.getpid(),
         "message": "a 1",
-        "request_id": "req_1",
+        **request,
     } == line
 
 

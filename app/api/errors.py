@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from flask import Flask, Response
+from flask import Flask, Response, has_request_context
 from werkzeug.exceptions import HTTPException
 
 from app.api import cors
@@ -72,7 +72,7 @@ class _OutageLog:
         self._next = -math.inf
         self._omitted = 0
 
-    def write(self, reason: str, request_id: str) -> None:
+    def write(self, reason: str) -> None:
         """Log one answer, or count it for the next line."""
         now = self._monotonic()
         if now < self._next:
@@ -81,7 +81,7 @@ class _OutageLog:
         self._next = now + 1  # second
         omitted, self._omitted = self._omitted, 0
         more = f" (and {omitted} more requests since the last such line)" if omitted else ""
-        _log.error("Answered 503: %s%s", reason, more, extra={"request_id": request_id})
+        _log.error("Answered 503: %s%s", reason, more)
 
 
 def init_app(app: Flask, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -90,13 +90,24 @@ def init_app(app: Flask, monotonic: Callable[[], float] = time.monotonic) -> Non
     app.register_error_handler(RosterError, partial(_answer_roster_error, outage_log))
     app.register_error_handler(HTTPException, _answer_http_exception)
     app.register_error_handler(Exception, _answer_unexpected)
+    for handler in logging.getLogger(
+        "app"
+    ).handlers:  # a filter of the logger has not its children
+        handler.addFilter(_name_request)
+
+
+def _name_request(record: logging.LogRecord) -> bool:
+    """Give a line about a request its id and route: of whatever module, such as the store's."""
+    if has_request_context():
+        record.request_id, record.route = request.context.request_id, request.context.route or "-"
+    return True
 
 
 def _answer_roster_error(outage_log: _OutageLog, error: RosterError) -> Response:
     if isinstance(error, InvalidKey | MissingKey):
         request.context.refuse_key(error)
     if isinstance(error, StoreUnavailable):
-        outage_log.write(error.reason, request.context.request_id)
+        outage_log.write(error.reason)
     response = _respond(
         Problem(
             status=STATUS[error.code],
@@ -152,12 +163,7 @@ def _answer_http_exception(error: HTTPException) -> Response:
 
 
 def _answer_unexpected(error: Exception) -> Response:
-    _log.error(
-        "Unexpected error in %s",
-        "-" if request.url_rule is None else request.url_rule.rule,
-        exc_info=error,
-        extra={"request_id": request.context.request_id},
-    )
+    _log.error("Unexpected error in %s", request.context.route or "-", exc_info=error)
     return _respond(
         Problem(
             status=500,

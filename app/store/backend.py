@@ -147,6 +147,10 @@ class Backend(ABC):
         outages = (OSError, sa.exc.OperationalError, sa.exc.InternalError, *self.driver_error)
         return isinstance(error, outages)
 
+    def reason(self, error: Exception) -> str:
+        """Return what an outage is, as one line for the operator."""
+        return " ".join(str(getattr(error, "orig", error)).split())
+
     def close(self) -> None:
         """Close the connections of this process."""
         self.reading.dispose()

@@ -140,9 +140,7 @@ class Opening:
         except Exception as error:
             if not self.backend.is_outage(error):
                 raise
-            # The messages of libpq have several lines.
-            reason = " ".join(str(getattr(error, "orig", error)).split())
-            raise StoreUnavailable(reason) from error
+            raise StoreUnavailable(self.backend.reason(error)) from error
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
@@ -178,7 +176,7 @@ class Opening:
         found.connection.invalidate()
         if self.backend.is_busy(error):
             self._timeouts += 1
-            raise StoreUnavailable(str(error)) from error
+            raise StoreUnavailable(self.backend.reason(error)) from error
 
     def _read_identity(self) -> Hashable | None:
         """Read and return the identity of the database, None while there is none.

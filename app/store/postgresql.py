@@ -5,6 +5,7 @@ Imported only where it is asked for: psycopg is an extra.
 
 import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -58,6 +59,9 @@ _PREPARING = int.from_bytes(b"roster")
 _NOT_OURS = {"42P01", "42703", "42501"}
 #: Read-only transaction: the server has become a standby since we connected to it.
 _READ_ONLY = "25006"
+#: What libpq says of one of several servers, and where it begins another sentence.
+_ATTEMPT = re.compile(r"^- host: .*?, hostaddr: \S+ (.*(?:\n\t.*)*)", re.MULTILINE)
+_NEXT_SENTENCE = re.compile(r"(?<=[^\s.:?])\s*\n\s*(?=[A-Z])")
 #: How long, and how often, the server is asked about the outcome of a transaction, in seconds. To
 #: connect takes 3 of them if the first of two hosts is lost.
 _OUTCOME_TIMEOUT = 5.0
@@ -153,7 +157,7 @@ class PostgreSQL(Backend):
         except sa.exc.DBAPIError as error:
             if not error.connection_invalidated:
                 raise  # the server refused it
-            reason = " ".join(str(error.orig).split())
+            reason = self.reason(error)
             took_place = self._took_place(first, transaction_id)
             if took_place is None:
                 raise ChangeUncertain(f"A COMMIT was not confirmed: {reason}") from error
@@ -202,6 +206,19 @@ class PostgreSQL(Backend):
         """Also return True for tables that are missing or may not be read."""
         state = getattr(getattr(error, "orig", None), "sqlstate", None)
         return super().is_outage(error) or state in _NOT_OURS
+
+    def reason(self, error: Exception) -> str:
+        """Return the sentence of the server, or of libpq about each server that it tried.
+
+        Both have several lines: the statement, with a mark below the place of the mistake; a
+        question with a tab before it; the last failure once more before the list of all.
+        """
+        cause = getattr(error, "orig", error)
+        diagnosis = getattr(cause, "diag", None)
+        text = getattr(diagnosis, "message_primary", None) or str(cause)
+        attempts = dict.fromkeys(_ATTEMPT.findall(text)) or [text]
+        sentences = [_NEXT_SENTENCE.sub(". ", attempt.strip()) for attempt in attempts]
+        return " ".join("; ".join(sentences).split())
 
     @staticmethod
     def _engine(connect: Callable[[], Any], **options: Any) -> sa.Engine:
@@ -253,7 +270,7 @@ class PostgreSQL(Backend):
             except psycopg.Error as error:
                 if session is not None:
                     session.close()
-                self._lost = " ".join(str(error).split())
+                self._lost = self.reason(error)
                 self._closed_until = time.monotonic() + _PAUSE
                 raise
             self._lost = None

@@ -204,6 +204,27 @@ def test_an_outage_is_a_503_that_may_be_tried_again(failing, caplog):
     assert "disk I/O error" in caplog.text
 
 
+def test_a_line_about_a_request_names_it(app, client, settings, caplog):
+    """What the catalogue logs while it answers a request has the id and the route of that."""
+    client.get("/v1/models")
+    app.extensions["roster"].store.close()
+    settings.database_path.unlink()
+    answer = client.get("/v1/models/x")
+    app.logger.getChild("x").error("Of no request.")
+    missing = f"There is no database {settings.database_path}: a server's start"
+    reason = f"The store cannot be read: {missing} and 'flask db upgrade' make one."
+    named = [(line.getMessage(), line.request_id, line.route) for line in caplog.records[:-1]]
+
+    assert [
+        (
+            reason,
+            answer.headers["x-request-id"],
+            "/v1/models/<path:model_id>",
+        )
+    ] == named
+    assert not hasattr(caplog.records[-1], "request_id")
+
+
 def test_an_outage_is_logged_once_a_second(app, clock, failing, caplog, samples):
     """The next line gives the number of requests in between; the metrics count all of them."""
     init_app(app, clock)

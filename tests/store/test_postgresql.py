@@ -2,11 +2,12 @@
 
 import os
 import signal
+import socket
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,37 @@ def test_eight_first_starts_make_one_database(open_store, empty):
     assert [1] * 8 == [store.position().revision for store in stores]
     assert [1] * 8 == [len(store.load().keys) for store in stores]
     assert 1 == sum(store.settings.first_key_path.exists() for store in stores)
+
+
+def test_what_the_server_says_is_one_readable_line(open_store, empty, cluster):
+    """A reason is the server's sentence alone: without the statement, a mark below it, a tab."""
+    store = open_store(empty)
+    store.open(create=True)
+    database = empty.partition("///")[2].partition("?")[0]
+    with cluster.connect(database) as connection:
+        connection.execute("ALTER TABLE catalogue RENAME TO lost")
+
+    assert 'relation "catalogue" does not exist' == refusal(store.position)
+
+
+def test_each_server_that_was_tried_has_one_sentence(open_store):
+    """Of several servers, each has its failure, once, and questions begin a sentence."""
+    with ExitStack() as stack:
+        ports = []
+        for _ in range(2):  # bound, and nobody listens
+            held = stack.enter_context(socket.socket())
+            held.bind(("127.0.0.1", 0))
+            ports.append(held.getsockname()[1])
+        hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
+        reason = refusal(open_store(f"postgresql://{hosts}/x").position)
+
+    question = "Is the server running on that host and accepting TCP/IP connections?"
+    server = 'connection failed: connection to server at "127.0.0.1", port'
+
+    assert (
+        "; ".join(f"{server} {port} failed: Connection refused. {question}" for port in ports)
+        == reason
+    )
 
 
 def test_another_encoding_is_refused(open_store, cluster):
