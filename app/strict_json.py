@@ -4,6 +4,7 @@ Python's own reader takes NaN, 1e999, duplicate keys and integers of any size, a
 stack on deep nesting; each of these is a 500 or a silent loss further on.
 """
 
+import codecs
 import json
 import math
 from collections import Counter
@@ -33,8 +34,14 @@ def parse(text: bytes) -> Any:
     try:
         value = _decoder.decode(text.decode())
     except UnicodeDecodeError as error:
+        if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise InvalidJson("The text is UTF-16: save it as UTF-8.") from None
         raise InvalidJson(f"The text is not UTF-8, from byte {error.start} on.") from None
     except json.JSONDecodeError as error:
+        if text.startswith(codecs.BOM_UTF8):
+            raise InvalidJson(
+                "The text begins with a byte order mark: save it as UTF-8 without one."
+            ) from None
         raise InvalidJson(
             f"The text is not JSON: {error.msg} at line {error.lineno} column {error.colno}."
         ) from None

@@ -84,7 +84,8 @@ def _without_locations(reason: str) -> str:
     names = {settings.database_name}
     for path in (settings.database_path, settings.first_key_path, settings.admin_key_file):
         if path is not None:
-            names |= {str(path), str(path.absolute()), short_path(path)}
+            names |= {str(path), short_path(path), str(path.absolute())}
+            names |= {str(folder) for folder in path.absolute().parents}
     # The paths of the settings may be relative, or have spaces, which the pattern does not find.
     folders = {f"{name.rpartition('/')[0]}/" for name in names} - {"/"}
     for folder in sorted(folders, key=len, reverse=True):

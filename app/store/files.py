@@ -1,7 +1,10 @@
 """Files beside the database: checked before they are used, and written whole or not at all."""
 
+import errno
+import fcntl
 import glob
 import logging
+import mmap
 import os
 import shlex
 import stat
@@ -78,13 +81,54 @@ def _check_owner(path: Path, found: os.stat_result) -> None:
     user = os.geteuid()
     if found.st_uid == user:
         return
-    what = f"as root, run 'chown -h {user} {shlex.quote(str(path))}'."
+    what = (
+        f"run this as that user (in Kubernetes, 'runAsUser: {found.st_uid}'), or as root run "
+        f"'chown -h {user} {shlex.quote(str(path))}'."
+    )
     if user == 0:
         what = (
             f"run this as that user, with 'setpriv --reuid={found.st_uid} --regid={found.st_gid} "
             f"--clear-groups {shlex.quote(sys.argv[0])} …'."
         )
     raise StoreRefused(f"{path} belongs to user {found.st_uid}, not to user {user}: {what}")
+
+
+def denied(path: Path) -> str:
+    """Return which file or folder does not let this user open or make `path`, and whose it is."""
+    path = path.absolute()
+    there = [file for file in (path, *path.parents) if os.path.exists(file)]  # noqa: PTH110
+    closed = [folder for folder in there if folder.is_dir() and not os.access(folder, os.X_OK)]
+    cause = closed[-1] if closed else there[0]  # the root comes last
+    found = cause.stat()
+    return (
+        f"{path} cannot be opened or made by user {os.geteuid()}: {cause} belongs to user "
+        f"{found.st_uid} and group {found.st_gid}, with mode {stat.S_IMODE(found.st_mode):04o}."
+    )
+
+
+def lacking(folder: Path, *, maps: bool) -> str | None:
+    """Return what SQLite needs and the file system of `folder` lacks, None if it has all.
+
+    Without shared `maps` of memory SQLite says "disk I/O error".
+    """
+    need = "locks"
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.truncate(mmap.PAGESIZE)
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            need = "shared memory maps"
+            if maps:
+                mmap.mmap(file.fileno(), mmap.PAGESIZE).close()
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.ENOSPC, errno.EROFS, errno.ENOENT, errno.EDQUOT):
+            return None  # then something else is wrong
+        return (
+            f"The file system of the folder {folder} has no {need} ({error}): many of FUSE, "
+            "SMB and NFS have none. Put the database on a local disk, with ROSTER_INSTANCE_PATH, "
+            "or into PostgreSQL, with ROSTER_DATABASE_URL."
+        )
+    return None
 
 
 def remove_left_drafts(folder: Path) -> None:

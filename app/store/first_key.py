@@ -1,5 +1,6 @@
 """The first admin key: without one, nobody can administer the store over HTTP."""
 
+import codecs
 import logging
 import os
 from pathlib import Path
@@ -9,9 +10,12 @@ from app.catalog.errors import StoreRefused
 from app.catalog.keys import ADMIN
 from app.catalog.ports import Transaction
 from app.settings import Settings
-from app.store.files import OTHERS, check_own, chmod, own_file, sync_folder
+from app.store.files import OTHERS, check_own, chmod, denied, own_file, sync_folder
 
 _log = logging.getLogger(__name__)
+
+#: The byte order marks of UTF-8 and of UTF-16, with which editors of Windows begin a text.
+_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def add_first_key(transaction: Transaction, settings: Settings, now: int) -> None:
@@ -67,7 +71,10 @@ def _read(path: Path, settings: Settings) -> str:
     try:
         text = read_key_file(settings)
     except (OSError, UnicodeDecodeError) as error:
-        raise StoreRefused(f"The admin key cannot be read from {path}: {error}") from error
+        why = denied(path) if isinstance(error, PermissionError) else str(error)
+        if isinstance(error, UnicodeDecodeError) and error.object.startswith(_MARKS):
+            why = "it begins with a byte order mark. Save it as plain text, in ASCII."
+        raise StoreRefused(f"The admin key cannot be read from {path}: {why}") from error
     if keys.parse_kid(text) is None:
         raise StoreRefused(
             f"{path} does not hold one well-formed key (ro_…): correct it or remove it."

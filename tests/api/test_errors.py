@@ -450,6 +450,11 @@ def ready_with(app, monkeypatch, reason):
             "There is no database a.db, nor a.db",
         ),
         (
+            {"instance_path": Path("my data/inst")},
+            "{here}/my data/inst belongs to user 1, {here}/my data to user 2",
+            "inst belongs to user 1, my data to user 2",
+        ),
+        (
             {"admin_key_file": Path("given/key")},
             "The admin key cannot be read from given/key: disk I/O error: 'given/key'",
             "The admin key cannot be read from key: disk I/O error: 'key'",

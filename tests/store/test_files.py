@@ -1,19 +1,30 @@
 """What is beside the database: files of ours, whatever lies there under their names."""
 
+import codecs
 import contextlib
+import ctypes
+import errno
 import fcntl
+import mmap
 import multiprocessing
 import os
+import platform
 import re
 import stat
+import struct
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from app.catalog.errors import StoreRefused, StoreUnavailable
+from app.catalog.keys import mint
 from app.catalog.model import Model
 from app.catalog.ports import Actor
 from app.settings import Settings
+from app.store.files import check_own
+from app.store.first_key import _read
+from app.store.sqlite.connection import journal_mode
 from app.store.sqlite.locks import try_lock
 from app.store.store import Store
 
@@ -306,6 +317,119 @@ def test_a_lost_lock_of_users_does_not_hide_them(store, settings, clock, tmp_pat
     barrier.wait(60)
     process.join()
     assert 1 == restore(store, tmp_path / "backup.db").entries
+
+
+# A folder that cannot be used
+
+
+@root_only
+@pytest.mark.parametrize(("mode", "name"), [(0o750, "roster.db"), (0o755, "roster.db.lock.next")])
+def test_a_folder_of_another_user_is_named(clock, mode, name):
+    """Who may not enter a folder, or make files in it, reads whose it is and its mode."""
+    with tempfile.TemporaryDirectory() as made:  # those of pytest are closed themselves
+        Path(made).chmod(mode)
+        store = Store(Settings(instance_path=Path(made)), clock)
+        refused = as_stranger(lambda: refusal(lambda: use(store), StoreUnavailable))
+
+    assert (
+        f"{made}/{name} cannot be opened or made by user {STRANGER}: {made} belongs to user 0 and "
+        f"group 0, with mode {mode:04o}."
+    ) == refused
+
+
+@root_only
+def test_a_file_of_another_user_of_the_group_is_named():
+    """Under another user of the same group, as OpenShift may start it, the owner is named."""
+    with tempfile.TemporaryDirectory() as made:
+        Path(made).chmod(0o777)
+        file = Path(made) / "roster.db"
+        file.touch(0o660)
+        refused = as_stranger(lambda: refusal(lambda: check_own(file)))
+
+    assert (
+        f"{file} belongs to user 0, not to user {STRANGER}: run this as that user (in Kubernetes, "
+        f"'runAsUser: 0'), or as root run 'chown -h {STRANGER} {file}'."
+    ) == refused
+
+
+@root_only
+def test_a_key_file_of_another_user_is_named():
+    """Who may not read the operator's key reads whose it is and its mode."""
+    with tempfile.TemporaryDirectory() as made:
+        Path(made).chmod(0o777)
+        key = Path(made) / "key"
+        key.touch(0o600)
+        settings = Settings(admin_key_file=key)
+        refused = as_stranger(lambda: refusal(lambda: _read(key, settings)))
+
+    assert (
+        f"The admin key cannot be read from {key}: {key} cannot be opened or made by user "
+        f"{STRANGER}: {key} belongs to user 0 and group 0, with mode 0600."
+    ) == refused
+
+
+@pytest.mark.parametrize("mark", [codecs.BOM_UTF8, codecs.BOM_UTF16_LE])
+def test_a_key_file_with_a_byte_order_mark_is_refused(tmp_path, clock, mark):
+    """It is no key, and what the editor has written before it is invisible."""
+    key = tmp_path / "key"
+    key.write_bytes(mark + mint().encode())
+    store = Store(Settings(instance_path=tmp_path / "i", admin_key_file=key), clock)
+
+    assert (
+        f"The admin key cannot be read from {key}: it begins with a byte order mark. Save it as "
+        "plain text, in ASCII."
+    ) == refusal(lambda: use(store))
+
+
+def refuse_system_call(number, error, *, shared=False):
+    """Let a system call of this process fail; of mmap, those of files that are `shared`."""
+    load, equal, any_bit, leave = 0x20, 0x15, 0x45, 0x06
+    flags = [(load, 0, 0, 40), (any_bit, 0, 2, mmap.MAP_SHARED), (any_bit, 1, 0, mmap.MAP_ANON)]
+    program = [
+        (load, 0, 0, 0),
+        (equal, 0, 4 if shared else 1, number),
+        *(flags if shared else []),
+        (leave, 0, 0, 0x50000 | error),  # SECCOMP_RET_ERRNO
+        (leave, 0, 0, 0x7FFF0000),  # SECCOMP_RET_ALLOW
+    ]
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in program))
+    header = struct.pack("HxxxxxxQ", len(program), ctypes.addressof(code))
+    prctl = ctypes.CDLL(None).prctl
+    assert 0 == prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
+    assert 0 == prctl(22, 2, ctypes.create_string_buffer(header))  # PR_SET_SECCOMP, FILTER
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the numbers are those of x86-64")
+@pytest.mark.parametrize(
+    ("call", "error", "need"),
+    [(9, errno.ENODEV, "shared memory maps"), (73, errno.EOPNOTSUPP, "locks")],
+)
+def test_a_folder_whose_file_system_lacks_something_is_named(store, folder, call, error, need):
+    """Where mmap or flock fail, as on FUSE, SMB and NFS, the folder and two ways out are named.
+
+    The kernel is made to refuse the call: no such file system can be mounted everywhere.
+    """
+    if need != "locks" and journal_mode() != "wal":
+        pytest.skip("this SQLite needs no shared memory maps: it has the WAL-reset bug")
+    results = fork.Queue()
+
+    def run():
+        refuse_system_call(call, error, shared=need != "locks")
+        results.put([refusal(lambda: use(store), StoreUnavailable) for _ in range(2)])
+
+    process = fork.Process(target=run)
+    process.start()
+    refused = results.get(timeout=60)
+    process.join()
+
+    sentence = (
+        f"The file system of the folder {folder} has no {need} ([Errno {error}] "
+        f"{os.strerror(error)}): many of FUSE, SMB and NFS have none. Put the database on a local "
+        "disk, with ROSTER_INSTANCE_PATH, or into PostgreSQL, with ROSTER_DATABASE_URL."
+    )
+
+    assert [sentence, sentence] == refused
+    use(store)  # nothing that was left there is in the way
 
 
 # What killed processes leave

@@ -14,6 +14,8 @@ from app.catalog.ports import Actor
 from app.store.backend import READ_TIMEOUT, WRITE_TIMEOUT, Backend, Restored
 from app.store.files import (
     check_own,
+    denied,
+    lacking,
     new_file,
     numbered,
     own_file,
@@ -28,6 +30,9 @@ from app.store.sqlite.wal import NO_TABLES, check_pair, has_content, wal_of
 from app.store.sqlite.write_counter import WriteCounter
 
 _log = logging.getLogger(__name__)
+
+#: What SQLite says where a file system cannot do what it needs, and for other reasons.
+_FILE_SYSTEM = ("disk I/O error", "locking protocol", "unable to open database file")
 
 _Identity = tuple[int, int, int]
 
@@ -58,7 +63,7 @@ class SQLite(Backend):
         try:
             stat = check_own(self._path, links=2)  # during a restore it has two names
         except OSError as error:
-            raise StoreUnavailable(str(error)) from error
+            raise StoreUnavailable(self.reason(error)) from error
         if stat is None:
             return None
         if not os.access(self._path, os.W_OK):
@@ -149,6 +154,16 @@ class SQLite(Backend):
     def is_outage(self, error: Exception) -> bool:
         """Also return True for a damaged file."""
         return super().is_outage(error) or type(error) is sa.exc.DatabaseError
+
+    def reason(self, error: Exception) -> str:
+        """Return also whose file it is that was denied, or what the file system lacks."""
+        reason = super().reason(error)
+        cause = getattr(error, "orig", error)
+        if isinstance(cause, PermissionError) and cause.filename is not None:
+            return denied(Path(os.fsdecode(cause.filename)))
+        if isinstance(cause, OSError) or any(sentence in reason for sentence in _FILE_SYSTEM):
+            return lacking(self._path.parent, maps=journal_mode() == "wal") or reason
+        return reason
 
     def copy(self, target: Path) -> None:
         """Copy the database into the file `target`, by SQLite's backup API."""
