@@ -24,6 +24,16 @@ _SQLITE = re.compile(r"sqlite:///[^?]+")
 # What libpq understands, of printable ASCII. A second @ would cut a password in two, and show
 # its end as the name of a host.
 _POSTGRESQL = re.compile(r"postgres(?:ql)?://(?:[^\s@/?#]*@)?[^\s@?#]*(?:\?[^\s#]*)?", re.ASCII)
+#: The user's part of a URL with a character that must be escaped there.
+_UNESCAPED = re.compile(r"postgres(?:ql)?://.*[\s@/?#].*@", re.DOTALL)
+#: What else people and orchestrators call a setting.
+_OTHER_WORDS = {
+    **dict.fromkeys(("PORT", "HOST", "ADDR", "ADDRESS", "LISTEN", "SOCKET"), "ROSTER_BIND"),
+    **dict.fromkeys(("WORKERS", "CONCURRENCY", "PROCESSES"), "WEB_CONCURRENCY"),
+    **dict.fromkeys(("DB", "DSN", "POSTGRES", "SQLITE"), "ROSTER_DATABASE_URL"),
+    **dict.fromkeys(("DATA", "DIR", "FOLDER", "HOME"), "ROSTER_INSTANCE_PATH"),
+    **dict.fromkeys(("PROXY", "PROXIES", "FORWARDED"), "FORWARDED_ALLOW_IPS"),
+}
 _PASSWORD = re.compile(r"(://[^:/@]*:).*(@)|([?&](?:ssl)?password=)[^&]*")
 # A key, also cut short; the eight characters of its id are no secret.
 _KEY = re.compile(r"(ro_[0-9A-Za-z]{8}_)[0-9A-Za-z]+")
@@ -62,6 +72,11 @@ def parse_database_url(text: str) -> str:
     """Return `text` if it names a database that we can use, else raise `ValueError`."""
     if _POSTGRESQL.fullmatch(text) and text.isascii() and text.isprintable():
         return text
+    if _UNESCAPED.match(text):
+        raise _MistakeError(
+            "in user and password, characters such as @, :, /, ? and # are written as %40, %3A, "
+            "%2F, %3F and %23"
+        )
     if _SQLITE.fullmatch(text) is None or ":memory:" in text:
         raise ValueError
     return text
@@ -372,7 +387,8 @@ def unknown_variables(environ: Mapping[str, str]) -> list[str]:
     sentences = []
     for name in sorted(environ):
         if name.startswith("ROSTER_") and name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0)
+            words = [_OTHER_WORDS[word] for word in name.split("_") if word in _OTHER_WORDS]
+            near = words or difflib.get_close_matches(name, known, n=1, cutoff=0)
             sentences.append(f"{name} is no setting of Roster and is ignored; nearest: {near[0]}.")
     return sentences
 

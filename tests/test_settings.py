@@ -201,6 +201,7 @@ def test_all_bad_values() -> None:
         ("mysql://roster:hun@ter2@db/x", "mysql://roster:***@db/x"),
         ("postgresql://roster:hun@ter2@db/x", "postgresql://roster:***@db/x"),
         ("postgresql://roster:hun ter2@db/x", "postgresql://roster:***@db/x"),
+        ("postgresql://roster:hun#ter2@db/x", "postgresql://roster:***@db/x"),
         ("postgresql://roster:hun/ter2@db/x", "postgresql://roster:***@db/x"),
         ("mysql://db/x?password=hunter2&a=b", "mysql://db/x?password=***&a=b"),
     ],
@@ -210,10 +211,9 @@ def test_bad_value_with_password(url: str, shown: str) -> None:
     with pytest.raises(SettingsError) as refusal:
         Settings.from_environment({"ROSTER_DATABASE_URL": url})
 
-    assert (
-        f"ROSTER_DATABASE_URL='{shown}': must be sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME"
-        == str(refusal.value)
-    )
+    said = f"ROSTER_DATABASE_URL='{shown}': must be sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME"
+    hint = "; in user and password, characters such as @, :, /, ? and # are written as %40, %3A, "
+    assert said + f"{hint}%2F, %3F and %23" * url.startswith("postgresql") == str(refusal.value)
 
 
 @pytest.mark.parametrize(("length", "shown"), [(100, "x" * 100), (101, "x" * 100 + "…")])
@@ -403,6 +403,27 @@ def test_unknown_variables() -> None:
     assert first.startswith("ROSTER_ is no setting of Roster and is ignored; nearest: ROSTER_")
     assert (
         "ROSTER_THREDS is no setting of Roster and is ignored; nearest: ROSTER_THREADS." == second
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("ROSTER_PORT", "ROSTER_BIND"),
+        ("ROSTER_HOST", "ROSTER_BIND"),
+        ("ROSTER_SERVICE_PORT_HTTP", "ROSTER_BIND"),
+        ("ROSTER_WORKERS", "WEB_CONCURRENCY"),
+        ("ROSTER_DB_URL", "ROSTER_DATABASE_URL"),
+        ("ROSTER_DATA_DIR", "ROSTER_INSTANCE_PATH"),
+        ("ROSTER_TRUSTED_PROXIES", "FORWARDED_ALLOW_IPS"),
+        ("ROSTER_KEEP_ALIVE", "ROSTER_KEEPALIVE"),
+        ("ROSTER_ADMIN_KEY", "ROSTER_ADMIN_KEY_FILE"),
+    ],
+)
+def test_nearest_setting(name: str, nearest: str) -> None:
+    """Of a variable that is no setting, the one of the same meaning is named."""
+    assert [f"{name} is no setting of Roster and is ignored; nearest: {nearest}."] == (
+        unknown_variables({name: "x"})
     )
 
 

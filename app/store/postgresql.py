@@ -16,6 +16,7 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import Conninfo
 
 from app.catalog.errors import ChangeLost, ChangeUncertain, StoreRefused, StoreUnavailable
 from app.catalog.ports import Position
@@ -59,6 +60,8 @@ _PREPARING = int.from_bytes(b"roster")
 _NOT_OURS = {"42P01", "42703", "42501"}
 #: Read-only transaction: the server has become a standby since we connected to it.
 _READ_ONLY = "25006"
+#: A parameter of a URL; behind an @ it may be a part of a password.
+_PARAMETER = re.compile(r"[?&](\w+)=(?!.*@)", re.ASCII)
 #: What libpq says of one of several servers, and where it begins another sentence.
 _ATTEMPT = re.compile(r"^- host: .*?, hostaddr: \S+ (.*(?:\n\t.*)*)", re.MULTILINE)
 _NEXT_SENTENCE = re.compile(r"(?<=[^\s.:?])\s*\n\s*(?=[A-Z])")
@@ -90,9 +93,16 @@ class PostgreSQL(Backend):
             self._parameters = make_conninfo(url, **missing)
             any_server = make_conninfo(self._parameters, target_session_attrs="any")
         except psycopg.ProgrammingError:  # its message has parts of the URL, such as passwords
+            known = {option.keyword.decode() for option in Conninfo.get_defaults()}
+            for name in _PARAMETER.findall(url):
+                if name not in known:
+                    raise StoreRefused(
+                        f"ROSTER_DATABASE_URL has the parameter '{name}', which libpq does not "
+                        "know: leave it out. A schema is named by options=-csearch_path%3DNAME."
+                    ) from None
             raise StoreRefused(
                 "ROSTER_DATABASE_URL is no URL of a PostgreSQL database. In a password, "
-                "characters such as @, :, / and # are written as %40, %3A, %2F and %23."
+                "characters such as @, :, /, ? and # are written as %40, %3A, %2F, %3F and %23."
             ) from None
         self._connecting = threading.Lock()
         self._lost: str | None = None

@@ -108,6 +108,26 @@ def test_what_the_server_says_is_one_readable_line(open_store, empty, cluster):
     assert 'relation "catalogue" does not exist' == refusal(store.position)
 
 
+@pytest.mark.parametrize("rest", ["?schema=public", "?connect_timeout=3&schema=public"])
+def test_a_parameter_that_libpq_does_not_know_is_named(open_store, empty, rest):
+    """Other programs put the schema there; what to write instead works."""
+    url, _, host = empty.partition("?")
+    refused = refusal(open_store(f"{url}{rest}&{host}").position)
+
+    assert (
+        "ROSTER_DATABASE_URL has the parameter 'schema', which libpq does not know: leave it out. "
+        "A schema is named by options=-csearch_path%3DNAME."
+    ) == refused
+    store = open_store(f"{empty}&options=-csearch_path%3Dpublic")
+    store.open(create=True)
+    assert 1 == store.position().revision
+
+
+def test_a_part_of_a_password_is_no_parameter(open_store):
+    """It is not repeated, although it has the form of one."""
+    assert "hunter2" not in refusal(open_store("postgresql://u:p@h/x?hunter2=a@b&c=d").position)
+
+
 def test_each_server_that_was_tried_has_one_sentence(open_store):
     """Of several servers, each has its failure, once, and questions begin a sentence."""
     with ExitStack() as stack:
