@@ -13,9 +13,11 @@ import json
 import logging
 import multiprocessing
 import os
+import re
 import resource
 import runpy
 import signal
+import stat
 import sys
 import threading
 import time
@@ -43,6 +45,14 @@ except _settings["SettingsError"] as error:
     sys.exit(f"Roster cannot start with these settings:\n{error}")
 
 
+#: What helps where a socket, or a port, cannot be bound.
+_IN_FOLDER = "Make its folder, or set ROSTER_BIND to a path in a folder of this user."
+_AT_PORT = (
+    "Stop what listens there, or set ROSTER_BIND to another one: an address of this host, and a "
+    "port from 1024 on unless root starts it."
+)
+
+
 class JsonLogger(Logger):
     """gunicorn's own messages as redacted JSON."""
 
@@ -53,12 +63,25 @@ class JsonLogger(Logger):
             handler.setFormatter(_logs["JsonFormatter"]())
         _redirect(self.error_log.handlers, _logs["error_lines"])
 
+    #: Why the address cannot be bound, as gunicorn logged it at the last try.
+    bind_error = ""
+
     def error(self, msg, *args, **kwargs):
-        """Log an error; of an address that cannot be bound, with what to do."""
+        """Log an error; of an address that cannot be bound, once, with the reason and what to do.
+
+        gunicorn tries five times, a second apart, and says it twice each time.
+        """
+        if msg in ("Connection in use: %s", "Invalid address: %s"):
+            return
+        if msg.startswith("connection to ") and " failed: " in msg:
+            reason = msg.partition(" failed: ")[2]
+            if reason == self.bind_error:
+                return
+            self.bind_error = reason
         if msg == "Can't connect to %s":
-            msg = (
-                "Cannot listen at %s: stop what listens there, or set ROSTER_BIND to another one."
-            )
+            address = re.sub(r"^\('(.*)', (\d+)\)$", r"\1:\2", str(args[0]))
+            remedy = _IN_FOLDER if address == args[0] else _AT_PORT
+            msg, args = "Cannot listen at %s: %s. %s", (address, self.bind_error, remedy)
         super().error(msg, *args, **kwargs)
 
 
@@ -349,7 +372,19 @@ def _close():
 
 
 def when_ready(server):
-    """Print the start block, now that the address is bound."""
+    """Print the start block, now that the address is bound, and who may connect to a socket."""
+    for listener in server.LISTENERS:
+        name = listener.getsockname()
+        if isinstance(name, str) and os.path.exists(name):  # noqa: PTH110
+            found = Path(name).stat()
+            if not found.st_mode & stat.S_IWOTH:
+                server.log.info(
+                    "At %s, only user %s and group %s can connect: nginx's user must be one of "
+                    "them, or nginx answers 502 without a word in its error log.",
+                    name,
+                    found.st_uid,
+                    found.st_gid,
+                )
     block = _logs["start_block"](server.roster_facts, str(server.LISTENERS[0]))
     _logs["access_lines"].write(block)  # after a USR2 the output may be full already
 

@@ -142,7 +142,7 @@ def nginx(tmp_path, site_at):
     """
     with ExitStack() as stack:
 
-        def start(*upstreams, micro_cache="off", changes=None, text=SITE):
+        def start(*upstreams, micro_cache="off", changes=None, text=SITE, user="root"):
             with socket.socket() as probe:
                 probe.bind(("127.0.0.1", 0))
                 port = probe.getsockname()[1]
@@ -167,7 +167,7 @@ def nginx(tmp_path, site_at):
             [connections] = re.findall(r"worker_connections \d+;", page)
             (tmp_path / "nginx.conf").write_text(
                 # As root, its workers must reach the socket all the same.
-                f"{'' if os.geteuid() else 'user root;'} daemon off; pid {tmp_path}/pid;\n"
+                f"{'' if os.geteuid() else f'user {user};'} daemon off; pid {tmp_path}/pid;\n"
                 f"worker_processes 2; {nofile} events {{ {connections} }}\n"
                 f"http {{ access_log {tmp_path}/log; gzip on;\n"
                 f"gzip_types application/json; gzip_proxied any;\n{temporary}{text} }}\n"

@@ -1,6 +1,7 @@
 """What the shipped site refuses by itself, in the words of the caller's dialect."""
 
 import json
+import os
 import re
 import socket
 import ssl
@@ -328,6 +329,26 @@ def test_a_refusal_leaves_a_line_without_a_key(nginx, tmp_path):
     assert {"gemini"} == {json.loads(line)["dialect"] for line in lines}
     for log in ("refusals", "errors", "log"):
         assert "secret-key" not in (tmp_path / log).read_text()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start nginx under another user")
+def test_a_socket_that_nginx_may_not_open_is_named(nginx, gunicorn, tmp_path):
+    """The 502 has its reason in the log of refusals: the error log has no line about it."""
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o711)
+    site = nginx(gunicorn / "s", changes={" buffer=32k flush=1s": ""}, user="nobody nogroup")
+    answer = site("GET", "/v1/models")
+    deadline = time.monotonic() + PATIENCE
+    while not (text := (tmp_path / "refusals").read_text()):  # it comes after the answer
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    line = json.loads(text)
+
+    assert 502 == answer.status
+    assert (
+        "no connection to the socket: does Roster run, and may nginx's user write to it?"
+        == (line["reason"])
+    )
 
 
 def logged(folder):

@@ -89,17 +89,35 @@ def test_bad_settings_stop_the_start_all_at_once(tmp_path):
 
 
 @pytest.mark.slow
-def test_an_address_in_use_is_named_with_its_setting(tmp_path):
-    """The last line of a start that is given up says what to do."""
+@pytest.mark.parametrize("taken", [True, False])
+def test_an_address_that_cannot_be_bound_is_named_with_its_setting(tmp_path, taken):
+    """The last line of a start that is given up says why, and what to do; it is said once."""
     with socket.create_server(("127.0.0.1", 0)) as other:
-        port = other.getsockname()[1]
-        address = f"127.0.0.1:{port}"
+        address = f"127.0.0.1:{other.getsockname()[1]}" if taken else "192.0.2.1:8000"
         refused = gunicorn(ROSTER_INSTANCE_PATH=str(tmp_path), ROSTER_BIND=address)
+    why = "[Errno 98] Address already in use"
+    if not taken:
+        why = "[Errno 99] Cannot assign requested address"
+    errors = [json.loads(line) for line in refused.stderr.splitlines()]
+    errors = [line["message"] for line in errors if line["level"] == "error"]
 
     assert 1 == refused.returncode
+    assert errors[-1] == (
+        f"Cannot listen at {address}: {why}. Stop what listens there, or set ROSTER_BIND to "
+        "another one: an address of this host, and a port from 1024 on unless root starts it."
+    )
+    assert 2 == len(errors)
+
+
+@pytest.mark.slow
+def test_a_socket_that_cannot_be_made_is_named_with_its_setting(tmp_path):
+    """Where its folder is missing, the last line says so."""
+    bind = f"unix:{tmp_path}/absent/s"
+    refused = gunicorn(ROSTER_INSTANCE_PATH=str(tmp_path), ROSTER_BIND=bind)
+
     assert (
-        f"Cannot listen at ('127.0.0.1', {port}): stop what listens there, or set ROSTER_BIND to "
-        "another one."
+        f"Cannot listen at {tmp_path}/absent/s: [Errno 2] No such file or directory. Make its "
+        "folder, or set ROSTER_BIND to a path in a folder of this user."
     ) == json.loads(refused.stderr.splitlines()[-1])["message"]
 
 
@@ -311,7 +329,7 @@ def test_a_unix_socket_is_for_owner_and_group(tmp_path):
         cwd=ROOT,
         env={**os.environ, **environ},
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
     )
     block = [process.stdout.readline() for _ in range(4)]
@@ -336,7 +354,8 @@ def test_a_unix_socket_is_for_owner_and_group(tmp_path):
     assert 0o770 == stat.S_IMODE(path.stat().st_mode)
     assert f"  try        curl --unix-socket {path} http://localhost/v1/models\n" == block[-1]
     process.terminate()
-    process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=30)
+    assert f"At {path}, only user {os.geteuid()} and group {os.getegid()} can connect" in errors
 
 
 def test_a_long_chunked_body_is_a_413(serve):
