@@ -545,12 +545,12 @@ def test_a_key_is_edited(client, admin, clock, log):
         ({"id": "x", "name": "y"}, "id", "Cannot be changed; name, groups and expires_at can: "),
         ({"revoked_at": None}, "revoked_at", "Cannot be changed; name, groups and expires_at can"),
         ({"names": "x"}, "names", "Unknown field; is 'name' meant?"),
-        ({"name": ""}, "name", "Must be 1 to 256 characters long."),
-        ({"name": None}, "name", "Field may not be null."),
-        ({"groups": "a"}, "groups", "Not a valid list."),
-        ({"groups": [""]}, "groups.0", "Must be 1 to 256 characters long."),
+        ({"name": ""}, "name", "Must be 1 to 256 characters long, not 0."),
+        ({"name": None}, "name", "Must not be null: leave the field out, or give it a value."),
+        ({"groups": "a"}, "groups", "Must be a list, not the text 'a'."),
+        ({"groups": [""]}, "groups.0", "Must be 1 to 256 characters long, not 0."),
         ({"expires_at": 5}, "expires_at", "Must be in the future (Unix seconds), not 5."),
-        ({"expires_at": "2027"}, "expires_at", "Must be a whole number, not 2027."),
+        ({"expires_at": "2027"}, "expires_at", "Must be a whole number, not the text '2027'."),
     ],
 )
 def test_what_an_edit_of_a_key_refuses(admin, log, *, patch, param, sentence):

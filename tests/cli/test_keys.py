@@ -111,16 +111,12 @@ def test_a_time_span_is_rounded_up(
         ("2027-01-31t08:00:00z", 1_801_382_400),
         ("2027-01-31T08:00:00+02:00", 1_801_375_200),
         ("2027-01-31T07:59:59.5Z", 1_801_382_400),
-        ("2027-01-31 08:00 UTC", 1_801_382_400),
         ("1801382400", 1_801_382_400),
         ("90d", NOW + 90 * DAY),
     ],
 )
 def test_times(create: Callable[..., dict[str, Any]], text: str, seconds: int) -> None:
-    """An end is a day, an RFC 3339 time, Unix seconds or a span, under either name of the option.
-
-    What a table shows is taken, too.
-    """
+    """An end is a day, an RFC 3339 time, Unix seconds or a span, by either name of the option."""
     made = [create(option, text)["expires_at"] for option in ("--expires", "--expires-in")]
 
     assert [seconds, seconds] == made
@@ -174,12 +170,12 @@ def test_show(
         ["scopes", '["read"]'],
         ["organization", "acme"],
         ["groups", '["red"]'],
-        ["created", "2027-01-15 08:00 UTC"],
-        ["expires_at", "2027-03-01 00:00 UTC"],
-        ["retires_at", "2027-01-15 09:00 UTC"],
+        ["created", "2027-01-15T08:00:00Z"],
+        ["expires_at", "2027-03-01T00:00:00Z"],
+        ["retires_at", "2027-01-15T09:00:00Z"],
         ["revoked_at", "-"],
     ] == rows
-    assert ["2027-01-15", "09:00", "UTC", "grace"] == listed.split()[-4:]
+    assert ["2027-01-15T09:00:00Z", "grace"] == listed.split()[-2:]
     data = json.loads(run("list", "--json").stdout)["data"]
     assert json.loads(run("show", kid, "--json").stdout) in data
     assert "grace" == next(key["state"] for key in data if key["id"] == kid)
@@ -389,7 +385,7 @@ MISTAKES = [
     (["edit", UNKNOWN, "--name=x"], 1, "Error: The key '00000000' does not exist."),
     (["edit", UNKNOWN], 2, "Error: Nothing to change: give --name, --group, --expires or --unset"),
     (["edit", UNKNOWN, "--unset=name"], 2, "'name' is not one of 'groups', 'expires_at'"),
-    (["edit", UNKNOWN, "--expires=45"], 1, "Error: expires_at: Must be in the future (Unix"),
+    (["edit", UNKNOWN, "--expires=45"], 2, "'45' is no time: give a day like 2027-01-31"),
     (["list", "--state=dead"], 1, "Error: 'state' must be one of active, grace, expired, revoked"),
     (["revoke", UNKNOWN], 1, "Error: The key '00000000' does not exist."),
     (["revoke", "\udcff"], 1, "Error: An argument is not valid UTF-8."),
