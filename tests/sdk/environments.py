@@ -47,6 +47,10 @@ class Environments:
         """
         return self._python("hermes", "--no-deps", beside=("httpx", "pyyaml", "requests"))
 
+    def programs(self) -> Path:
+        """Return the interpreter that has programs of others; ``llm`` lies beside it."""
+        return self._python("programs")
+
     def _python(self, name: str, *options: str, beside: tuple[str, ...] = ()) -> Path:
         """Return the interpreter that has what a file lists, and other packages `beside` that."""
         listing = HERE / f"{name}.txt"
