@@ -51,6 +51,12 @@ class Environments:
         """Return the interpreter that has programs of others; ``llm`` lies beside it."""
         return self._python("programs")
 
+    def claude_code(self) -> Path:
+        """Return the program of Claude Code, which brings all that it runs on: 400 MB."""
+        folder = self._npm("claude-code", HERE / "claude_code.json")
+        [program] = folder.glob("node_modules/@anthropic-ai/claude-code-linux-*/claude")
+        return program
+
     def _python(self, name: str, *options: str, beside: tuple[str, ...] = ()) -> Path:
         """Return the interpreter that has what a file lists, and other packages `beside` that."""
         listing = HERE / f"{name}.txt"
@@ -67,15 +73,19 @@ class Environments:
 
     def node(self) -> tuple[Path, Path]:
         """Return a Node that the JavaScript clients run on, and the folder that has them."""
-        listing = HERE / "package.json"
-        folder = self._folder("node", listing)
-        shutil.copy(listing, folder)
+        folder = self._npm("node", HERE / "package.json")
+        [node] = folder.glob("node_modules/node-linux-*/bin/node")
+        return node, folder
+
+    def _npm(self, name: str, listing: Path) -> Path:
+        """Return the folder that has the packages of a file."""
+        folder = self._folder(name, listing)
+        shutil.copy(listing, folder / "package.json")
         # No package needs its scripts run. Node's own has one for each kind of machine.
         quiet = ["--ignore-scripts", "--no-package-lock", "--no-audit", "--no-fund"]
         brief = ["--loglevel=error", "--fetch-retries=1", "--fetch-retry-mintimeout=1000"]
         self._fill(folder, ["npm", "install", *quiet, *brief])
-        [node] = folder.glob("node_modules/node-linux-*/bin/node")
-        return node, folder
+        return folder
 
     def _folder(self, name: str, listing: Path) -> Path:
         """Return a folder that is another one when something else belongs in it."""

@@ -2,10 +2,13 @@
 
 import json
 import os
+import re
 import subprocess
+import time
 
 import pytest
 
+from tests.conftest import PATIENCE
 from tests.sdk.environments import HERE
 
 pytestmark = pytest.mark.slow
@@ -29,6 +32,8 @@ PUBLIC = [
 ]
 #: What the clients send that want a key and have none.
 PLACEHOLDERS = ["EMPTY", "no-key-required", "DUMMY_KEY"]
+#: A key of Anthropic's, or of another gateway.
+FOREIGN = "sk-ant-api03-another"
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +83,70 @@ def run(bare, tmp_path):
         return finished.stdout
 
     return done
+
+
+@pytest.fixture
+def claude_code(catalogue, environments, bare, tmp_path):
+    """What starts Claude Code with some keys, and returns what is in its menu from a list."""
+    log = tmp_path / "log"
+    words = ["--verbose", "--input-format", "stream-json", "--output-format", "stream-json"]
+    command = [environments.claude_code(), "-p", *words, "--debug-file", log]
+    settings = {
+        "ANTHROPIC_BASE_URL": catalogue.url,
+        "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": "1",
+        "CLAUDE_CONFIG_DIR": str(tmp_path / "settings"),
+        "CLAUDE_CODE_TMPDIR": str(tmp_path),
+        # It asks no other server, and if it did, that would fail at once.
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+        "HTTPS_PROXY": "http://127.0.0.1:9",
+        "NO_PROXY": "127.0.0.1",
+    }
+
+    def wait(started):
+        """Return what the log says of the list, once it does."""
+        deadline = time.monotonic() + PATIENCE
+        while started.poll() is None and time.monotonic() < deadline:
+            printed = log.read_text() if log.exists() else ""
+            if said := re.search(r"\[gatewayDiscovery\] (.+)\n", printed):
+                return said[1]
+            time.sleep(0.01)
+        return "nothing"
+
+    def menu(**keys):
+        asked = {"type": "control_request", "request_id": "1"}
+        asked["request"] = {"subtype": "initialize"}
+        with subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**bare, **settings, **keys},
+            cwd=tmp_path,
+            text=True,
+        ) as started:
+            try:
+                said = wait(started)
+                assert said.startswith("cached"), said
+                answered, _ = started.communicate(json.dumps(asked), PATIENCE)
+            finally:
+                started.terminate()
+        models = json.loads(answered)["response"]["response"]["models"]
+        listed = [model for model in models if "From gateway" == model["description"]]
+        return {model["value"]: model["displayName"] for model in listed}
+
+    return menu
+
+
+@pytest.mark.needs("npm", "npm")
+@pytest.mark.parametrize("name", ["ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY"])
+def test_claude_code_shows_in_its_menu_what_our_key_sees(claude_code, member, name):
+    """It sends two keys, as Bearer and as ``x-api-key``: the one that is not ours does no harm."""
+    keys = {"ANTHROPIC_AUTH_TOKEN": FOREIGN, "ANTHROPIC_API_KEY": FOREIGN, name: member}
+
+    assert {
+        "acme/like-claude": "Like Claude",
+        "claude-acme-coder": "Coder",
+        "claude-ours": "Ours",
+    } == claude_code(**keys)
 
 
 def test_any_llm_lists_without_a_key(catalogue, environments, run):
