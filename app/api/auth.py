@@ -115,8 +115,8 @@ def _read_key(current: RequestContext, *, public: bool) -> None:
         raise _refusal(current, presented, now)
     if len(active) > 1:
         sources = " and ".join(map(presented.__getitem__, active))
-        shown = f"two good keys that differ, in {sources}"
-        raise InvalidKey(shown, "ambiguous", advice=" Send one of them.")
+        hint = f"There are good keys that differ in {sources}: send one of them."
+        raise InvalidKey(mask(""), "ambiguous", hint=hint)
     [current.key] = active.values()
     current.kid = current.key.kid
 
@@ -144,7 +144,7 @@ def _presented(current: RequestContext, *, public: bool) -> dict[str, str]:
             presented.pop(placeholder, None)
     # Two headers arrive joined by a comma, which no key contains.
     if authorization and bearer is None and ("," in authorization or not presented):
-        raise InvalidKey(mask(""), "malformed", advice=_faults(authorization, presented))
+        raise InvalidKey(mask(""), "malformed", hint=_faults(authorization, presented))
     return presented
 
 
@@ -165,7 +165,7 @@ def _refusal(
         refused.append((reason, kid, key))
     reason, kid, key = max(refused, key=lambda each: REFUSALS.index(each[0]))
     authorization = current.environ.get("HTTP_AUTHORIZATION", "").strip(" \t")
-    return InvalidKey(mask(key), reason, kid, advice=_faults(authorization, presented))
+    return InvalidKey(mask(key), reason, kid, hint=_faults(authorization, presented))
 
 
 def _faults(authorization: str, presented: Mapping[str, str]) -> str:
@@ -173,10 +173,10 @@ def _faults(authorization: str, presented: Mapping[str, str]) -> str:
     sentences = []
     if authorization and not _BEARER.fullmatch(authorization):
         fault = next(fault for form, fault in _FAULTS if form.match(authorization))
-        sentences.append(f" Authorization {fault}.")
+        sentences.append(f"Authorization {fault}.")
     for key, source in presented.items():
         if "," in key:
-            sentences.append(f" {source} has a comma, or was sent twice: send one key.")
+            sentences.append(f"{source} has a comma, or was sent twice: send one key.")
         elif key[:7].lower() == "bearer ":
-            sentences.append(f" {source} has 'Bearer' before the key: send the key alone.")
-    return "".join(sentences)
+            sentences.append(f"{source} has 'Bearer' before the key: send the key alone.")
+    return " ".join(sentences)

@@ -117,13 +117,19 @@ def _answer_roster_error(outage_log: _OutageLog, error: RosterError) -> Response
             errors=error.errors if isinstance(error, ValidationFailed) else {},
             model_id=error.model_id if isinstance(error, ModelNotFound) else None,
             replacement=error.replacement if isinstance(error, ModelNotFound) else None,
-            hint=hint_on(error.model_id) if isinstance(error, ModelNotFound) else "",
+            hint=_hint_of(error),
             request_id=request.context.request_id,
         )
     )
     if isinstance(error, ChangeUncertain):  # sent again, it might make a second key
         del response.headers["Retry-After"]
     return response
+
+
+def _hint_of(error: RosterError) -> str:
+    if isinstance(error, InvalidKey):
+        return error.hint
+    return hint_on(error.model_id) if isinstance(error, ModelNotFound) else ""
 
 
 def _answer_http_exception(error: HTTPException) -> Response:
@@ -142,7 +148,7 @@ def _answer_http_exception(error: HTTPException) -> Response:
         hint = hint_at(path, status, request.method)
     messages = {
         404: f"Unknown URL: {quote(f'{request.method} {path}')}",
-        405: f"{quote(request.method)} is not allowed here{'' if hint else '.'}",
+        405: f"{quote(request.method)} is not allowed here.",
     }
     response = _respond(
         Problem(

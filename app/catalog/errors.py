@@ -69,17 +69,14 @@ class MissingKey(RosterError):
 
 
 class InvalidKey(RosterError):
-    """The key is unknown, malformed, revoked or expired; the message does not say which.
-
-    `advice` is appended to the message: what is wrong with the form, and what to send instead.
-    """
+    """The key is unknown, malformed, revoked or expired; the message does not say which."""
 
     code = "invalid_api_key"
 
-    def __init__(
-        self, shown: str, reason: str, kid: str | None = None, *, advice: str = ""
-    ) -> None:
-        super().__init__(f"Incorrect API key provided: {shown}.{advice}")
+    def __init__(self, shown: str, reason: str, kid: str | None = None, *, hint: str = "") -> None:
+        super().__init__(f"Incorrect API key provided: {shown}.")
+        #: For the caller: what is wrong with the form of the key, and what to send instead.
+        self.hint = hint
         #: For the operator: one of `REFUSALS`.
         self.reason = reason
         #: For the operator: the id of the key, if it is well-formed.

@@ -31,12 +31,11 @@ class Problem:
     hint: str = ""
     request_id: str
 
-    @property
-    def advice(self) -> str:
-        """Return what to append to the message: the replacement of a retired model, or a hint."""
-        if self.replacement is None:
-            return self.hint and f". {self.hint}"
-        return f": it was retired, use '{self.replacement}' instead"
+    def advise(self, message: str) -> str:
+        """Return a vendor's message with the replacement of a retired model, or with the hint."""
+        if self.replacement is not None:
+            return f"{message}: it was retired, use '{self.replacement}' instead"
+        return f"{message.removesuffix('.')}. {self.hint}" if self.hint else message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

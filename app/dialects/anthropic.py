@@ -85,6 +85,6 @@ class Anthropic(Dialect):
         other = "api_error" if problem.status >= 500 else "invalid_request_error"  # noqa: PLR2004
         error = {
             "type": _TYPES.get(problem.status, other),
-            "message": message + problem.advice,
+            "message": problem.advise(message),
         }
         return dump({"type": "error", "error": error, "request_id": problem.request_id}).encode()

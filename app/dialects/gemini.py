@@ -101,7 +101,7 @@ class Gemini(Dialect):
         other = "INTERNAL" if problem.status >= 500 else "INVALID_ARGUMENT"  # noqa: PLR2004
         error = {
             "code": problem.status,
-            "message": message + problem.advice,
+            "message": problem.advise(message),
             "status": _STATUSES.get(problem.status, other),
         }
         return dump({"error": error}).encode()

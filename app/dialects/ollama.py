@@ -126,4 +126,4 @@ class Ollama(Dialect):
         message = problem.message
         if problem.model_id is not None:
             message = f"model '{quote(problem.model_id)}' not found"
-        return dump({"error": message + problem.advice}).encode()
+        return dump({"error": problem.advise(message)}).encode()

@@ -51,7 +51,7 @@ class OpenAI(Dialect):
     def error(self, problem: Problem) -> bytes:
         """Return OpenAI's error object, with ``errors`` if fields are wrong."""
         error: dict[str, object] = {
-            "message": problem.message + problem.advice,
+            "message": problem.advise(problem.message),
             "type": _type(problem.status),
             "param": problem.param,
             "code": problem.code,

@@ -81,6 +81,11 @@ def test_a_model_becomes_deprecated_at_its_moment(get, catalogue, clock):
         (400, {"code": "invalid_value"}, "invalid_request_error"),
         (401, {"code": "missing_api_key"}, "authentication_error"),
         (401, {"code": "invalid_api_key"}, "authentication_error: invalid x-api-key"),
+        (
+            401,
+            {"code": "invalid_api_key", "hint": "X has a comma."},
+            "authentication_error: invalid x-api-key. X has a comma.",
+        ),
         (403, {"code": "insufficient_permissions"}, "permission_error"),
         (404, {"code": "unknown_url"}, "not_found_error"),
         (404, {"model_id": "x"}, "not_found_error: model: x"),

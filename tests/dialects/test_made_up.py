@@ -44,7 +44,7 @@ class MadeUp(Dialect):
         )
 
     def error(self, problem):
-        return json.dumps({"wrong": problem.message + problem.advice}).encode()
+        return json.dumps({"wrong": problem.advise(problem.message)}).encode()
 
 
 @pytest.fixture(autouse=True)
