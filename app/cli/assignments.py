@@ -14,7 +14,7 @@ from marshmallow import fields as ma
 
 from app.catalog.errors import InvalidJson, ValidationFailed
 from app.catalog.lifecycle import read_moment
-from app.cli.terminal import command_line, day
+from app.cli.terminal import command_line, in_utc
 from app.fields import Pairs, Part, Text, got
 from app.names import MIRRORS
 from app.schemas import REFERENCE_FIELDS, AdminModelSchema
@@ -116,7 +116,7 @@ def _last_day(moment: float) -> str:
     """Return the day that begins at `moment`."""
     if moment % _DAY:
         sentence = (
-            f"Must be a date or 00:00 UTC of one, when the model retires, not {day(moment)}."
+            f"Must be a date or 00:00 UTC of one, when the model retires, not {in_utc(moment)}."
         )
         raise ValidationFailed({"shutdown_date": [sentence]})
     return datetime.fromtimestamp(moment, UTC).date().isoformat()
@@ -126,6 +126,6 @@ def _last_day(moment: float) -> str:
 _TIMES: Mapping[str, Callable[[float], object]] = {
     "created": int,
     "available_from": int,
-    "deprecation": day,
+    "deprecation": in_utc,
     "shutdown_date": _last_day,
 }

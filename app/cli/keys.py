@@ -14,9 +14,9 @@ from app.cli.terminal import (
     Moment,
     actor,
     as_json,
-    day,
     echo_json,
     echo_table,
+    in_utc,
     printable,
 )
 from app.schemas import KeySchema
@@ -105,7 +105,7 @@ def list_keys(state: str | None, q: str | None, *, as_json: bool) -> None:
                 " ".join(key.scopes),
                 key.organization,
                 " ".join(key.groups),
-                day(key.ends_at),
+                in_utc(key.ends_at),
                 key.state(now),
             )
             for key in keys
@@ -209,7 +209,7 @@ def _echo(key: ApiKey, *, as_json: bool) -> None:
     if as_json:
         echo_json(shown)
         return
-    times = {name: day(shown[name]) for name in _TIMES}
+    times = {name: in_utc(shown[name]) for name in _TIMES}
     echo_table(("FIELD", "VALUE"), {**shown, **times}.items())
 
 
@@ -220,7 +220,7 @@ def _echo_new(key: ApiKey, secret: str, *, as_json: bool) -> None:
         return
     click.echo(secret)
     click.echo(
-        f"Key {key.kid} for {printable(key.name)}, expires: {day(key.expires_at)}. "
+        f"Key {key.kid} for {printable(key.name)}, expires: {in_utc(key.expires_at)}. "
         "It is not shown again: store it now.",
         err=True,
     )

@@ -21,9 +21,9 @@ from app.cli.terminal import (
     actor,
     as_json,
     command_line,
-    day,
     echo_json,
     echo_table,
+    in_utc,
     printable,
 )
 from app.cli.wording import permission as words_of
@@ -96,7 +96,7 @@ def list_models(
     echo_table(
         ("ID", "NAME", "OWNED BY", "SEEN BY", "RETIRES"),
         (
-            (m.id, m.name, m.owned_by, seen_by(m, snapshot.since), day(shutdown_time(m)))
+            (m.id, m.name, m.owned_by, seen_by(m, snapshot.since), in_utc(shutdown_time(m)))
             for m in models
         ),
     )
@@ -120,7 +120,7 @@ def show(model_id: str, *, as_json: bool) -> None:
         "available_from": model.available_from,
         "shutdown_date": shutdown_time(model),
     }
-    shown |= {name: day(moment) for name, moment in times.items() if name in shown}
+    shown |= {name: in_utc(moment) for name, moment in times.items() if name in shown}
     rows: list[tuple[str, object]] = []
     for name, value in shown.items():
         if name == "permission":
@@ -235,7 +235,7 @@ def retire(model_id: str, date: str, use: str | None, *, as_json: bool) -> None:
         patch["deprecation_replacement_model"] = use
     deprecated = deprecation_time(old)
     if deprecated is None or deprecated > end:
-        patch["deprecation"] = day(min(services().clock(), end))
+        patch["deprecation"] = in_utc(min(services().clock(), end))
     written = _change(old, patch)
     _echo_written(written, "Changed", as_json=as_json)
     if not as_json:
@@ -383,5 +383,5 @@ def _list_as(viewer: Viewer, window: Window, *, as_json: bool) -> None:
     if as_json:
         echo_json(listing)
         return
-    rows = ((item["id"], item["owned_by"], day(item["created"])) for item in listing["data"])
+    rows = ((item["id"], item["owned_by"], in_utc(item["created"])) for item in listing["data"])
     echo_table(("ID", "OWNED BY", "CREATED"), rows)

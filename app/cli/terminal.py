@@ -157,7 +157,7 @@ def echo_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
         click.echo("  ".join(cells).rstrip())
 
 
-def day(seconds: float | None) -> str:
+def in_utc(seconds: float | None) -> str:
     """Return a moment (Unix seconds) with its zone, as commands take it."""
     return "-" if seconds is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 

@@ -5,7 +5,7 @@ from dataclasses import fields
 from app.catalog.lifecycle import is_retired, shutdown_time
 from app.catalog.model import Grant, Model, Permission
 from app.catalog.visibility import Viewer, is_permitted
-from app.cli.terminal import day
+from app.cli.terminal import in_utc
 
 _DEFAULT = Permission(id="", created=0)
 
@@ -37,13 +37,13 @@ def seen_by(model: Model, now: float) -> str:
         allowed = ["everyone"]
     from_when = model.available_from
     words = ", ".join(allowed + blocked)
-    return words if from_when is None or from_when <= now else f"{words} from {day(from_when)}"
+    return words if from_when is None or from_when <= now else f"{words} from {in_utc(from_when)}"
 
 
 def retires(model: Model) -> str:
     """Return when `model` retires, with its replacement."""
     replacement = model.deprecation_replacement_model
-    return day(shutdown_time(model)) + (f", then {replacement}" if replacement else "")
+    return in_utc(shutdown_time(model)) + (f", then {replacement}" if replacement else "")
 
 
 def permission(given: Permission) -> str:
