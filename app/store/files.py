@@ -106,6 +106,10 @@ def denied(path: Path) -> str:
     )
 
 
+#: How a file system says that it has no locks, or no shared maps.
+_UNSUPPORTED = {errno.ENODEV, errno.EINVAL, errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
+
+
 def lacking(folder: Path, *, maps: bool) -> str | None:
     """Return what SQLite needs and the file system of `folder` lacks, None if it has all.
 
@@ -121,8 +125,8 @@ def lacking(folder: Path, *, maps: bool) -> str | None:
             if maps:
                 mmap.mmap(file.fileno(), mmap.PAGESIZE).close()
     except OSError as error:
-        if error.errno in (errno.EACCES, errno.ENOSPC, errno.EROFS, errno.ENOENT, errno.EDQUOT):
-            return None  # then something else is wrong
+        if error.errno not in _UNSUPPORTED:
+            return None  # then something else is wrong, such as a full disk
         return (
             f"The file system of the folder {folder} has no {need} ({error}): many of FUSE, "
             "SMB and NFS have none. Put the database on a local disk, with ROSTER_INSTANCE_PATH, "

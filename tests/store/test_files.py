@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import platform
 import re
+import resource
 import stat
 import struct
 import tempfile
@@ -22,7 +23,7 @@ from app.catalog.keys import mint
 from app.catalog.model import Model
 from app.catalog.ports import Actor
 from app.settings import Settings
-from app.store.files import check_own
+from app.store.files import check_own, lacking
 from app.store.first_key import _read
 from app.store.sqlite.connection import journal_mode
 from app.store.sqlite.locks import try_lock
@@ -430,6 +431,18 @@ def test_a_folder_whose_file_system_lacks_something_is_named(store, folder, call
 
     assert [sentence, sentence] == refused
     use(store)  # nothing that was left there is in the way
+
+
+def test_a_process_without_free_descriptors_blames_no_file_system(folder):
+    """What cannot be tried out, for another reason, is not said to be missing."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+    try:
+        found = lacking(folder, maps=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+    assert found is None
 
 
 # What killed processes leave
