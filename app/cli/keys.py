@@ -161,6 +161,8 @@ def edit(
         patch["groups"] = groups
     if expires is not None:
         patch["expires_at"] = expires(services().clock())
+    if both := patch.keys() & {*unset}:
+        raise click.UsageError(f"'{min(both)}' is both given and unset: do one of them.")
     patch |= dict.fromkeys(unset)
     if not patch:
         raise click.UsageError(

@@ -1,6 +1,6 @@
 """Entries in words: who sees them, and what each permission does."""
 
-from dataclasses import fields
+from dataclasses import asdict
 
 from app.catalog.lifecycle import is_retired, shutdown_time
 from app.catalog.model import Grant, Model, Permission
@@ -21,13 +21,13 @@ def seen_by(model: Model, now: float) -> str:
     """Return who sees `model`, and from when on, if that is not yet."""
     if is_retired(model, now):
         return "nobody, retired"
-    allowing = (grant for grant in model.rule if grant.allow_view)
     # With a further group a viewer matches only more permissions that block.
     allowed = sorted(
         {
             readers(g)
-            for g in allowing
-            if is_permitted(model.rule, Viewer(g.organization, frozenset({g.group or ""})))
+            for g in model.rule
+            if g.allow_view
+            and is_permitted(model.rule, Viewer(g.organization, frozenset({g.group or ""})))
         }
     )
     blocked = sorted({f"not {readers(g)}" for g in model.rule if g.is_blocking})
@@ -52,10 +52,8 @@ def permission(given: Permission) -> str:
     if given.is_blocking:
         effect = "never sees it"
     others = [
-        f"{name} {str(getattr(given, name)).lower()}"
-        for name in (f.name for f in fields(Permission))
-        if name.startswith("allow_")
-        and name != "allow_view"
-        and getattr(given, name) != getattr(_DEFAULT, name)
+        f"{name} {str(value).lower()}"
+        for name, value in asdict(given).items()
+        if name.startswith("allow_") and name != "allow_view" and value != getattr(_DEFAULT, name)
     ]
     return f"{readers(given.grant)}: {effect}" + (f" ({', '.join(others)})" if others else "")
