@@ -133,13 +133,10 @@ class ReplyCache:
 
     def constant(self, dialect: Dialect, path: str, *, gzipped: bool) -> Reply:
         """Return the reply at one of the paths where `dialect` has a constant one."""
-        routes = dialect.routes
-        assert routes is not None, "it has the path"  # noqa: S101
+        assert dialect.routes is not None, "it has the path"  # noqa: S101
         key = (dialect.name, "constant", path)
         slot = self._find(key, None)
-        if slot is None:
-            constants = {**routes.constants, **routes.keyed_constants}
-            slot = self._add(key, None, Reply(constants[path]))
+        slot = slot or self._add(key, None, Reply(dialect.routes.constants[path]))
         return self._negotiate(key, slot, gzipped=gzipped)
 
     def _list_lock(self, dialect: Dialect) -> threading.Lock:

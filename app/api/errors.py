@@ -90,9 +90,8 @@ def init_app(app: Flask, monotonic: Callable[[], float] = time.monotonic) -> Non
     app.register_error_handler(RosterError, partial(_answer_roster_error, outage_log))
     app.register_error_handler(HTTPException, _answer_http_exception)
     app.register_error_handler(Exception, _answer_unexpected)
-    for handler in logging.getLogger(
-        "app"
-    ).handlers:  # a filter of the logger has not its children
+    # A filter of the logger itself would not see the lines of its children.
+    for handler in logging.getLogger("app").handlers:
         handler.addFilter(_name_request)
 
 

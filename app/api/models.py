@@ -44,7 +44,7 @@ def _add(app: Flask, routes: Routes) -> None:
         add(f"{routes.entry}<path:model_id>", show_model)
     if routes.lookup is not None:
         add(routes.lookup, look_up_model, "POST")
-    for path in (*routes.constants, *routes.keyed_constants):
+    for path in routes.constants:
         add(path, show_constant)
 
 

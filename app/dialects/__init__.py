@@ -52,10 +52,10 @@ class Routes:
     #: that has a value.
     lookup: str | None = None
     lookup_fields: Sequence[str] = ()
-    #: By path, what GET always returns; no key is needed.
+    #: By path, what GET always returns.
     constants: Mapping[str, bytes] = field(default_factory=dict)
-    #: Likewise, with the keys of the list.
-    keyed_constants: Mapping[str, bytes] = field(default_factory=dict)
+    #: Those of its paths that need no key.
+    keyless: Sequence[str] = ()
 
 
 class Dialect(ABC):

@@ -97,8 +97,9 @@ class Ollama(Dialect):
         listing="/api/tags",
         lookup="/api/show",
         lookup_fields=("model", "name"),
-        constants={"/api/version": dump(_VERSION).encode()},
-        keyed_constants={"/api/ps": b'{"models":[]}'},  # the models that run
+        # ps lists the models that run.
+        constants={"/api/version": dump(_VERSION).encode(), "/api/ps": b'{"models":[]}'},
+        keyless=["/api/version"],
     )
 
     def __init__(self, *, auth: str | None) -> None:
