@@ -154,7 +154,8 @@ def copy(url: str, *, as_json: bool) -> None:
         parse_database_url(url)
     except ValueError as error:
         raise click.BadParameter(
-            "Must be sqlite:///PATH or postgresql://…", param_hint="URL"
+            f"Must be sqlite:///PATH or postgresql://…{'; ' * bool(str(error))}{error}",
+            param_hint="URL",
         ) from error
     copied = services().store.copy_to(url)
     if as_json:

@@ -97,11 +97,12 @@ class PostgreSQL(Backend):
             for name in _PARAMETER.findall(url):
                 if name not in known:
                     raise StoreRefused(
-                        f"ROSTER_DATABASE_URL has the parameter '{name}', which libpq does not "
-                        "know: leave it out. A schema is named by options=-csearch_path%3DNAME."
+                        f"The URL of the database has the parameter '{name}', which libpq "
+                        "does not know: leave it out. A schema is named by "
+                        "options=-csearch_path%3DNAME."
                     ) from None
             raise StoreRefused(
-                "ROSTER_DATABASE_URL is no URL of a PostgreSQL database. In a password, "
+                "The URL of the database is none of PostgreSQL. In a password, "
                 "characters such as @, :, /, ? and # are written as %40, %3A, %2F, %3F and %23."
             ) from None
         self._connecting = threading.Lock()

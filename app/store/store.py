@@ -181,6 +181,10 @@ class Store:
         deadline = time.monotonic() + OPEN_TIMEOUT
         try:
             target = opening.backend
+            if isinstance(target, SQLite) and target.identity() == self.backend.identity():
+                raise StoreRefused(
+                    "The URL names the database itself: name the file that is to be made."
+                )
             with self.backend.alone(), opening.outages(), target.preparing(deadline):
                 target.prepare(None)
                 with write_connection(target, deadline) as there, self._opening.reading() as here:

@@ -590,14 +590,3 @@ def test_mistake(
     assert sentence in done.stderr
     assert (code, "") == (done.exit_code, done.stdout)
     assert before == log()
-
-
-def test_no_database(unopened_app: Flask) -> None:
-    """A database that cannot be read is told in a sentence."""
-    path = unopened_app.extensions["roster"].settings.database_path
-    path.parent.mkdir()
-    path.write_bytes(b"no database at all" * 100)
-
-    done = unopened_app.test_cli_runner().invoke(args=["models", "list"])
-
-    assert (1, "", "Error: file is not a database\n") == (done.exit_code, done.stdout, done.stderr)

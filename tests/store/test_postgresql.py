@@ -115,8 +115,8 @@ def test_a_parameter_that_libpq_does_not_know_is_named(open_store, empty, rest):
     refused = refusal(open_store(f"{url}{rest}&{host}").position)
 
     assert (
-        "ROSTER_DATABASE_URL has the parameter 'schema', which libpq does not know: leave it out. "
-        "A schema is named by options=-csearch_path%3DNAME."
+        "The URL of the database has the parameter 'schema', which libpq does not know: leave it "
+        "out. A schema is named by options=-csearch_path%3DNAME."
     ) == refused
     store = open_store(f"{empty}&options=-csearch_path%3Dpublic")
     store.open(create=True)
@@ -174,7 +174,7 @@ def test_no_part_of_a_password_is_told(open_store):
     """A URL that cannot be read is refused without repeating any of it."""
     reason = refusal(open_store("postgresql://me:sec%zzret@host/x").open)
 
-    assert "ROSTER_DATABASE_URL is no URL of a PostgreSQL database." in reason
+    assert "The URL of the database is none of PostgreSQL." in reason
     assert "sec" not in reason
     assert "ret" not in reason
 

@@ -25,7 +25,7 @@ from app.store.files import (
 from app.store.schema import HEAD
 from app.store.sqlite.connection import create_engine, journal_mode, sqlite, wait_for_others
 from app.store.sqlite.locks import UseLock, WriterLock
-from app.store.sqlite.restoring import check_files, check_pages, restore
+from app.store.sqlite.restoring import check_files, check_pages, damaged, restore
 from app.store.sqlite.wal import NO_TABLES, check_pair, has_content, wal_of
 from app.store.sqlite.write_counter import WriteCounter
 
@@ -156,13 +156,21 @@ class SQLite(Backend):
         return super().is_outage(error) or type(error) is sa.exc.DatabaseError
 
     def reason(self, error: Exception) -> str:
-        """Return also whose file it is that was denied, or what the file system lacks."""
+        """Return also which file or folder it is about, and what to do."""
         reason = super().reason(error)
         cause = getattr(error, "orig", error)
         if isinstance(cause, PermissionError) and cause.filename is not None:
             return denied(Path(os.fsdecode(cause.filename)))
+        folder = self._path.parent
+        if isinstance(cause, OSError) and not folder.is_dir():
+            return (
+                f"{folder} is no folder, and cannot be made one ({cause.strerror}): name another "
+                "one, with ROSTER_INSTANCE_PATH or ROSTER_DATABASE_URL."
+            )
+        if type(cause) is sqlite.DatabaseError:
+            return damaged(self._path, reason)
         if isinstance(cause, OSError) or any(sentence in reason for sentence in _FILE_SYSTEM):
-            return lacking(self._path.parent, maps=journal_mode() == "wal") or reason
+            return lacking(folder, maps=journal_mode() == "wal") or reason
         return reason
 
     def copy(self, target: Path) -> None:

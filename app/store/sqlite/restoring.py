@@ -123,10 +123,15 @@ def check_pages(path: Path) -> None:
                 raise
             time.sleep(0.01)
     if found is not None:
-        raise StoreRefused(
-            f"The database {path} is damaged ({found}): 'flask db restore FILE' puts a backup in "
-            "its place."
-        )
+        raise StoreRefused(damaged(path, found))
+
+
+def damaged(path: Path, found: str) -> str:
+    """Return what to do about a database in which SQLite has `found` damage."""
+    return (
+        f"The database {path} is damaged ({found}): 'flask db restore FILE' puts a backup in its "
+        "place."
+    )
 
 
 def _copy_access(draft: Path, path: Path) -> None:
