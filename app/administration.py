@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import inf
+from time import gmtime, strftime
 from typing import Any, NamedTuple
 
 from app.catalog import keys
@@ -337,7 +338,10 @@ def _find_key(transaction: Transaction, kid: str) -> ApiKey:
 def _check_future(expires_at: int | None, now: int) -> None:
     """Raise `ValidationFailed` for an expiry that is over."""
     if expires_at is not None and expires_at <= now:
-        sentence = f"Must be in the future (Unix seconds), not {expires_at}."
+        sentence = (
+            f"Must be in the future, not {expires_at} (Unix seconds), which is "
+            f"{strftime('%Y-%m-%dT%H:%M:%SZ', gmtime(expires_at))}."
+        )
         raise ValidationFailed({"expires_at": [sentence]})
 
 

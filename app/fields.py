@@ -73,16 +73,22 @@ class _Strict(fields.Field[Any]):
 
 
 class Text(_Strict):
-    """A string of `least` to `most` characters, none of them `UNWANTED`."""
+    """A string of `least` to `most` characters, none of them `UNWANTED`.
 
-    def __init__(self, *, least: int = 1, most: int = MAX_TEXT, **kwargs: Any) -> None:
+    `wanted` is what to send instead of a value that is no string.
+    """
+
+    def __init__(
+        self, *, least: int = 1, most: int = MAX_TEXT, wanted: str = "a string", **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.least = least
         self.most = most
+        self.wanted = wanted
 
     def _deserialize(self, value: object, *_: object, **__: object) -> str:
         if not isinstance(value, str):
-            raise ValidationError(f"Must be a string, not {shown(value)}.")
+            raise ValidationError(f"Must be {self.wanted}, not {shown(value)}.")
         if not self.least <= len(value) <= self.most:
             raise ValidationError(
                 f"Must be {self.least} to {self.most} characters long, not {len(value)}."
@@ -96,23 +102,38 @@ class Text(_Strict):
 
 
 class StrictInteger(_Strict):
-    """An integer of `least` to `most`; 5.0 is one, as in JSON Schema; true and "5" are not."""
+    """An integer of `least` to `most`; 5.0 is one, as in JSON Schema; true and "5" are not.
 
-    def __init__(self, *, least: int = 0, most: int = MAX_TIME, **kwargs: Any) -> None:
+    `unit` is for messages, where the name of the field does not have it.
+    """
+
+    def __init__(
+        self, *, least: int = 0, most: int = MAX_TOKENS, unit: str = "", **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.least = least
         self.most = most
+        self.unit = unit
 
     def _deserialize(self, value: object, *_: object, **__: object) -> int:
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if not isinstance(value, int) or isinstance(value, bool):
-            raise ValidationError(f"Must be a whole number, not {got(value)}.")
+            of_unit = self.unit and f" of {self.unit}"
+            raise ValidationError(f"Must be a whole number{of_unit}, not {got(value)}.")
         if not self.least <= value <= self.most:
             raise ValidationError(
-                f"Must be between {self.least} and {self.most}, not {shown(value)}."
+                f"Must be between {self.least} and {self.most}{self.unit and f' {self.unit}'}, "
+                f"not {shown(value)}."
             )
         return value
+
+
+class Seconds(StrictInteger):
+    """A time in Unix seconds."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(most=MAX_TIME, unit="Unix seconds", **kwargs)
 
 
 class StrictNumber(_Strict):
@@ -217,7 +238,7 @@ class Prices(Pairs):
     """Prices by kind; those of `PRICES` are decimal strings, others are any text."""
 
     def __init__(self, *, most: int) -> None:
-        super().__init__(Text(least=0), most=most)
+        super().__init__(Text(least=0, wanted='a string such as "0.0000025"'), most=most)
 
     def _deserialize(self, *args: Any, **kwargs: Any) -> Any:
         pairs = super()._deserialize(*args, **kwargs)

@@ -18,12 +18,12 @@ from app.catalog.model import TYPES
 from app.fields import (
     MAX_LIST,
     MAX_TEXT,
-    MAX_TOKENS,
     Ids,
     OneOf,
     Pairs,
     Part,
     Prices,
+    Seconds,
     StrictBoolean,
     StrictConstant,
     StrictInteger,
@@ -88,7 +88,7 @@ class PermissionSchema(StrictSchema):
 
     id = Text()
     object = StrictConstant("model_permission")
-    created = StrictInteger()
+    created = Seconds()
     allow_create_engine = StrictBoolean()
     allow_sampling = StrictBoolean()
     allow_logprobs = StrictBoolean()
@@ -126,7 +126,7 @@ class ReasoningSchema(MappingSchema):
 class MetaSchema(MappingSchema):
     """The object in which clients of llama.cpp read the context length."""
 
-    n_ctx = StrictInteger(least=1, most=MAX_TOKENS)
+    n_ctx = StrictInteger(least=1)
 
 
 class ModelSchema(StrictSchema):
@@ -145,7 +145,7 @@ class ModelSchema(StrictSchema):
 
     id = Text(validate=check_id)
     object = StrictConstant("model")
-    created = StrictInteger()
+    created = Seconds()
     owned_by = Text()
     permission = StrictList(
         Part(PermissionSchema),
@@ -158,13 +158,13 @@ class ModelSchema(StrictSchema):
     aliases = Ids(most=MAX_ALIASES)
     type = Text(validate=OneOf(TYPES))
     tags = Texts()
-    context_length = StrictInteger(least=1, most=MAX_TOKENS)
-    max_model_len = StrictInteger(least=1, most=MAX_TOKENS)
-    context_window = StrictInteger(least=1, most=MAX_TOKENS)
+    context_length = StrictInteger(least=1)
+    max_model_len = StrictInteger(least=1)
+    context_window = StrictInteger(least=1)
     meta = Part(MetaSchema)
-    max_input_tokens = StrictInteger(least=1, most=MAX_TOKENS)
-    max_output_tokens = StrictInteger(least=1, most=MAX_TOKENS)
-    max_completion_tokens = StrictInteger(least=1, most=MAX_TOKENS)
+    max_input_tokens = StrictInteger(least=1)
+    max_output_tokens = StrictInteger(least=1)
+    max_completion_tokens = StrictInteger(least=1)
     architecture = Part(ArchitectureSchema)
     input_modalities = Texts()
     output_modalities = Texts()
@@ -172,10 +172,12 @@ class ModelSchema(StrictSchema):
     supported_endpoint_types = Texts()
     reasoning = Part(ReasoningSchema)
     capabilities = fields.Raw(dump_only=True)
-    knowledge_cutoff = Text(validate=check_cutoff)
+    knowledge_cutoff = Text(
+        wanted='a day, month or year like 2025-03-31, 2025-03 or "2025"', validate=check_cutoff
+    )
     pricing = Prices(most=MAX_LIST)
-    shutdown_date = Text(validate=check_date)
-    deprecation = Text(validate=check_moment)
+    shutdown_date = Text(wanted="a date like 2027-01-31", validate=check_date)
+    deprecation = Text(wanted="an RFC 3339 time like 2027-01-31T00:00:00Z", validate=check_moment)
     deprecation_replacement_model = Text(validate=check_id)
     metadata = Pairs(Text(least=0), most=16)
     work_name = Text(least=0)
@@ -199,7 +201,7 @@ class AdminModelSchema(ModelSchema):
     read_only = ModelSchema.read_only | {"revision", "warnings"}
 
     list_aliases = StrictBoolean()
-    available_from = StrictInteger()
+    available_from = Seconds()
     revision = fields.Integer(dump_only=True)
 
 
@@ -231,17 +233,18 @@ class KeySchema(StrictSchema):
         validate=validate.NoneOf(["*"], error="Must name one organization; '*' is for entries."),
     )
     groups = Texts(load_default=list)
-    created = StrictInteger(dump_only=True)
-    expires_at = StrictInteger(allow_none=True, load_default=None)
+    created = Seconds(dump_only=True)
+    expires_at = Seconds(allow_none=True, load_default=None)
     #: Of a rotated key: the end of its grace.
-    retires_at = StrictInteger(dump_only=True)
-    revoked_at = StrictInteger(dump_only=True)
+    retires_at = Seconds(dump_only=True)
+    revoked_at = Seconds(dump_only=True)
 
 
 class RotationSchema(StrictSchema):
     """How a key is replaced: `grace` is the seconds that the old one lives on."""
 
-    grace = StrictInteger(load_default=24 * 60 * 60, most=90 * 24 * 60 * 60)  # a day; 90 days
+    # A day; at most 90 days.
+    grace = StrictInteger(load_default=24 * 60 * 60, most=90 * 24 * 60 * 60, unit="seconds")
 
 
 def check(schema: StrictSchema, data: Mapping[str, Any]) -> dict[str, Any]:

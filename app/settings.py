@@ -160,7 +160,12 @@ def _proxies(text: str) -> tuple[str, ...]:
     proxies = tuple(proxy.strip() for proxy in text.strip().split(",") if proxy)
     for proxy in proxies:
         if proxy != "*":
-            ip_network(proxy)
+            network = ip_network(proxy, strict=False)
+            try:
+                ip_network(proxy)
+            except ValueError:
+                mistake = f"{proxy!r} is an address in a network: write {network}"
+                raise _MistakeError(mistake) from None
     return proxies
 
 
@@ -217,7 +222,7 @@ class Settings:
         metadata=_about(
             "ROSTER_OLLAMA_AUTH",
             _one_of("optional"),
-            values="optional",
+            values="the word optional, or unset",
             help="Replaces required under /api/: few Ollama clients can send a key.",
         ),
     )
@@ -226,7 +231,7 @@ class Settings:
         metadata=_about(
             "ROSTER_PUBLIC_KEYS",
             _placeholders,
-            values="words of fewer than 32 characters, separated by commas, and no keys",
+            values="ASCII words of fewer than 32 characters, separated by commas, and no keys",
             help="Placeholders such as EMPTY that count as no key for readers.",
         ),
     )

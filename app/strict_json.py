@@ -14,14 +14,26 @@ from app.catalog.errors import InvalidJson, quote
 
 #: The deepest nesting of arrays and objects that is read.
 MAX_DEPTH = 32
+#: The values that are no object, as messages name them.
+_KINDS = {
+    list: "an array",
+    str: "a string",
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+    type(None): "null",
+}
 _INT64 = range(-(2**63), 2**63)
 
 
 def parse_object(text: bytes) -> dict[str, Any]:
     """Return the one JSON object that `text` is; `InvalidJson` for anything else."""
+    if not text.strip():
+        raise InvalidJson("The text is empty: it must be a JSON object.")
     value = parse(text)
     if not isinstance(value, dict):
-        raise InvalidJson("The text must be a JSON object.")
+        kind = _KINDS[type(value)]
+        raise InvalidJson(f"The text must be a JSON object, not {kind}.")
     return value
 
 

@@ -12,6 +12,7 @@ from app.fields import (
     Pairs,
     Part,
     Prices,
+    Seconds,
     StrictBoolean,
     StrictConstant,
     StrictInteger,
@@ -112,7 +113,13 @@ def described(field):
         case ma.fields.List(inner=ma.fields.Nested()):
             found = permissions(field)
         case _:
-            describe = {Text: text, StrictInteger: integer, Texts: texts, Ids: ids}
+            describe = {
+                Text: text,
+                StrictInteger: integer,
+                Seconds: integer,
+                Texts: texts,
+                Ids: ids,
+            }
             describe |= {Pairs: pairs, Prices: prices}
             describe |= {StrictList: choices, Part: members}
             found = describe[type(field)](field)

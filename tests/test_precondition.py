@@ -48,5 +48,7 @@ def test_fails(precondition: Precondition, current: Model | None) -> None:
     with pytest.raises(RevisionMismatch) as refusal:
         precondition.check(current)
 
-    state = "does not exist" if current is None else 'is at revision "7"'
-    assert f"The precondition does not hold: the model {state}." == str(refusal.value)
+    state = "does not exist."
+    if current is not None:
+        state = 'is at revision "7". Read it again; If-Match has these quotes, too.'
+    assert f"The precondition does not hold: the model {state}" == str(refusal.value)

@@ -26,7 +26,7 @@ ADMIN = AdminModelSchema()
 KEY = KeySchema()
 ROTATION = RotationSchema()
 STRING = "Must be a string, not "
-BETWEEN = "Must be between 0 and 4294967295, not "
+BETWEEN = "Must be between 0 and 4294967295 Unix seconds, not "
 LONG = "Must be 1 to 256 characters long, not "
 CONTROL = "Must not contain U+"
 REFUSED = (
@@ -140,9 +140,9 @@ def test_good_value(name: str, value: object) -> None:
         ("object", None, "object", NULL),
         ("description", "x" * 4097, "description", "Must be 0 to 4096 characters long, not 4097."),
         *((n, v, n, BETWEEN) for n in ("created", "available_from") for v in (-1, 2**32, 1e300)),
-        ("created", True, "created", "Must be a whole number, not true."),
-        ("created", "5", "created", "Must be a whole number, not the text '5'."),
-        ("created", 5.5, "created", "Must be a whole number, not 5.5."),
+        ("created", True, "created", "Must be a whole number of Unix seconds, not true."),
+        ("created", "5", "created", "Must be a whole number of Unix seconds, not the text '5'."),
+        ("created", 5.5, "created", "Must be a whole number of Unix seconds, not 5.5."),
         ("context_length", 0, "context_length", f"Must be between 1 and {2**53 - 1}, not 0."),
         (
             "max_output_tokens",
@@ -173,7 +173,7 @@ def test_good_value(name: str, value: object) -> None:
         ("pricing", [], "pricing", "Must be an object, not []."),
         ("pricing", {"prompt": "free"}, "pricing.prompt", "not the text 'free'."),
         ("pricing", {"x": None}, "pricing.x", NULL),
-        ("pricing", {"x": 0.1}, "pricing.x", f"{STRING}0.1."),
+        ("pricing", {"x": 0.1}, "pricing.x", 'Must be a string such as "0.0000025", not 0.1.'),
         *(
             ("pricing", {"x": "x", kind: "free"}, f"pricing.{kind}", "Must be a decimal string")
             for kind in PRICES
@@ -331,7 +331,9 @@ def test_unprintable() -> None:
     found = errors({"created": "a\n\x1b[31m\ud800"})
 
     assert {
-        "created": ["Must be a whole number, not the text 'a\ufffd\ufffd[31m\ufffd'."]
+        "created": [
+            "Must be a whole number of Unix seconds, not the text 'a\ufffd\ufffd[31m\ufffd'."
+        ]
     } == found
 
 
@@ -394,7 +396,7 @@ def test_rotation() -> None:
     """The grace of a rotation is a day, and at most 90."""
     assert {"grace": 86_400} == check(ROTATION, {})
     assert {"grace": 0} == check(ROTATION, {"grace": 0.0})
-    assert {"grace": ["Must be between 0 and 7776000, not 7776001."]} == errors(
+    assert {"grace": ["Must be between 0 and 7776000 seconds, not 7776001."]} == errors(
         {"grace": 7_776_001}, ROTATION
     )
 

@@ -30,7 +30,7 @@ def test_round_trip(value: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        (b"", "The text is not JSON: Expecting value at line 1 column 1."),
+        (b"", "The text is empty: it must be a JSON object."),
         (b"{", "not JSON"),
         (b'{"a":1,}', "not JSON"),
         (b"{'a':1}", "not JSON"),
@@ -55,10 +55,10 @@ def test_round_trip(value: dict[str, Any]) -> None:
         (b'{"a":"\xff"}', "The text is not UTF-8, from byte 6 on."),
         (b'{"a":"\xed\xa0\x80"}', "The text is not UTF-8, from byte 6 on."),
         ('{"a":1}'.encode("utf-16"), "The text is UTF-16: save it as UTF-8."),
-        (b"[]", "The text must be a JSON object."),
-        (b'"a"', "The text must be a JSON object."),
-        (b"null", "The text must be a JSON object."),
-        (b"1", "The text must be a JSON object."),
+        (b"[]", "The text must be a JSON object, not an array."),
+        (b'"a"', "The text must be a JSON object, not a string."),
+        (b"null", "The text must be a JSON object, not null."),
+        (b"1", "The text must be a JSON object, not a number."),
     ],
 )
 def test_refused(text: bytes, sentence: str) -> None:

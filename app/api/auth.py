@@ -175,4 +175,6 @@ def _faults(authorization: str, presented: Mapping[str, str]) -> str:
             sentences.append(f"{source} has a comma, or was sent twice: send one key.")
         elif key[:7].lower() == "bearer ":
             sentences.append(f"{source} has 'Bearer' before the key: send the key alone.")
+        elif key[0] in "\"'":
+            sentences.append(f"{source} has quotes around the key: send the key alone.")
     return " ".join(sentences)

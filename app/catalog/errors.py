@@ -27,7 +27,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from app.catalog.keys import KEY_BEGINNING
+from app.catalog.keys import KEY_BEGINNING, KID_LENGTH
 
 #: The reasons to refuse a key. They are in logs and metrics, and in no reply. Of several keys the
 #: last of these is the reason.
@@ -89,7 +89,7 @@ class InsufficientScope(RosterError):
     code = "insufficient_permissions"
 
     def __init__(self) -> None:
-        super().__init__("This key may not administer the catalogue.")
+        super().__init__("This key may not administer the catalogue: it lacks the scope 'admin'.")
 
 
 class ModelNotFound(RosterError):
@@ -119,6 +119,8 @@ class KeyNotFound(RosterError):
 
     def __init__(self, kid: str, state: str = "does not exist") -> None:
         shown = f"The key '{quote(kid)}' {state}."
+        if len(kid) != KID_LENGTH:
+            shown = f"'{quote(kid)}' is not the id of a key: the list of keys has the ids."
         if key := KEY_BEGINNING.match(kid):
             shown = f"'{key[0]}***' is a key and not the id of one: its id is {key[1]}."
         super().__init__(shown)
@@ -169,8 +171,10 @@ class RevisionMismatch(RosterError):
     code = "revision_mismatch"
 
     def __init__(self, current: int | None) -> None:
-        state = "does not exist" if current is None else f'is at revision "{current}"'
-        super().__init__(f"The precondition does not hold: the model {state}.")
+        state = "does not exist."
+        if current is not None:
+            state = f'is at revision "{current}". Read it again; If-Match has these quotes, too.'
+        super().__init__(f"The precondition does not hold: the model {state}")
 
 
 class InvalidValue(RosterError):

@@ -23,6 +23,8 @@ SCOPES = (READ, ADMIN)
 #: The states of a key. In its grace is one that was rotated and is still accepted.
 STATES = ("active", "grace", "expired", "revoked")
 
+#: The characters of a kid.
+KID_LENGTH = 8
 #: The beginning of a key, with its id, in any case; no message repeats what follows.
 KEY_BEGINNING = re.compile(r"ro_([0-9A-Za-z]{8})_", re.ASCII | re.IGNORECASE)
 _KEY = re.compile(r"ro_([0-9A-Za-z]{8})_[0-9A-Za-z]{32}([0-9A-Za-z]{6})", re.ASCII)

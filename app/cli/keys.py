@@ -46,6 +46,7 @@ _expires = click.option(
 )
 
 group = Commands("keys", help="Create, list, show, edit, revoke and rotate API keys.")
+group.instead = {"rename": "'flask keys edit ID --name NAME' renames a key."}
 
 
 @group.command()

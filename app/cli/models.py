@@ -222,7 +222,7 @@ def retire(model_id: str, date: str, use: str | None, *, as_json: bool) -> None:
     """Let an entry disappear on a date, and name its replacement.
 
     It is deprecated from now on, unless it is already. 'flask models edit ID --unset shutdown_date
-    --unset deprecation' takes that back.
+    --unset deprecation --unset deprecation_replacement_model' takes that back.
 
     Example: flask models retire gpt-x --on 2027-03-31 --use gpt-x-2
     """
@@ -239,7 +239,8 @@ def retire(model_id: str, date: str, use: str | None, *, as_json: bool) -> None:
     written = _change(old, patch)
     _echo_written(written, "Changed", as_json=as_json)
     if not as_json:
-        click.echo(f"Retires: {retires(written.model)}.")
+        done = "Retires" if end > services().clock() else "Retired at once, for that is past"
+        click.echo(f"{done}: {retires(written.model)}.")
 
 
 @group.command()

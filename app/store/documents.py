@@ -8,7 +8,7 @@ from typing import Any
 from app.catalog.errors import StoreUnavailable, quote
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model, Permission
-from app.fields import ONCE_TAKEN, StrictInteger
+from app.fields import ONCE_TAKEN, Seconds
 from app.names import MIRROR_FIELDS
 from app.schemas import AdminModelSchema, KeySchema, check_known
 from app.strict_json import dump, parse_object
@@ -32,9 +32,9 @@ _KNOWN = {
 class _StoredKeySchema(KeySchema):
     """A key with what only we set."""
 
-    created = StrictInteger(required=True)
-    retires_at = StrictInteger(allow_none=True)
-    revoked_at = StrictInteger(allow_none=True)
+    created = Seconds(required=True)
+    retires_at = Seconds(allow_none=True)
+    revoked_at = Seconds(allow_none=True)
 
 
 # No stored entry has the other names of facts.

@@ -366,7 +366,6 @@ def test_nameless_actor(
 MISTAKES = [
     (["create"], 2, "Error: Missing argument 'NAME'."),
     (["create", ""], 1, "Error: name: Must be 1 to 256 characters long, not 0."),
-    (["create", "x", "--organization=*"], 1, "Error: organization: Must name one organization"),
     (
         ["create", "x", "--group=a,"],
         1,
@@ -395,10 +394,9 @@ MISTAKES = [
     (
         ["rotate", UNKNOWN, "--grace=91d"],
         1,
-        "Error: grace: Must be between 0 and 7776000, not 7862400.",
+        "Error: grace: Must be between 0 and 7776000 seconds, not 7862400.",
     ),
     (["rotate", UNKNOWN, "--grace=0"], 2, "'0' is no time span such as 90d, 24h, 30m"),
-    (["rotate", UNKNOWN, "--grace=soon"], 2, "'soon' is no time span such as 90d, 24h, 30m"),
 ]
 
 

@@ -350,7 +350,7 @@ def test_retire(run: Callable[..., Result]) -> None:
     run("models", "add", "z", "deprecation=2027-12-31")
     done = run("models", "retire", "x", "--on", "2027-03-31", "--use", "y")
     run("models", "retire", "y", "--on", "2027-03-31T00:00:00Z")
-    run("models", "retire", "z", "--on", "2027-01-01")
+    past = run("models", "retire", "z", "--on", "2027-01-01")
 
     def dates(model_id: str) -> list[Any]:
         names = ("deprecation", "shutdown_date", "deprecation_replacement_model")
@@ -358,6 +358,7 @@ def test_retire(run: Callable[..., Result]) -> None:
 
     changed = "Changed x at revision 5.\nRetires: 2027-03-31T00:00:00Z, then y.\n"
     assert (changed, "") == (done.stdout, done.stderr)
+    assert past.stdout.endswith("Retired at once, for that is past: 2027-01-01T00:00:00Z.\n")
     assert ["2027-01-15T08:00:00Z", "2027-03-31", "y"] == dates("x")
     assert ["2027-01-01T00:00:00Z", "2027-03-31", None] == dates("y")
     assert ["2027-01-01T00:00:00Z", "2027-01-01", None] == dates("z")
@@ -484,11 +485,10 @@ MISTAKES = [
     (
         ["add", "y", "created=-1", "name="],
         1,
-        "created: Must be between 0 and 4294967295, not -1.\nname: ",
+        "created: Must be between 0 and 4294967295 Unix seconds, not -1.\nname: ",
     ),
-    (["add", "y", "name"], 2, "Error: 'name' is not of the form FIELD=VALUE."),
     (["add", "y", "--file", "absent.json"], 2, "'absent.json': No such file or directory"),
-    (["add", "y", "--file", "-"], 1, "Error: The text must be a JSON object."),
+    (["add", "y", "--file", "-"], 1, "Error: The text must be a JSON object, not an array."),
     (["add"], 2, "Error: Missing argument 'ID'."),
     (["show", "y"], 1, "Error: The model 'y' does not exist"),
     (["show", "\udcff"], 1, "Error: An argument is not valid UTF-8."),
@@ -499,16 +499,10 @@ MISTAKES = [
     ),
     (["edit", "y", "name=Y"], 1, "Error: The model 'y' does not exist"),
     (["edit", "\udcff", "name=Y"], 1, "Error: An argument is not valid UTF-8."),
-    (["edit", "x", "id=y"], 1, "Cannot change. 'flask models copy x y' makes another entry"),
     (
         ["edit", "x", "--unset", "owned_by"],
         1,
         "owned_by: Cannot be unset, because every entry has",
-    ),
-    (
-        ["edit", "x", "--unset", "permission"],
-        1,
-        "'flask models hide ID' shows the entry to nobody",
     ),
     (["edit", "x", "owned_by=null"], 1, "owned_by: Must not be null: leave the field out, or"),
     (
@@ -554,20 +548,13 @@ MISTAKES = [
     (["edit", "x", "--unset", "descripton"], 1, "Error: descripton: Unknown field; is 'descr"),
     (["remove", "y"], 1, "Error: The model 'y' does not exist"),
     (["remove", "\udcff"], 1, "Error: An argument is not valid UTF-8."),
-    (["rename", "x"], 2, "'rename'. 'flask models copy ID NEW' makes an entry with another id.\n"),
     (["remov", "x"], 2, "Error: No such command 'remov'.\n"),
     (["lst"], 2, "Error: No such command 'lst'. Did you mean 'list'?\n"),
     (["copy", "y", "z"], 1, "Error: The model 'y' does not exist"),
     (["copy", "x", "x"], 1, "Error: The model 'x' exists already."),
     (["copy", "x", "y", "id=z"], 1, "Error: id: Must be left out or equal to NEW."),
     (["retire", "x"], 2, "Error: Missing option '--on'."),
-    (["retire", "x", "--on", "tomorrow"], 1, "Error: shutdown_date: Must be a date like"),
     (["retire", "x", "--on", "null"], 2, "--on: Must be a date like 2027-01-31."),
-    (
-        ["retire", "x", "--on", "2027-03-31", "--use", "x"],
-        1,
-        "Must not lead back to this entry: x.",
-    ),
     (["allow", "x"], 2, "Error: Missing option '--organization'."),
     (["hide", "y"], 1, "Error: The model 'y' does not exist"),
 ]

@@ -172,7 +172,7 @@ def test_the_version(client, admin, compact):
         (400, b"{}", "'model' must be the id of a model."),
         (400, b'{"model":5}', "'model' must be the id of a model."),
         (400, b'{"model":["x"]}', "'model' must be the id of a model."),
-        (400, b"[]", "The text must be a JSON object."),
+        (400, b"[]", "The text must be a JSON object, not an array."),
         (400, b'{"model":"x","model":"y"}', "The key 'model' appears twice in one object."),
         (404, b'{"model":"z"}', "model 'z' not found"),
         (400, b'{"model":NaN}', "NaN is not JSON."),
@@ -198,11 +198,11 @@ def test_an_encoded_body_is_a_415(client, admin):
 
 
 def test_an_empty_body_is_a_400(client, admin):
-    """A show without a body is refused as what it is, no JSON."""
+    """A show without a body is refused as what it is, an empty text."""
     answer = client.post("/api/show")
 
     assert 400 == answer.status_code
-    assert answer.json["error"].startswith("The text is not JSON")
+    assert answer.json["error"].startswith("The text is empty")
 
 
 @pytest.mark.parametrize(
