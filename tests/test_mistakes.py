@@ -383,7 +383,7 @@ COMMANDS = [
     (
         "keys edit KID --group a --unset groups",
         2,
-        "groups is given and unset: do one of them.",
+        "'groups' is both given and unset: do one of them.",
     ),
     (
         "keys rename KID y",

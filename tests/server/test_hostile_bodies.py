@@ -413,7 +413,6 @@ def bad_framing(draw, target):
                 [(b"Transfer-Encoding", b"gzip")],
                 [(b"Transfer-Encoding", b"xchunked")],
                 [(b"Transfer-Encoding", b"\x0bchunked")],
-                [(b"Transfer_Encoding", b"chunked")],
             ]
         )
         | st.text("0123456789abc.,; \t+-", min_size=1, max_size=9)

@@ -280,6 +280,9 @@ def test_a_header_name_with_an_underscore_is_ignored(serve):
             found = answer("/v1/models", **{name: value})
             assert (200, body) == (found.status, found.body)
     assert 401 == answer("/admin/models", Authorization_=f"Bearer {server.admin_key}").status
+    for name in ("Transfer_Encoding", "Content_Length"):  # so they frame nothing
+        found = answer("/v1/models", **{name: "chunked"})
+        assert (200, body) == (found.status, found.body)
     for headers in ({"SCRIPT_NAME": "/public"}, {"PATH_INFO": "/admin/models"}):
         assert 404 == answer("/public/healthz", **headers).status
     forged = answer("/v1/models", X_Forwarded_For="192.0.2.7").headers["x-request-id"]
