@@ -6,7 +6,6 @@ A member of an object is FIELD.MEMBER. VALUE is text for a text and JSON for any
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
 from typing import Any, BinaryIO
 
 import click
@@ -119,7 +118,7 @@ def _last_day(moment: float) -> str:
             f"Must be a date or 00:00 UTC of one, when the model retires, not {in_utc(moment)}."
         )
         raise ValidationFailed({"shutdown_date": [sentence]})
-    return datetime.fromtimestamp(moment, UTC).date().isoformat()
+    return in_utc(moment).partition("T")[0]
 
 
 #: What makes the value of a field of a moment (Unix seconds).

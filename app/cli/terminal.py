@@ -159,7 +159,10 @@ def echo_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
 
 def in_utc(seconds: float | None) -> str:
     """Return a moment (Unix seconds) with its zone, as commands take it."""
-    return "-" if seconds is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+    if seconds is None:
+        return "-"
+    moment = time.gmtime(seconds)
+    return f"{moment.tm_year:04}" + time.strftime("-%m-%dT%H:%M:%SZ", moment)  # %Y pads no year
 
 
 def command_line(*words: str) -> str:

@@ -364,6 +364,16 @@ def test_retire(run: Callable[..., Result]) -> None:
     assert ["2027-01-01T00:00:00Z", "2027-01-01", None] == dates("z")
 
 
+def test_retire_in_a_year_without_four_digits(run: Callable[..., Result]) -> None:
+    """A date has four digits of a year, and a moment beyond these is refused in a sentence."""
+    run("models", "add", "x")
+    early = run("models", "retire", "x", "--on", "0001-01-01")
+    late = run("models", "retire", "x", "--on", "9999-12-31T23:00:00-01:00")
+
+    assert (0, "0001-01-01T00:00:00Z") == (early.exit_code, shown(run, "x")["deprecation"])
+    assert (1, "Error: shutdown_date: Must be a date") == (late.exit_code, late.stderr[:36])
+
+
 def test_hide(run: Callable[..., Result]) -> None:
     """A hidden entry is seen by nobody; the command that is printed undoes that."""
     run("models", "add", "x", 'permission=[{"organization":"acme","group":"g"},{"created":5}]')
