@@ -346,6 +346,16 @@ COMMANDS = [
         "id: Cannot change. 'flask models copy x y' makes another entry like it.",
     ),
     (
+        "models edit x id=-y",
+        1,
+        "id: Cannot change. 'flask models copy -- x -y' makes another entry like it.",
+    ),
+    (
+        "models edit x id=null",
+        1,
+        "id: Must be left out or equal to the id in the path.",
+    ),
+    (
         "models edit x --unset permission",
         1,
         "permission: Cannot be unset, because every entry has it: set another value. 'flask models hide ID' shows the entry to nobody.",

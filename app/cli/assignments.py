@@ -54,8 +54,9 @@ def read_patch(
 ) -> dict[str, Any]:
     """Return the merge patch for this entry."""
     patch = read_fields(file, assignments, unset)
-    if patch.get("id", model_id) != model_id:
-        command = command_line("models", "copy", model_id, str(patch["id"]))
+    new_id = patch.get("id")
+    if isinstance(new_id, str) and new_id != model_id:
+        command = command_line("models", "copy", model_id, new_id)
         raise ValidationFailed(
             {"id": [f"Cannot change. '{command}' makes another entry like it."]}
         )

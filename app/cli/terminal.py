@@ -166,8 +166,8 @@ def in_utc(seconds: float | None) -> str:
 
 
 def command_line(*words: str) -> str:
-    """Return a command of ours as a shell takes it; the third word is the id of a model."""
-    dashes = ["--"] if words[2].startswith("-") else []
+    """Return a command of ours as a shell takes it; no word but the first two is an option."""
+    dashes = ["--"] if any(word.startswith("-") for word in words[2:]) else []
     return shlex.join(["flask", *words[:2], *dashes, *words[2:]])
 
 
