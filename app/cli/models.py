@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from functools import partial
-from itertools import chain
 from typing import Any, BinaryIO
 
 import click
@@ -276,7 +275,7 @@ def allow(
     Example: flask models allow gpt-x --organization acme --group billing --only
     """
     old = _read(model_id)
-    wanted: list[str | None] = [*chain(*(text.split(",") for text in groups))] or [None]
+    wanted: list[str | None] = [g.strip() for text in groups for g in text.split(",")] or [None]
     viewers = {g: Viewer(organization, frozenset(filter(None, (g,)))) for g in wanted}
     given = [] if only else _permissions_of(old)
     rule = frozenset() if only else old.rule

@@ -402,7 +402,7 @@ def test_allow(run: Callable[..., Result]) -> None:
     billing = ("--organization=acme", "--group=billing")
     assert ["Changed x at revision 3.", "Seen by: acme/billing."] == seen(*billing, "--only")
     assert ["Changed x at revision 4.", "Seen by: acme/billing, acme/red, acme/sales."] == seen(
-        *billing, "--group=red,sales"
+        *billing, "--group=red, sales"
     )
     assert "Seen by: acme, acme/billing, acme/red, acme/sales." == seen("--organization=acme")[1]
     assert "Seen by: everyone." == seen("--organization=*")[1]
