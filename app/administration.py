@@ -29,6 +29,7 @@ from app.catalog.errors import (
 from app.catalog.keys import ADMIN, ApiKey
 from app.catalog.model import Model
 from app.catalog.ports import Actor, Transaction, Writer
+from app.catalog.snapshot import MAX_CHAIN
 from app.fields import shown
 from app.names import MIRROR_FIELDS, resolve_mirrors
 from app.schemas import (
@@ -47,9 +48,6 @@ _KEY = KeySchema()
 _KEY_PATCH = KeySchema(only=("name", "groups", "expires_at"), partial=True)
 _FIXED = _KEY.fields.keys() - _KEY_PATCH.fields.keys()
 _ROTATION = RotationSchema()
-
-#: The most replacements in a row: each is read while other writers wait.
-MAX_CHAIN = 100
 
 #: The header value ``*``: any revision.
 ANY = frozenset({"*"})

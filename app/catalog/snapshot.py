@@ -26,6 +26,10 @@ from app.catalog.visibility import (
 )
 
 _ID = attrgetter("id")
+
+#: The most replacements in a row. A write follows the way from its own entry while other writers
+#: wait; a way may still grow longer at its end.
+MAX_CHAIN = 100
 _MOMENT = itemgetter(0)
 
 #: A moment (Unix seconds) at which an entry appears, changes or disappears, and its id.
@@ -220,7 +224,7 @@ class Snapshot:
         retired. Entries of an older program may replace each other in a circle.
         """
         last, passed = None, {model.id}
-        while (name := model.deprecation_replacement_model) is not None:
+        while (name := model.deprecation_replacement_model) and len(passed) <= MAX_CHAIN:
             found = self.get(name)
             if found is None or found.id in passed or not is_permitted(found.rule, viewer):
                 break

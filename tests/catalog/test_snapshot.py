@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from app.catalog.errors import ModelNotFound
 from app.catalog.ports import Changes
+from app.catalog.snapshot import MAX_CHAIN
 from app.catalog.visibility import ANONYMOUS, is_visible, with_references
 from tests.catalog.samples import (
     ACME,
@@ -351,6 +352,19 @@ class TestFind:
         ]
 
         assert named == self.refused(models, "a", ACME)[2]
+
+    def test_a_chain_is_followed_for_a_hundred_steps(self):
+        """A longer one, which grew at its end, costs a reader no more."""
+        models = [
+            entry(
+                f"{number:03}",
+                deprecation_replacement_model=f"{number + 1:03}",
+                **({} if number in (MAX_CHAIN, 120) else {"shutdown_date": "2027-01-15"}),
+            )
+            for number in range(121)
+        ]
+
+        assert f"{MAX_CHAIN:03}" == self.refused(models, "000", ANONYMOUS)[2]
 
     def test_a_replaced_entry_that_is_live_is_found(self):
         """An entry with a replacement and a date to come is found as ever."""

@@ -2,9 +2,10 @@
 
 import pytest
 
-from app.administration import MAX_CHAIN, Administration
+from app.administration import Administration
 from app.catalog.errors import ValidationFailed
 from app.catalog.ports import Actor
+from app.catalog.snapshot import MAX_CHAIN
 from app.store.store import Store
 
 pytestmark = pytest.mark.databases("sqlite", "postgresql")
