@@ -126,8 +126,10 @@ class Dialects:
             for name in names:
                 if name in environ:
                     return dialect
-            if parameter in query and not environ.get("HTTP_AUTHORIZATION"):
-                return dialect
+            if parameter in query:
+                given = environ.get("HTTP_AUTHORIZATION", "").strip(" \t").lower()
+                if given in ("", "bearer"):  # a scheme with nothing behind it is no key
+                    return dialect
         return self.default
 
 

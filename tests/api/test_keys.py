@@ -233,6 +233,17 @@ def test_an_empty_header_beside_a_key_is_nothing(client, admin):
     assert 200 == client.get("/v1/models/ours", headers=headers).status_code
 
 
+def test_an_empty_bearer_hides_no_key_in_the_query(client, admin):
+    """The key in ?key= counts as if the empty header were not there, a bad one as well."""
+    admin.add("ours", permission=[{"organization": "acme"}])
+    key = admin.new_key(organization="acme")
+    for empty in ("Bearer", "bearer ", " "):
+        headers = {"Authorization": empty}
+
+        assert 200 == client.get(f"/v1/models/ours?key={key}", headers=headers).status_code
+        refused(client.get("/v1/models?key=nonsense", headers=headers))
+
+
 def test_a_key_in_the_query_is_not_openais(client, admin):
     """?key= belongs to another dialect: with Authorization it is a parameter without meaning."""
     headers = {"Authorization": f"Bearer {admin.key}"}

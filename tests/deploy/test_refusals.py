@@ -272,6 +272,7 @@ def requests_of(app):
         for query in ("?x", "?key", "?key=x", "?alt=json&key=x", "?monkey=x"):
             for name in (*names, "Authorization", "X-Other"):
                 yield path + query, {name: "x"}
+            yield path + query, {"Authorization": "bEarer "}  # nothing is behind it
 
 
 def test_the_dialect_is_chosen_as_the_application_does(nginx, tmp_path, unopened_app):
