@@ -401,7 +401,7 @@ def unknown_variables(environ: Mapping[str, str]) -> list[str]:
 def short_path(path: Path) -> str:
     """Return `path` as a person in the current folder would type it, a relative one whole.
 
-    A relative path in a log means another folder to whoever reads it elsewhere.
+    A reader of the log does not know which folder a relative one begins in.
     """
     here = Path.cwd()
     if not path.is_absolute():

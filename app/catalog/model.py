@@ -218,7 +218,7 @@ class Model:
             root=self.id,
             aliases=None,
             list_aliases=None,
-            # Whoever sees the item sees the entry.
+            # Each viewer of the item is one of the entry.
             references=tuple(r for r in self.references if r[0] != "root"),
         )
 
