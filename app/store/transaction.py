@@ -30,7 +30,6 @@ _CHANGE_MODEL = sa.update(models).where(models.c.id == _WHICH)
 _REMOVE_MODEL = sa.delete(models).where(models.c.id == _WHICH)
 _ADD_ALIAS = sa.insert(aliases)
 _REMOVE_ALIASES = sa.delete(aliases).where(aliases.c.alias.in_(_IDS))
-_REMOVE_OWN_ALIASES = _REMOVE_ALIASES.where(aliases.c.model_id == _WHICH)
 _KEY = sa.select(keys).where(keys.c.kid == _WHICH)
 # Few keys have the word in their document: only these are parsed.
 _ADMIN_KEYS = sa.select(keys).where(keys.c.document.contains(f'"{ADMIN}"'))
@@ -171,13 +170,10 @@ class SqlTransaction:
     ) -> None:
         """Change the rows of an entry whose aliases were `before` and are `after`."""
         had, has = set(before or ()), set(after or ())
-        if had - has:
-            own = {"ids": [*had - has], "which": model_id}
-            self.connection.execute(_REMOVE_OWN_ALIASES, own)
-        if has - had:  # these may have rows that an older program has left
-            self.connection.execute(_REMOVE_ALIASES, {"ids": [*has - had]})
-            rows = [{"alias": alias, "model_id": model_id} for alias in has - had]
-            self.connection.execute(_ADD_ALIAS, rows)
+        if had != has:  # an added one may have a row that an older program has left
+            self.connection.execute(_REMOVE_ALIASES, {"ids": [*had ^ has]})
+        if added := [{"alias": alias, "model_id": model_id} for alias in has - had]:
+            self.connection.execute(_ADD_ALIAS, added)
 
     def _next_revision(self) -> int:
         if self.changed:
