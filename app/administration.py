@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import inf
-from time import gmtime, strftime
 from typing import Any, NamedTuple
 
 from app.catalog import keys
@@ -27,6 +26,7 @@ from app.catalog.errors import (
     ValidationFailed,
 )
 from app.catalog.keys import ADMIN, ApiKey
+from app.catalog.lifecycle import rfc3339
 from app.catalog.model import Model
 from app.catalog.ports import Actor, Transaction, Writer
 from app.catalog.snapshot import MAX_CHAIN
@@ -338,7 +338,7 @@ def _check_future(expires_at: int | None, now: int) -> None:
     if expires_at is not None and expires_at <= now:
         sentence = (
             f"Must be in the future, not {expires_at} (Unix seconds), which is "
-            f"{strftime('%Y-%m-%dT%H:%M:%SZ', gmtime(expires_at))}."
+            f"{rfc3339(expires_at)}."
         )
         raise ValidationFailed({"expires_at": [sentence]})
 

@@ -20,9 +20,10 @@ def allowed_origin(origins: Sequence[str], environ: Mapping[str, Any]) -> str | 
     """Return the value of Access-Control-Allow-Origin for a request, None if it gets none."""
     if "*" in origins:
         return "*"
-    origin = environ.get("HTTP_ORIGIN")
-    # As it was sent: browsers compare it with their own, character by character.
-    return origin if origin is not None and normal_origin(origin) in origins else None
+    origin: str | None = environ.get("HTTP_ORIGIN")
+    if origin is None or (origin not in origins and normal_origin(origin) not in origins):
+        return None
+    return origin  # as it was sent: browsers compare it with their own, character by character
 
 
 def headers(origins: Sequence[str], environ: Mapping[str, Any]) -> list[tuple[str, str]]:

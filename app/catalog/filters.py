@@ -10,7 +10,7 @@ from app.catalog.errors import InvalidValue, quote
 from app.catalog.keys import STATES, ApiKey
 from app.catalog.lifecycle import is_live, is_retired, read_moment, shutdown_time, stage_of
 from app.catalog.model import Model, Rule
-from app.catalog.visibility import Viewer, is_permitted, is_visible
+from app.catalog.visibility import Viewer, effective_grants, is_visible
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,14 +95,7 @@ def _is_hidden(model: Model, now: float) -> bool:
 
 @lru_cache(maxsize=1000)  # many entries have the same rule
 def _hides(rule: Rule) -> bool:
-    """Return whether no viewer is permitted; of those whom a grant allows, the least suffices.
-
-    With another organization or a further group, a viewer matches only more grants that block. A
-    viewer of the organization ``*`` matches what one without an organization does.
-    """
-    allowing = (grant for grant in rule if grant.allow_view)
-    viewers = (Viewer(g.organization, frozenset({g.group or ""})) for g in allowing)
-    return not any(is_permitted(rule, viewer) for viewer in viewers)
+    return not effective_grants(rule)
 
 
 def _retires(model: Model, now: float, before: float) -> bool:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, time
+from time import gmtime, strftime
 
 from app.catalog.model import Model
 
@@ -33,6 +34,12 @@ def read_moment(text: str) -> float | None:
     if moment is None:
         return None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def rfc3339(seconds: float) -> str:
+    """Return Unix seconds as a time such as 2021-07-20T10:40:00Z."""
+    moment = gmtime(seconds)
+    return f"{moment.tm_year:04}" + strftime("-%m-%dT%H:%M:%SZ", moment)  # %Y pads no year
 
 
 def shutdown_time(model: Model) -> float | None:

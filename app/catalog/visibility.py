@@ -48,6 +48,20 @@ def is_permitted(rule: Rule, viewer: Viewer) -> bool:
     return any(g.allow_view for g in matching) and not any(g.is_blocking for g in matching)
 
 
+def effective_grants(rule: Rule) -> list[Grant]:
+    """Return the grants that let somebody see an entry, whatever the date; none if it is hidden.
+
+    Of those whom a grant allows, a viewer without another organization or group is blocked least.
+    A viewer of the organization ``*`` matches what one without an organization does.
+    """
+    return [
+        grant
+        for grant in rule
+        if grant.allow_view
+        and is_permitted(rule, Viewer(grant.organization, frozenset({grant.group or ""})))
+    ]
+
+
 def excerpt_of(access: Access, viewer: Viewer) -> Excerpt | None:
     """Return the part of an entry with this `access` that `viewer`, who sees it, is shown.
 

@@ -5,7 +5,6 @@ import logging
 import os
 import re
 import shlex
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from math import ceil
@@ -22,7 +21,7 @@ from app.catalog.errors import (
     ValidationFailed,
 )
 from app.catalog.keys import end_after
-from app.catalog.lifecycle import read_moment
+from app.catalog.lifecycle import read_moment, rfc3339
 from app.catalog.ports import Actor
 from app.fields import UNWANTED
 from app.strict_json import dump
@@ -159,10 +158,7 @@ def echo_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
 
 def in_utc(seconds: float | None) -> str:
     """Return a moment (Unix seconds) with its zone, as commands take it."""
-    if seconds is None:
-        return "-"
-    moment = time.gmtime(seconds)
-    return f"{moment.tm_year:04}" + time.strftime("-%m-%dT%H:%M:%SZ", moment)  # %Y pads no year
+    return "-" if seconds is None else rfc3339(seconds)
 
 
 def command_line(*words: str) -> str:

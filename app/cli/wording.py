@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 from app.catalog.lifecycle import is_retired, shutdown_time
 from app.catalog.model import Grant, Model, Permission
-from app.catalog.visibility import Viewer, is_permitted
+from app.catalog.visibility import effective_grants
 from app.cli.terminal import in_utc
 
 _DEFAULT = Permission(id="", created=0)
@@ -21,15 +21,7 @@ def seen_by(model: Model, now: float) -> str:
     """Return who sees `model`, and from when on, if that is not yet."""
     if is_retired(model, now):
         return "nobody, retired"
-    # With a further group a viewer matches only more permissions that block.
-    allowed = sorted(
-        {
-            readers(g)
-            for g in model.rule
-            if g.allow_view
-            and is_permitted(model.rule, Viewer(g.organization, frozenset({g.group or ""})))
-        }
-    )
+    allowed = sorted({readers(grant) for grant in effective_grants(model.rule)})
     blocked = sorted({f"not {readers(g)}" for g in model.rule if g.is_blocking})
     if not allowed:
         return "nobody"

@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from marshmallow import Schema, fields
 
 from app.catalog.errors import InvalidValue, quote
+from app.catalog.lifecycle import rfc3339
 from app.catalog.model import Model
 from app.catalog.paging import FIRST_PAGE, MAX_LIMIT, Page, Window
 from app.dialects import Dialect, Problem
-from app.dialects.encoding import join_items, page_end, rfc3339
+from app.dialects.encoding import join_items, page_end
 from app.dialects.parameters import read_id, read_limit
 from app.names import named_fields
 from app.strict_json import dump

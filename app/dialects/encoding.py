@@ -1,15 +1,9 @@
-"""The JSON that several dialects write: times, lists of encoded entries, and ends of pages."""
+"""The JSON that several dialects write: lists of encoded entries, and ends of pages."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from app.catalog.paging import Page
 from app.strict_json import dump
-
-
-def rfc3339(seconds: int) -> str:
-    """Return Unix seconds as a time such as 2021-07-20T10:40:00Z."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def join_items(start: bytes, items: Sequence[bytes], end: bytes) -> bytes:

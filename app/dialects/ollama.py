@@ -12,10 +12,11 @@ from typing import Any
 from marshmallow import Schema, fields
 
 from app.catalog.errors import quote
+from app.catalog.lifecycle import rfc3339
 from app.catalog.model import Model
 from app.catalog.paging import EVERYTHING, Page, Window
 from app.dialects import Dialect, Problem, Routes
-from app.dialects.encoding import join_items, rfc3339
+from app.dialects.encoding import join_items
 from app.names import members_of
 from app.strict_json import dump
 

@@ -416,6 +416,8 @@ def test_who_sees_an_entry(run: Callable[..., Result], clock: Any) -> None:
     """Who sees an entry, and what each permission does, is shown in words."""
     blocking = '{"organization":"acme","group":"g","is_blocking":true}'
     useless = '{"organization":"globex","allow_view":false,"allow_fine_tuning":true}'
+    narrower = '{"organization":"acme","group":"g","allow_view":false}'
+    run("models", "add", "w", f'permission=[{{"organization":"acme"}},{narrower}]')
     run(
         "models",
         "add",
@@ -438,6 +440,7 @@ def test_who_sees_an_entry(run: Callable[..., Result], clock: Any) -> None:
     assert ["available_from", "2027-02-01T00:00:00Z"] in rows
     assert "everyone, not acme/g from 2027-02-01T00:00:00Z  -\n" in lists
     assert "nobody, retired" in lists
+    assert "w   -     custom    acme  " in lists
     assert "z   -     custom    nobody  " in lists
 
 
