@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.administration import ANY, UNCONDITIONAL, Precondition
+from app.administration.entries import ANY, UNCONDITIONAL, Precondition
 from app.catalog.errors import RevisionMismatch
 from app.catalog.model import Model
 

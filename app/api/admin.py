@@ -8,7 +8,7 @@ from urllib.parse import quote as percent_encode
 from flask import Blueprint, Response
 from marshmallow import Schema
 
-from app.administration import Written
+from app.administration.entries import Written
 from app.api.context import request
 from app.api.http import (
     accepts_gzip,

@@ -14,7 +14,7 @@ from gunicorn.http.errors import ParseException
 from werkzeug.datastructures import Accept
 from werkzeug.http import parse_accept_header
 
-from app.administration import ANY, Precondition
+from app.administration.entries import ANY, Precondition
 from app.catalog.errors import InvalidValue, RosterError, quote
 from app.compression import Reply
 from app.strict_json import dump, parse_object

@@ -6,7 +6,7 @@ from typing import Any, BinaryIO
 
 import click
 
-from app.administration import Precondition, Written
+from app.administration.entries import Precondition, Written
 from app.catalog.errors import ModelNotFound, RevisionMismatch, ValidationFailed
 from app.catalog.filters import Filter, read_viewer
 from app.catalog.lifecycle import deprecation_time, read_moment, shutdown_time

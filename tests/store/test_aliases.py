@@ -8,7 +8,8 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import strategies as st
 
-from app.administration import Administration, Precondition
+from app.administration import Administration
+from app.administration.entries import Precondition
 from app.catalog.errors import ModelExists, ModelNotFound, RevisionMismatch, ValidationFailed
 from app.catalog.model import Model
 from app.catalog.ports import Actor
