@@ -198,10 +198,11 @@ REFERENCE_FIELDS = ("id", "object", "created", "owned_by", "permission", "root",
 class AdminModelSchema(ModelSchema):
     """An entry as administrators see it: with its date of appearance and its revision."""
 
-    read_only = ModelSchema.read_only | {"revision", "warnings"}
+    read_only = ModelSchema.read_only | {"source", "revision", "warnings"}
 
     list_aliases = StrictBoolean()
     available_from = Seconds()
+    source = Text(dump_only=True)
     revision = fields.Integer(dump_only=True)
 
 

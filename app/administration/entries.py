@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 from app.administration.transactions import Transactions
 from app.catalog.errors import ModelExists, ModelNotFound, RevisionMismatch, ValidationFailed
 from app.catalog.model import Model
+from app.catalog.plan import check_replacement
 from app.catalog.ports import Actor, Transaction
-from app.catalog.snapshot import MAX_CHAIN
-from app.fields import shown
 from app.names import MIRROR_FIELDS, resolve_mirrors
 from app.schemas import AdminModelSchema, check, check_patch, check_together
 
@@ -113,8 +112,7 @@ class EntryChanges(Transactions):
         now = int(self.clock())
         with self._transaction(actor, now) as (transaction, _):
             stored = _find(transaction, model_id)
-            changes = resolve_mirrors(patch, stored)
-            model = _compose(check(_MODEL, _merge(_FIELDS.dump(stored), changes)), now, stored)
+            model = merged(stored, patch, now)
             if added := [name for name in model.ids if name not in stored.ids]:
                 _check_ids(model, stored, transaction.models_of(added))
             return _put(transaction, model, stored, precondition)
@@ -128,6 +126,19 @@ class EntryChanges(Transactions):
             precondition.check(stored)
             transaction.remove_model(stored)
             return stored
+
+
+def check_fields(patch: Mapping[str, Any]) -> None:
+    """Raise `ValidationFailed` for what is wrong with a merge patch of many entries."""
+    if "id" in patch:
+        raise ValidationFailed({"id": ["Cannot change."]})
+    check_patch(_MODEL, patch)
+
+
+def merged(stored: Model, patch: Mapping[str, Any], now: int) -> Model:
+    """Return the entry after a merge patch, or raise `ValidationFailed`."""
+    changes = resolve_mirrors(patch, stored)
+    return _compose(check(_MODEL, _merge(_FIELDS.dump(stored), changes)), now, stored)
 
 
 def _compose(checked: Mapping[str, Any], now: int, stored: Model | None) -> Model:
@@ -162,45 +173,14 @@ def _put(
     precondition.check(stored)
     if stored is not None and model == stored:
         return Written(stored, is_new=False, is_changed=False)
-    warnings = _check_replacement(transaction, model, stored)
+
+    def find(name: str) -> Model | None:
+        return transaction.models_of([name]).get(name)
+
+    is_replaced = model.deprecation_replacement_model is not None
+    warnings = check_replacement(model, stored, find) if is_replaced else ()
     written = transaction.put_model(model, stored)
     return Written(written, is_new=stored is None, is_changed=True, warnings=warnings)
-
-
-def _check_replacement(
-    transaction: Transaction, model: Model, stored: Model | None
-) -> Sequence[str]:
-    """Return a warning if the replacement of `model` is no entry: it may be added later.
-
-    Raises `ValidationFailed` if the replacements, from one to the next, never end. What `stored`
-    has already is not checked again: then any other write of it would be refused.
-    """
-    field, name = "deprecation_replacement_model", model.deprecation_replacement_model
-    if (
-        stored is not None
-        and stored.deprecation_replacement_model == name
-        and {*model.ids} <= {*stored.ids}
-    ):
-        return ()
-    path: list[str] = []
-    passed: set[str] = set()
-    while name is not None:
-        path.append(name)
-        found = transaction.models_of([name]).get(name)
-        if name in model.ids or (found is not None and found.id in passed):
-            where = "back to this entry" if name in model.ids else "into a circle"
-            shown_path = " -> ".join(map(shown, path))
-            raise ValidationFailed({field: [f"Must not lead {where}: {shown_path}."]})
-        if len(path) > MAX_CHAIN:
-            sentence = f"Must lead to an end in at most {MAX_CHAIN} steps, one replacement each."
-            raise ValidationFailed({field: [sentence]})
-        if found is None or found.id == model.id:  # `stored` under a name that `model` gives up
-            break
-        passed.add(found.id)
-        name = found.deprecation_replacement_model
-    if len(path) == 1 and found is None:
-        return [f"{field}: '{shown(path[0])}' is no entry yet; no reader is referred to it."]
-    return ()
 
 
 def _same_id(fields: Mapping[str, Any], model_id: str) -> None:

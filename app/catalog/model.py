@@ -147,6 +147,8 @@ class Model:
 
     #: Unix seconds; the entry is hidden before that.
     available_from: int | None = None
+    #: The name of the source whose import has added the entry; None if a person has.
+    source: str | None = None
     #: The revision of the catalogue at which the entry last changed; the store sets it. It makes
     #: no difference to equality.
     revision: int = field(default=0, compare=False)
@@ -238,10 +240,19 @@ class Model:
         # An object without members is unknown, and left out of replies.
         known = {name: value for name, value in fields.items() if value != {}}
         unknown = None if stored is None else stored.unknown_members
-        return cls(
-            **{**defaults, **known, "created": created, "permission": permission},
-            unknown_members=unknown,
-        )
+        source = fields.get("source", None if stored is None else stored.source)
+        known |= {"source": source, "unknown_members": unknown}
+        return cls(**{**defaults, **known, "created": created, "permission": permission})
+
+    def updated(self, fields: Mapping[str, Any]) -> Self:
+        """Return the entry with these checked `fields` instead of its own; None is unknown."""
+        changed: dict[str, Any] = {n: None if v == {} else v for n, v in fields.items()}
+        if "permission" in changed:
+            created = changed.get("created", self.created)
+            changed["permission"] = _compose_permissions(
+                changed["permission"], created, self.permission
+            )
+        return replace(self, **changed)
 
 
 def random_base62(length: int) -> str:

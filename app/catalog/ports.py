@@ -4,13 +4,15 @@ The contract is here; ``app.store`` documents only what is particular to SQL. Ev
 `StoreUnavailable` if the database cannot be read or written.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple, Protocol
 
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model
+
+_FIELDS = [field.name for field in fields(Model) if field.compare]
 
 
 class Position(NamedTuple):
@@ -42,6 +44,25 @@ class Changes:
     keys: Mapping[str, ApiKey]
     #: See `Position`.
     mark: str = ""
+
+
+class Change(NamedTuple):
+    """One entry before and after; None if it is not there."""
+
+    before: Model | None
+    after: Model | None
+
+    @property
+    def id(self) -> str:
+        """Return the id of the entry."""
+        model = self.after or self.before
+        assert model is not None, "a change has one of the two"  # noqa: S101
+        return model.id
+
+    def differences(self) -> dict[str, tuple[Any, Any]]:
+        """Return by field the old and the new value, of those that differ."""
+        pairs = ((n, getattr(self.before, n, None), getattr(self.after, n, None)) for n in _FIELDS)
+        return {name: (old, new) for name, old, new in pairs if old != new}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +117,19 @@ class Transaction(Protocol):
         """
         ...
 
+    @property
+    def base(self) -> Position:
+        """Return the last change before this transaction."""
+        ...
+
+    def write(self, changes: Sequence[Change], action: str | None = None) -> int:
+        """Store `changes`, which are of different entries, and return the last revision.
+
+        The log calls each of them `action`; None is ``model.create``, ``model.update`` or
+        ``model.delete``.
+        """
+        ...
+
     def put_model(self, model: Model, before: Model | None) -> Model:
         """Store `model` instead of `before` and return it with its revision."""
         ...
@@ -117,8 +151,26 @@ class Transaction(Protocol):
         ...
 
 
+class Line(NamedTuple):
+    """A line of the log, of one entry."""
+
+    #: Such as ``model.update``, or ``import:models.dev``.
+    action: str
+    #: The names of the fields that differ before and after it.
+    fields: Set[str]
+    is_removal: bool
+
+
 class Writer(Protocol):
     """What a change needs of the store."""
+
+    def history(self, ids: Sequence[str]) -> Mapping[str, Sequence[Line]]:
+        """Return by id the lines of these entries, oldest first."""
+        ...
+
+    def ids_changed_since(self, revision: int) -> Set[str]:
+        """Return the ids of the entries that the log changes after `revision`."""
+        ...
 
     def transaction(self, *, actor: Actor, now: int) -> AbstractContextManager[Transaction]:
         """Open a transaction for `actor` at `now` (Unix seconds), after all earlier ones."""

@@ -8,7 +8,7 @@ from typing import Any
 from app.catalog.errors import StoreUnavailable, quote
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model, Permission
-from app.fields import ONCE_TAKEN, Seconds
+from app.fields import ONCE_TAKEN, Seconds, Text
 from app.names import MIRROR_FIELDS
 from app.schemas import AdminModelSchema, KeySchema, check_known
 from app.strict_json import dump, parse_object
@@ -37,8 +37,16 @@ class _StoredKeySchema(KeySchema):
     revoked_at = Seconds(allow_none=True)
 
 
+class _StoredModelSchema(AdminModelSchema):
+    """An entry with what only we set."""
+
+    read_only = AdminModelSchema.read_only - {"source"}
+
+    source = Text()
+
+
 # No stored entry has the other names of facts.
-_MODEL = AdminModelSchema(exclude=MIRROR_FIELDS)
+_MODEL = _StoredModelSchema(exclude=MIRROR_FIELDS)
 _STORED_KEY = _StoredKeySchema()
 
 

@@ -1,7 +1,8 @@
 """The store: what the catalogue, the commands and the metrics use of the database."""
 
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 from app.catalog.errors import StoreRefused, StoreUnavailable
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model
-from app.catalog.ports import Actor, Changes, Position, StoredCatalog
+from app.catalog.ports import Actor, Changes, Line, Position, StoredCatalog
 from app.settings import Settings
 from app.store.backend import OPEN_TIMEOUT, Backend, Restored, Size
 from app.store.copying import Contents, contents, copy
@@ -29,6 +30,14 @@ from app.store.writing import Writer
 _CATALOGUE = sa.select(catalogue.c.revision, catalogue.c.mark, catalogue.c.oldest_schema)
 _MODELS = sa.select(models.c.document, models.c.revision)
 _KEYS = sa.select(keys)
+_HISTORY = (
+    sa.select(changes.c.model_id, changes.c.action, changes.c.before, changes.c.after)
+    .where(changes.c.model_id.in_(sa.bindparam("ids", expanding=True)))
+    .order_by(changes.c.model_id, changes.c.revision)
+)
+_CHANGED_IDS = sa.select(changes.c.model_id).where(
+    changes.c.revision > sa.bindparam("after"), changes.c.model_id.is_not(None)
+)
 _base = changes.alias("base")
 # Grouped by the bare column, SQLite would walk the index on it, and so the whole log.
 _CHANGED_ID = changes.c.model_id.concat(sa.literal_column("''"))
@@ -169,6 +178,21 @@ class Store:
         if not count or newest - position.revision != count or newest != last.revision:
             return None
         return Changes(newest, changed, changed_keys, last.mark)
+
+    def history(self, ids: Sequence[str]) -> dict[str, list[Line]]:
+        """Return by id the lines of these entries, oldest first."""
+        found: dict[str, list[Line]] = {model_id: [] for model_id in ids}
+        with self._opening.reading() as connection:
+            for model_id, action, *documents in connection.execute(_HISTORY, {"ids": ids}):
+                before, after = (json.loads(text or "{}") for text in documents)
+                fields = {n for n in before | after if before.get(n) != after.get(n)}
+                found[model_id].append(Line(action, fields, is_removal=not after))
+        return found
+
+    def ids_changed_since(self, revision: int) -> set[str]:
+        """Return the ids of the entries that the log changes after `revision`."""
+        with self._opening.reading() as connection:
+            return {*connection.execute(_CHANGED_IDS, {"after": revision}).scalars()}
 
     def copy_to(self, url: str) -> Contents:
         """Copy everything into the empty database `url`, as one transaction saw it.

@@ -1,6 +1,6 @@
 """One write: the row, the next revision and the line in the log, together."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from app.catalog.keys import ADMIN, ApiKey
 from app.catalog.model import Model
-from app.catalog.ports import Actor, Position
+from app.catalog.ports import Actor, Change, Position
 from app.store.backend import Backend
 from app.store.documents import read_key, read_model, write_key, write_model
 from app.store.schema import HEAD, new_mark, newer_schema
@@ -29,7 +29,7 @@ _ADD_MODEL = sa.insert(models)
 _CHANGE_MODEL = sa.update(models).where(models.c.id == _WHICH)
 _REMOVE_MODEL = sa.delete(models).where(models.c.id == _WHICH)
 _ADD_ALIAS = sa.insert(aliases)
-_REMOVE_ALIASES = sa.delete(aliases).where(aliases.c.alias.in_(_IDS))
+_REMOVE_ALIAS = sa.delete(aliases).where(aliases.c.alias == _WHICH)
 _KEY = sa.select(keys).where(keys.c.kid == _WHICH)
 # Few keys have the word in their document: only these are parsed.
 _ADMIN_KEYS = sa.select(keys).where(keys.c.document.contains(f'"{ADMIN}"'))
@@ -38,9 +38,11 @@ _ADD_KEY = sa.insert(keys)
 _CHANGE_KEY = sa.update(keys).where(keys.c.kid == _WHICH)
 _ADD_LINE = sa.insert(changes)
 
+_MARK = sa.select(changes.c.mark).where(changes.c.revision == _WHICH)
+
 _NEXT = (
     sa.update(catalogue)
-    .values(revision=catalogue.c.revision + 1, mark=sa.bindparam("fresh_mark"))
+    .values(revision=catalogue.c.revision + sa.bindparam("steps"), mark=sa.bindparam("fresh_mark"))
     .returning(catalogue.c.revision)
 )
 
@@ -95,15 +97,14 @@ class SqlTransaction:
         self.connection = connection
         self._actor = actor
         self._now = now
-        self._mark = new_mark()
+        mark = new_mark()
         row = connection.execute(
-            _first_statement(transaction_id), {"fresh_mark": self._mark}
+            _first_statement(transaction_id), {"steps": 1, "fresh_mark": mark}
         ).one()
         if row.oldest_schema > HEAD:
             raise newer_schema(row.oldest_schema)
-        self._revision: int = row.revision
         #: The first change of this transaction, if it makes any, and the id of the transaction.
-        self.first, self.transaction_id = Position(self._revision, self._mark), row.transaction_id
+        self.first, self.transaction_id = Position(row.revision, mark), row.transaction_id
         #: Whether there is anything to commit.
         self.changed = False
 
@@ -111,31 +112,48 @@ class SqlTransaction:
         """Return the entries that have one of `ids` as id or alias now."""
         return find_models(self.connection, ids)
 
+    @property
+    def base(self) -> Position:
+        """Return the last change before this transaction; its mark is empty if no line has it."""
+        revision = self.first.revision - 1
+        mark = self.connection.execute(_MARK, {"which": revision}).scalar()
+        return Position(revision, mark or "")
+
+    def write(self, changes: Sequence[Change], action: str | None = None) -> int:
+        """Store `changes`, with one statement for all of a kind, and return the last revision."""
+        positions = self._next_positions(len(changes))
+        added, changed, removed, lines = [], [], [], []
+        for (before, after), position in zip(changes, positions, strict=True):
+            model = after or before
+            assert model is not None, "a change has one of the two"  # noqa: S101
+            old = None if before is None else write_model(before)
+            new = None if after is None else write_model(after)
+            row = {"document": new, "revision": position.revision}
+            if new is None:
+                kind = "model.delete"
+                removed.append({"which": model.id})
+            elif old is None:
+                kind = "model.create"
+                added.append({"id": model.id, **row})
+            else:
+                kind = "model.update"
+                changed.append({"which": model.id, **row})
+            what = {"model_id": model.id, "before": old, "after": new}
+            lines.append(self._line(position, action or kind, **what))
+        self._execute(_REMOVE_MODEL, removed)
+        self._execute(_CHANGE_MODEL, changed)
+        self._execute(_ADD_MODEL, added)
+        self._index_aliases(changes)
+        self._execute(_ADD_LINE, lines)
+        return positions[-1].revision
+
     def put_model(self, model: Model, before: Model | None) -> Model:
         """Store `model` in place of `before` and return it with its revision."""
-        document = write_model(model)
-        revision = self._next_revision()
-        values = {"document": document, "revision": revision}
-        if before is None:
-            self.connection.execute(_ADD_MODEL, {"id": model.id, **values})
-        else:
-            self.connection.execute(_CHANGE_MODEL, {"which": model.id, **values})
-        aliases_before = None if before is None else before.aliases
-        self._index_aliases(model.id, aliases_before, model.aliases)
-        self._log(
-            "model.create" if before is None else "model.update",
-            model_id=model.id,
-            before=None if before is None else write_model(before),
-            after=document,
-        )
-        return replace(model, revision=revision)
+        return replace(model, revision=self.write([Change(before, model)]))
 
     def remove_model(self, before: Model) -> None:
         """Remove the entry."""
-        self._next_revision()
-        self.connection.execute(_REMOVE_MODEL, {"which": before.id})
-        self._index_aliases(before.id, before.aliases, None)
-        self._log("model.delete", model_id=before.id, before=write_model(before))
+        self.write([Change(before, None)])
 
     def key(self, kid: str) -> ApiKey | None:
         """Return the key as it is now."""
@@ -151,49 +169,58 @@ class SqlTransaction:
 
     def put_key(self, key: ApiKey, before: ApiKey | None, action: str) -> None:
         """Store `key` in place of `before`; `action` is its name in the log."""
-        self._next_revision()
+        [position] = self._next_positions(1)
         document = write_key(key)
         if before is None:
             values = {"kid": key.kid, "digest": key.digest, "document": document}
             self.connection.execute(_ADD_KEY, values)
         else:
             self.connection.execute(_CHANGE_KEY, {"which": key.kid, "document": document})
-        self._log(
-            action,
-            kid=key.kid,
-            before=None if before is None else write_key(before),
-            after=document,
-        )
+        old = None if before is None else write_key(before)
+        line = self._line(position, action, kid=key.kid, before=old, after=document)
+        self.connection.execute(_ADD_LINE, line)
 
-    def _index_aliases(
-        self, model_id: str, before: Sequence[str] | None, after: Sequence[str] | None
-    ) -> None:
-        """Change the rows of an entry whose aliases were `before` and are `after`."""
-        had, has = set(before or ()), set(after or ())
-        if had != has:  # an added one may have a row that an older program has left
-            self.connection.execute(_REMOVE_ALIASES, {"ids": [*had ^ has]})
-        if added := [{"alias": alias, "model_id": model_id} for alias in has - had]:
-            self.connection.execute(_ADD_ALIAS, added)
+    def _index_aliases(self, changes: Sequence[Change]) -> None:
+        """Change the rows of entries whose aliases change."""
+        removed, added = [], []
+        for before, after in changes:
+            had = set((before and before.aliases) or ())
+            has = set((after and after.aliases) or ())
+            # An added one may have a row that an older program has left.
+            removed += [{"which": alias} for alias in had ^ has]
+            added += [{"alias": alias, "model_id": after.id} for alias in has - had if after]
+        self._execute(_REMOVE_ALIAS, removed)
+        self._execute(_ADD_ALIAS, added)
 
-    def _next_revision(self) -> int:
-        if self.changed:
-            self._mark = new_mark()
-            row = self.connection.execute(_NEXT, {"fresh_mark": self._mark}).one()
-            self._revision = row.revision
+    def _next_positions(self, number: int) -> Sequence[Position]:
+        """Take the next revisions; the first statement has taken the first one."""
+        first = self.first if not self.changed else None
+        steps = number if first is None else number - 1
+        marks = [new_mark() for _ in range(steps)]
+        taken = [] if first is None else [first]
+        if steps:
+            parameters = {"steps": steps, "fresh_mark": marks[-1]}
+            last = self.connection.execute(_NEXT, parameters).one().revision
+            taken += map(Position, range(last - steps + 1, last + 1), marks)
         self.changed = True
-        return self._revision
+        return taken
 
-    def _log(
+    def _execute(self, statement: sa.Executable, rows: Sequence[Mapping[str, Any]]) -> None:
+        if rows:
+            self.connection.execute(statement, rows if len(rows) > 1 else rows[0])
+
+    def _line(
         self,
+        position: Position,
         action: str,
         *,
         model_id: str | None = None,
         kid: str | None = None,
         before: str | None = None,
         after: str | None = None,
-    ) -> None:
-        line = {
-            "revision": self._revision,
+    ) -> dict[str, Any]:
+        return {
+            "revision": position.revision,
             "at": self._now,
             "actor": self._actor.name,
             "action": action,
@@ -201,11 +228,10 @@ class SqlTransaction:
             "kid": kid,
             "before": before,
             "after": after,
-            "mark": self._mark,
+            "mark": position.mark,
             "batch": self.first.revision,
             "request_id": self._actor.request_id,
         }
-        self.connection.execute(_ADD_LINE, line)
 
 
 def find_models(connection: sa.Connection, ids: Sequence[str]) -> dict[str, Model]:

@@ -391,9 +391,12 @@ def test_every_field_is_restored(store, administration, tmp_path):
         "web_work_status": -1.5,
         "create_time": 5,
     }
-    assert {f.name for f in dataclasses.fields(Model) if f.compare and f.init} == {"id", *fields}
+    names = {f.name for f in dataclasses.fields(Model) if f.compare and f.init}
+    assert {"id", "source", *fields} == names
     fields_of_x = {"id": "x" * 256, **fields}
-    model = administration.create_model(fields_of_x, actor=Actor("test")).model
+    made = administration.create_model(fields_of_x, actor=Actor("test")).model
+    with store.transaction(actor=Actor("test"), now=NOW) as transaction:
+        model = transaction.put_model(dataclasses.replace(made, source="s" * 64), made)
     store.backup(tmp_path / "backup.db")
     store.close()
     store.restore(tmp_path / "backup.db", actor=Actor("test"))

@@ -4,6 +4,7 @@ import random
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 import sqlalchemy as sa
@@ -11,7 +12,7 @@ import sqlalchemy as sa
 from app.catalog import keys as api_keys
 from app.catalog.errors import StoreUnavailable
 from app.catalog.model import Model
-from app.catalog.ports import Actor, Position
+from app.catalog.ports import Actor, Change, Position
 from app.settings import Settings
 from app.store.backend import WRITE_TIMEOUT
 from app.store.documents import read_key, read_model, write_key, write_model
@@ -110,6 +111,79 @@ def test_several_changes_of_one_write_take_a_revision_each(store):
 
     assert [2, 3, 4] == revisions
     assert [1, 2, 3, 4] == [line["revision"] for line in log(store)]
+
+
+def test_many_changes_are_written_together(store):
+    """Entries are added, changed and removed by one write, in order, with a name of its own."""
+    with store.transaction(actor=Actor("test"), now=NOW) as transaction:
+        changed, removed = (transaction.put_model(model(i), None) for i in "ab")
+    changes = [
+        Change(None, model("c")),
+        Change(changed, model("a", name="A")),
+        Change(removed, None),
+    ]
+    with store.transaction(actor=Actor("test"), now=NOW) as transaction:
+        base = transaction.base
+        last = transaction.write(changes, "import:test")
+    lines = log(store)[-3:]
+
+    assert {("a", "A"), ("c", None)} == {(m.id, m.name) for m in store.load().models}
+    assert [(i, "import:test") for i in "cab"] == [(x["model_id"], x["action"]) for x in lines]
+    assert [base.revision + 1 + n for n in range(3)] == [line["revision"] for line in lines]
+    assert {base.revision + 1} == {line["batch"] for line in lines}
+    assert 3 == len({line["mark"] for line in lines})
+    assert Position(last, lines[-1]["mark"]) == store.position()
+    assert {"a", "b", "c"} == {*store.changes_since(base).models}
+
+
+def test_an_alias_may_change_hands_in_one_write(store):
+    """Two entries exchange their aliases, whichever of them is first."""
+    with store.transaction(actor=Actor("test"), now=NOW) as transaction:
+        a = transaction.put_model(model("a", aliases=["x"]), None)
+        b = transaction.put_model(model("b", aliases=["y"]), None)
+    with store.transaction(actor=Actor("test"), now=NOW) as transaction:
+        transaction.write([Change(a, a.updated({"aliases": ["y"]})), Change(b, None)])
+    with store.transaction(actor=Actor("test"), now=NOW) as transaction:
+        found = transaction.models_of(["x", "y"])
+
+    assert {"y": "a"} == {name: entry.id for name, entry in found.items()}
+
+
+@pytest.mark.parametrize("number", range(1, 8))
+def test_a_failure_of_any_statement_leaves_nothing(store, number):
+    """If the n-th statement of a write of many changes fails, none of them took place."""
+    with store.transaction(actor=Actor("test"), now=NOW) as transaction:
+        changed, removed = (transaction.put_model(model(i, aliases=[i * 2]), None) for i in "ab")
+    before = store.load()
+    changes = [
+        Change(None, model("c", aliases=["bb"])),
+        Change(changed, model("a", aliases=["new"])),
+        Change(removed, None),
+    ]
+    run = 0
+
+    def fail(*_):
+        nonlocal run
+        run += 1
+        if run == number:
+            raise RuntimeError("the statement failed")
+
+    with (
+        pytest.raises(RuntimeError),
+        store.transaction(actor=Actor("test"), now=NOW) as transaction,
+        events(transaction.connection, "before_cursor_execute", fail),
+    ):
+        transaction.write(changes)
+
+    assert before == store.load()
+
+
+@contextmanager
+def events(connection, name, listener):
+    """Call `listener` before each statement of the connection."""
+    sa.event.listen(connection, name, listener)
+    yield
+    sa.event.remove(connection, name, listener)
 
 
 def test_a_write_that_changes_nothing_takes_no_revision(store):
