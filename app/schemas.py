@@ -1,4 +1,4 @@
-"""The shapes of an entry, a permission and a key: what admins send and get, and the export.
+"""The shapes of an entry, a permission, a key and a source of imports.
 
 Schemas check shape, field by field, and describe each mistake in a sentence; rules that need the
 catalogue are elsewhere. `ModelSchema` is also the reference reply: its fields are in the order of
@@ -15,6 +15,7 @@ from marshmallow import Schema, ValidationError, fields, pre_load, validate
 from app.catalog.errors import ValidationFailed
 from app.catalog.keys import READ, SCOPES
 from app.catalog.model import TYPES
+from app.catalog.sources import problem_with_source
 from app.fields import (
     MAX_LIST,
     MAX_TEXT,
@@ -42,6 +43,8 @@ from app.names import NAMES, members_of, reader
 
 #: The most aliases of an entry.
 MAX_ALIASES = 16
+#: The longest sentence about a failed import, in characters.
+MAX_MESSAGE = 500
 #: The most fields that one refusal names.
 MAX_ERRORS = 20
 
@@ -246,6 +249,41 @@ class RotationSchema(StrictSchema):
 
     # A day; at most 90 days.
     grace = StrictInteger(load_default=24 * 60 * 60, most=90 * 24 * 60 * 60, unit="seconds")
+
+
+def _check_source(name: str) -> None:
+    if problem := problem_with_source(name):
+        raise ValidationError(problem)
+
+
+class GoodRunSchema(StrictSchema):
+    """A good import: when it was, its revision, and how many entries or fields it was about."""
+
+    at = Seconds(required=True)
+    revision = StrictInteger(required=True)
+    added = StrictInteger()
+    changed = StrictInteger()
+    removed = StrictInteger()
+    unchanged = StrictInteger()
+    skipped = StrictInteger()
+    refused = StrictInteger()
+    kept = StrictInteger()
+
+
+class FailedRunSchema(StrictSchema):
+    """A failed import: when it was, and why it failed."""
+
+    at = Seconds(required=True)
+    message = Text(required=True, least=0, most=MAX_MESSAGE)
+
+
+class SourceSchema(StrictSchema):
+    """The last good and the last failed import from a source."""
+
+    name = Text(required=True, validate=_check_source)
+    format = Text(allow_none=True, most=64)
+    last_good = Part(GoodRunSchema, allow_none=True)
+    last_failed = Part(FailedRunSchema, allow_none=True)
 
 
 def check(schema: StrictSchema, data: Mapping[str, Any]) -> dict[str, Any]:

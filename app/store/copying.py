@@ -1,4 +1,4 @@
-"""A whole catalogue from one database to another: entries, keys and history."""
+"""A whole catalogue from one database to another: entries, keys, history and sources."""
 
 from dataclasses import dataclass
 
@@ -6,10 +6,12 @@ import sqlalchemy as sa
 
 from app.catalog.errors import StoreRefused
 from app.store.aliases import index_aliases
-from app.store.tables import catalogue, changes, keys, models
+from app.store.tables import catalogue, changes, keys, models, sources
 
 #: How many rows are in memory at a time.
 _BATCH = 1000
+#: The tables that are copied as they are.
+_TABLES = (models, keys, changes, sources)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +31,10 @@ def copy(source: sa.Connection, target: sa.Connection) -> Contents:
     `StoreRefused` if the target is not empty, and if its contents differ from the source's in the
     end.
     """
-    if any(_count(target, table) for table in (models, keys, changes)):
+    if any(_count(target, table) for table in _TABLES):
         raise StoreRefused("The database to copy to is not empty: nothing was copied.")
     state = source.execute(sa.select(catalogue.c.revision, catalogue.c.mark)).mappings().one()
-    for table in (models, keys, changes):
+    for table in _TABLES:
         rows = source.execution_options(yield_per=_BATCH).execute(sa.select(table))
         for batch in rows.mappings().partitions():
             target.execute(sa.insert(table), [dict(row) for row in batch])

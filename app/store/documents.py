@@ -1,16 +1,18 @@
-"""Entries and keys as the JSON documents that the tables and the log hold."""
+"""Entries, keys and runs of imports as the JSON documents that the tables and the log hold."""
 
 import json
 import re
-from dataclasses import fields
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from typing import Any, TypeVar
 
 from app.catalog.errors import StoreUnavailable, quote
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model, Permission
-from app.fields import ONCE_TAKEN, Seconds, Text
+from app.catalog.sources import FailedRun, GoodRun, SourceState
+from app.fields import ONCE_TAKEN, UNWANTED, Seconds, Text
 from app.names import MIRROR_FIELDS
-from app.schemas import AdminModelSchema, KeySchema, check_known
+from app.schemas import MAX_MESSAGE, AdminModelSchema, KeySchema, SourceSchema, check_known
 from app.strict_json import dump, parse_object
 
 #: The longest document that is read of an untrusted file, in characters.
@@ -26,7 +28,12 @@ _KNOWN = {
     Model: {*_MODEL_FIELDS, "permission"},
     Permission: {*_PERMISSION_FIELDS},
     ApiKey: {*_KEY_FIELDS},
+    GoodRun: {f.name for f in fields(GoodRun)},
+    FailedRun: {f.name for f in fields(FailedRun)},
 }
+
+
+_Run = TypeVar("_Run", GoodRun, FailedRun)
 
 
 class _StoredKeySchema(KeySchema):
@@ -48,6 +55,7 @@ class _StoredModelSchema(AdminModelSchema):
 # No stored entry has the other names of facts.
 _MODEL = _StoredModelSchema(exclude=MIRROR_FIELDS)
 _STORED_KEY = _StoredKeySchema()
+_SOURCE = SourceSchema()
 
 
 def write_model(model: Model) -> str:
@@ -114,6 +122,33 @@ def check_key(kid: object, digest: object, document: object) -> ApiKey:
     return read_key(kid, digest, str(document))
 
 
+def write_run(run: GoodRun | FailedRun) -> str:
+    """Return the document of a run; its message is cut to `MAX_MESSAGE` printable characters."""
+    document = asdict(run)
+    if isinstance(run, FailedRun):
+        printable = UNWANTED.sub("\N{REPLACEMENT CHARACTER}", run.message[:MAX_MESSAGE])
+        document["message"] = printable
+    return dump(document)
+
+
+def read_source(
+    name: str, known_format: str | None, last_good: str | None, last_failed: str | None
+) -> SourceState:
+    """Return the source of a stored row; `StoreUnavailable` if it is not one of ours."""
+    return SourceState(
+        name, known_format, _read_run(GoodRun, last_good), _read_run(FailedRun, last_failed)
+    )
+
+
+def check_source(row: Mapping[str, Any]) -> None:
+    """Raise a `RosterError` that says what is wrong with an untrusted row of a source."""
+    runs = {
+        name: None if row[name] is None else parse_untrusted(row[name])
+        for name in ("last_good", "last_failed")
+    }
+    check_known(_SOURCE, {**row, **runs})
+
+
 def parse_untrusted(document: object) -> dict[str, Any]:
     """Return the JSON object of an untrusted document; its fields are not checked."""
     if not isinstance(document, str) or len(document) > _MAX_DOCUMENT:
@@ -130,6 +165,16 @@ def _separate_unknown(kind: type, document: dict[str, Any]) -> dict[str, Any]:
     unknown = {name: value for name, value in document.items() if name not in known}
     document = {name: value for name, value in document.items() if name in known}
     return {**document, "unknown_members": unknown}
+
+
+def _read_run(kind: type[_Run], document: str | None) -> _Run | None:
+    if document is None:
+        return None
+    try:
+        known = json.loads(document).items()
+        return kind(**{name: value for name, value in known if name in _KNOWN[kind]})
+    except (AttributeError, TypeError, ValueError) as error:
+        raise StoreUnavailable(f"A stored run cannot be read: {quote(str(error))}") from error
 
 
 def _with_unknown(stored: Model | Permission | ApiKey, known: dict[str, Any]) -> dict[str, Any]:

@@ -12,17 +12,18 @@ from app.catalog.errors import StoreRefused, StoreUnavailable
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model
 from app.catalog.ports import Actor, Changes, Line, Position, StoredCatalog
+from app.catalog.sources import FailedRun, GoodRun, SourceState
 from app.settings import Settings
 from app.store.backend import OPEN_TIMEOUT, Backend, Restored, Size
 from app.store.copying import Contents, contents, copy
-from app.store.documents import read_key, read_model
+from app.store.documents import read_key, read_model, read_source, write_run
 from app.store.files import new_file
 from app.store.first_key import add_given_key
 from app.store.opening import START, Opening
 from app.store.revision import RevisionReader
 from app.store.schema import HEAD, newer_schema, upgrade
 from app.store.sqlite.backend import SQLite
-from app.store.tables import catalogue, changes, keys, models
+from app.store.tables import catalogue, changes, keys, models, sources
 from app.store.transaction import find_models, write_connection
 from app.store.writing import Writer
 
@@ -76,6 +77,14 @@ _CHANGES = (
 _LAST = sa.select(sa.func.max(changes.c.revision)).scalar_subquery()
 _FIRST = sa.select(sa.func.min(changes.c.revision)).scalar_subquery()
 _LOG_CHANGES = sa.select(sa.func.coalesce(_LAST - _FIRST + 1, 0))
+_SOURCES = sa.select(sources)
+_RECORD = """INSERT INTO sources (name, format, {0}) VALUES (:name, :format, :run)
+ON CONFLICT (name) DO UPDATE
+SET format = coalesce(excluded.format, sources.format), {0} = excluded.{0}"""
+_RECORD_RUN = {
+    GoodRun: sa.text(_RECORD.format("last_good")),
+    FailedRun: sa.text(_RECORD.format("last_failed")),
+}
 
 
 class Store:
@@ -155,6 +164,26 @@ class Store:
         with self._opening.outages(), self.backend.revision_connection() as connection:
             log_changes = connection.execute(_LOG_CHANGES).scalar_one()
             return Size(log_changes, self.backend.size(connection))
+
+    def sources(self) -> list[SourceState]:
+        """Return all sources of imports, in order of their names."""
+        self._opening.open()
+        with self._opening.reading() as connection:
+            _catalogue(connection)
+            found = [read_source(*row) for row in connection.execute(_SOURCES)]
+        return sorted(found, key=lambda source: source.name)
+
+    def record_run(
+        self, name: str, run: GoodRun | FailedRun, *, known_format: str | None = None
+    ) -> None:
+        """Record how an import from the source `name` ended, in place of an earlier such end.
+
+        The source keeps its format if none is known. No revision is taken.
+        """
+        row = {"name": name, "format": known_format, "run": write_run(run)}
+        with self.writer.connection() as connection:
+            _catalogue(connection)
+            connection.execute(_RECORD_RUN[type(run)], row)
 
     def changes_since(self, position: Position) -> Changes | None:
         """Return what changed after `position`, by one statement, which sees one state.

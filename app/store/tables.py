@@ -55,6 +55,17 @@ aliases = sa.Table(
     sqlite_with_rowid=False,  # else SQLite stores each alias twice: in the table and its index
 )
 
+#: How the imports from each source last ended, as the documents of a `GoodRun` and a `FailedRun`.
+#: These are no changes of the catalogue: they take no revision.
+sources = sa.Table(
+    "sources",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("format", sa.Text),
+    sa.Column("last_good", sa.Text),
+    sa.Column("last_failed", sa.Text),
+)
+
 #: The audit, the feed that workers follow and the source of undo: one line for each revision.
 #: Its mark is that of the change; its batch is the first revision of the transaction. Lines of
 #: programs before schema 3 have neither. Its request id is that of the HTTP request, null for the

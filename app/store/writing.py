@@ -5,11 +5,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import sqlalchemy as sa
+
 from app.catalog.errors import StoreUnavailable
 from app.catalog.ports import Actor
-from app.store.backend import WRITE_TIMEOUT
+from app.store.backend import WRITE_TIMEOUT, Backend
 from app.store.opening import Opening
-from app.store.transaction import SqlTransaction, transaction
+from app.store.transaction import SqlTransaction, transaction, write_connection
 
 #: After how many seconds without progress of any writer further ones are refused at once.
 _STUCK = 1.0
@@ -71,7 +73,28 @@ class Writer:
 
     @contextmanager
     def transaction(self, *, actor: Actor, now: int) -> Iterator[SqlTransaction]:
-        """Open a transaction for `actor` at `now`, after all others.
+        """Open a transaction for `actor` at `now`, after all others."""
+        with (
+            self._alone() as (backend, deadline),
+            transaction(backend, deadline, actor=actor, now=now) as opened,
+        ):
+            yield opened
+        if opened.changed:
+            self.writes, self.wrote_at = "ok", time.monotonic()
+
+    @contextmanager
+    def connection(self) -> Iterator[sa.Connection]:
+        """Give a connection for a write that takes no revision, and commit it."""
+        with (
+            self._alone() as (backend, deadline),
+            write_connection(backend, deadline) as connection,
+        ):
+            yield connection
+        self.writes, self.wrote_at = "ok", time.monotonic()
+
+    @contextmanager
+    def _alone(self) -> Iterator[tuple[Backend, float]]:
+        """Hold the writers' lock of an open database; give its backend and the writer's deadline.
 
         It waits until one deadline for its slot, for the writers' lock and for SQLite's lock.
         """
@@ -83,11 +106,8 @@ class Writer:
                 self.slots.taken(deadline),
                 self._opening.outages(),
                 backend.writer_lock(deadline),
-                transaction(backend, deadline, actor=actor, now=now) as opened,
             ):
-                yield opened
+                yield backend, deadline
         except StoreUnavailable:
             self.writes, self.wrote_at = "failing", time.monotonic()
             raise
-        if opened.changed:
-            self.writes, self.wrote_at = "ok", time.monotonic()

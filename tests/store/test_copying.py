@@ -10,6 +10,7 @@ from app.catalog.errors import StoreRefused, StoreUnavailable
 from app.catalog.keys import describe, mint
 from app.catalog.model import Model
 from app.catalog.ports import Actor
+from app.catalog.sources import FailedRun, GoodRun
 from app.settings import Settings
 from app.store import copying
 from app.store.copying import Contents
@@ -33,6 +34,8 @@ def store(settings, clock):
         transaction.remove_model(stored)
         key = describe(mint(), name="n", created=NOW)
         transaction.put_key(key, None, "key.create")
+    store.record_run("litellm", GoodRun(at=NOW, revision=2501, added=2500))
+    store.record_run("litellm", FailedRun(at=NOW, message="The file is no catalogue."))
     yield store
     store.close()
 

@@ -14,6 +14,7 @@ from app.catalog.errors import RosterError, StoreUnavailable
 from app.catalog.keys import describe, mint
 from app.catalog.model import Model
 from app.catalog.ports import Actor
+from app.catalog.sources import FailedRun, GoodRun
 from app.settings import Settings
 from app.store.documents import check_key, check_model
 from app.store.schema import HEAD
@@ -30,13 +31,15 @@ ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory):
-    """The content of a backup with the entry x, the key AAAAAAAA and a log."""
+    """The content of a backup with the entry x, the key AAAAAAAA, a log and a source."""
     folder = tmp_path_factory.mktemp("good")
     store = Store(Settings(instance_path=folder), lambda: NOW)
     store.open(create=True)
     with store.transaction(actor=Actor("test"), now=NOW) as transaction:
         transaction.put_model(Model.compose({"id": "x", "name": "X"}, now=NOW), None)
         transaction.put_key(describe(SECRET, name="billing", created=NOW), None, "key.create")
+    store.record_run("litellm", GoodRun(at=NOW, revision=2, added=1), known_format="litellm")
+    store.record_run("litellm", FailedRun(at=NOW, message="The file is no catalogue."))
     store.backup(folder / "backup.db")
     store.close()
     return (folder / "backup.db").read_bytes()
@@ -220,6 +223,25 @@ ROWS = {
     "a change from no JSON": "UPDATE changes SET before = 'x'",
     "a change to a list": "UPDATE changes SET after = '[]'",
     "a change of a later batch": "UPDATE changes SET batch = 99",
+    "a source without a name": "UPDATE sources SET name = ''",
+    "a source of several lines": "UPDATE sources SET name = 'x' || char(10) || 'y'",
+    "a source's name in bytes": "UPDATE sources SET name = x'78'",
+    "a format in bytes": "UPDATE sources SET format = x'78'",
+    "a long format": "UPDATE sources SET format = hex(zeroblob(1000))",
+    "a run that is no JSON": "UPDATE sources SET last_good = '{'",
+    "a run that is a list": "UPDATE sources SET last_failed = '[]'",
+    "a run in bytes": "UPDATE sources SET last_good = CAST(last_good AS BLOB)",
+    "a run at no time": "UPDATE sources SET last_good = json_remove(last_good, '$.at')",
+    "a run in a far future": f"""UPDATE sources
+    SET last_failed = json_set(last_failed, '$.at', {2**40})""",
+    "a count below 0": "UPDATE sources SET last_good = json_set(last_good, '$.added', -1)",
+    "a count in words": "UPDATE sources SET last_good = json_set(last_good, '$.kept', 'many')",
+    "a run's revision in words": """UPDATE sources
+    SET last_good = json_set(last_good, '$.revision', 'x')""",
+    "a failure of several lines": r"""UPDATE sources
+    SET last_failed = '{"at":1,"message":"x\ny"}'""",
+    "a long failure": """UPDATE sources
+    SET last_failed = json_set(last_failed, '$.message', hex(zeroblob(1000)))""",
 }
 
 MEMBERS = {

@@ -152,6 +152,15 @@ def test_an_upgrade_finds_the_aliases(old, settings):
     assert [("a", "z"), ("b", "y")] == [tuple(row) for row in found]
 
 
+@BOTH
+def test_an_upgrade_replaces_a_left_table_of_sources(old):
+    """pg_restore leaves the table of a newer schema beside a backup that has none."""
+    execute(old, "CREATE TABLE sources (another TEXT)")
+    old.open()
+
+    assert [] == old.sources()
+
+
 def test_an_upgrade_keeps_a_copy(old, settings, clock):
     """Before a file is upgraded it is copied to one beside it, and no copy is replaced."""
     before = settings.database_path.with_name("roster.db.schema-1")

@@ -17,6 +17,7 @@ from app.catalog.errors import StoreRefused, StoreUnavailable
 from app.catalog.keys import describe, mint
 from app.catalog.model import Model
 from app.catalog.ports import Actor
+from app.catalog.sources import FailedRun, GoodRun, SourceState
 from app.settings import Settings
 from app.store.documents import write_key, write_model
 from app.store.schema import HEAD, migrate
@@ -96,6 +97,19 @@ def test_a_backup_takes_the_place(store, settings, clock, backup):
     )
     assert ["x", "y"] == ids(before)
     before.close()
+
+
+def test_the_sources_are_those_of_the_backup(store, tmp_path):
+    """A restore brings the runs of the backup, and none that were recorded since."""
+    good = GoodRun(at=NOW, revision=3, added=1, kept=2)
+    store.record_run("a", good, known_format="csv")
+    store.backup(tmp_path / "sources.db")
+    store.record_run("a", FailedRun(at=NOW, message="The file is no catalogue."))
+    store.record_run("b", good)
+    store.close()
+    store.restore(tmp_path / "sources.db", actor=Actor("test"))
+
+    assert [SourceState("a", "csv", good, None)] == store.sources()
 
 
 def test_no_revision_is_given_twice(store, backup):
@@ -321,6 +335,7 @@ def test_earlier_backups_are_restored(store, settings, tmp_path, number, quoted)
 
     assert [model] == store.load().models
     assert HEAD == store.schema()
+    assert [] == store.sources()
 
 
 def test_the_aliases_of_a_backup_are_those_of_its_documents(store, settings, backup):

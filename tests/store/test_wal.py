@@ -301,6 +301,7 @@ TAKEN_BACK = {
         *(f"ALTER TABLE changes DROP COLUMN {name}" for name in ("mark", "batch", "request_id")),
     ],
     4: ["DROP TABLE aliases"],
+    5: ["DROP TABLE sources"],
 }
 
 
