@@ -1,4 +1,4 @@
-"""The admin routes, for entries and keys."""
+"""The admin routes, for entries, keys and sources of imports."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -27,11 +27,12 @@ from app.catalog.model import Model
 from app.catalog.paging import MAX_LIMIT, Window, cut
 from app.catalog.visibility import Viewer
 from app.dialects import Dialect
-from app.schemas import AdminModelSchema, KeySchema
+from app.schemas import AdminModelSchema, KeySchema, SourceSchema
 
 blueprint = Blueprint("admin", __name__, url_prefix="/admin")
 
 _MODEL = AdminModelSchema()
+_SOURCE = SourceSchema()
 
 
 @blueprint.get("/models")
@@ -175,6 +176,14 @@ def rotate_key(kid: str) -> Response:
         kid, read_object(), actor=request.context.actor
     )
     return _new_key(key, secret)
+
+
+@blueprint.get("/sources")
+def list_sources() -> Response:
+    """Return all sources of imports, in order of their names, read from the database."""
+    check_parameters()
+    sources = request.context.services.store.sources()
+    return json_reply({"object": "list", "data": _SOURCE.dump(sources, many=True)})
 
 
 def _window() -> Window:

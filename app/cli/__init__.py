@@ -6,6 +6,7 @@ Every command prints a table or sentences for people, and JSON with ``--json``.
 
 from flask import Flask
 
+from app.cli import catalogues as catalogues  # adds its commands to the group of `models`
 from app.cli import config, db, keys, models
 
 

@@ -210,6 +210,7 @@ def test_the_list_of_keys_is_a_page_in_any_case(app, admin):
         ("POST", "/admin/models?limit=1"),
         ("DELETE", "/admin/models/x?force=1"),
         ("GET", "/admin/keys?owned_by=x"),
+        ("GET", "/admin/sources?limit=1"),
     ],
 )
 def test_unknown_parameters_are_refused_here(admin, method, path):

@@ -16,6 +16,7 @@ def targets_for_keys(target, *, public):
     administration = [
         ("GET", "/admin/models", None),
         ("GET", "/admin/keys", None),
+        ("GET", "/admin/sources", None),
         ("GET", "/admin/nowhere", None),
         ("DELETE", "/admin/models/kept", None),
         ("DELETE", f"/admin/keys/{target.kid}", None),
