@@ -1,0 +1,134 @@
+"""The download of what a URL names, for the operator who gives the URL to a command."""
+
+from concurrent.futures import Future
+from http.client import HTTPException, HTTPResponse, IncompleteRead
+from shlex import quote as as_word
+from string import punctuation
+from threading import Thread
+from time import monotonic
+from urllib.error import URLError
+from urllib.parse import quote, urljoin, urlsplit
+from urllib.request import HTTPErrorProcessor, Request, build_opener
+
+from app.cli.terminal import Refusal
+from app.services import VERSION
+
+_REDIRECTS = 5
+_HEADERS = {"Accept-Encoding": "identity", "User-Agent": f"roster/{VERSION}"}
+
+
+class _AnyStatus(HTTPErrorProcessor):
+    """Returns each response as it is: urllib itself would follow redirects to other schemes."""
+
+    def http_response(self, request: Request, response: HTTPResponse) -> HTTPResponse:  # noqa: ARG002
+        return response
+
+    https_response = http_response
+
+
+def download(url: str, *, seconds: float = 20.0, most: int = 64 << 20) -> bytes:
+    """Return the body of the 200 at `url`: http or https, also of this host and of its network.
+
+    All of it takes `seconds` at most: names, redirects, headers and body. It goes through the
+    proxies of the environment as urllib reads them: ``http_proxy``, ``https_proxy``, ``no_proxy``.
+
+    Raise `Refusal` for another scheme, also in a redirect; more than 5 redirects; a URL with a
+    password; another status; a body that is encoded, cut off, or longer than `most` bytes.
+    """
+    body: Future[bytes] = Future()
+    # A timeout of the socket would not end a server that sends a byte a second, nor a resolver.
+    Thread(target=_complete, args=(body, url, seconds, most), daemon=True).start()
+    try:
+        return body.result(seconds)
+    except TimeoutError:
+        raise Refusal(
+            f"{_shown(url)} did not arrive within {seconds:g} seconds. Fetch it to a file, and "
+            f"import that: curl -fL -o FILE {as_word(url)}"
+        ) from None
+
+
+def _complete(body: Future[bytes], url: str, seconds: float, most: int) -> None:
+    try:
+        body.set_result(_follow(url, seconds, most))
+    except Exception as error:  # noqa: BLE001 - `result` raises it
+        body.set_exception(error)
+
+
+def _follow(url: str, seconds: float, most: int) -> bytes:
+    opener, deadline, at = build_opener(_AnyStatus), monotonic() + seconds, _checked(url)
+    for _ in range(_REDIRECTS + 1):
+        try:
+            request = Request(at, headers=_HEADERS)  # noqa: S310 - the scheme is checked
+            with opener.open(request, timeout=seconds) as response:
+                if response.status not in range(300, 400) or not response.headers["Location"]:
+                    return _body(response, at, most, deadline)
+                at = _target(at, response.headers["Location"])
+        except IncompleteRead:
+            raise Refusal(f"{_shown(at)} was cut off before its end. Try again.") from None
+        except (OSError, HTTPException, ValueError) as error:
+            reason = error.reason if isinstance(error, URLError) else error
+            if isinstance(reason, TimeoutError):
+                raise reason from None
+            raise Refusal(f"{_shown(at)} cannot be fetched: {reason}.") from error
+    raise Refusal(
+        f"{_shown(url)} redirects more than {_REDIRECTS} times, at last to {at}: give the URL of "
+        "the file itself."
+    )
+
+
+def _checked(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # of an IPv6 address without its bracket
+        parts = urlsplit("")
+    if "@" in parts.netloc:
+        raise Refusal(
+            "A URL with a user or a password is not taken: others can see it. Instead: "
+            "curl -fsSL -u USER URL | flask models import -"
+        )
+    if parts.scheme not in ("http", "https") or not parts.hostname or not url.isascii():
+        raise Refusal(f"'{url}' is no URL with http:// or https:// and a host, all in ASCII.")
+    return url
+
+
+def _target(url: str, location: str) -> str:
+    """Return where a redirect leads; what a URL cannot have is escaped."""
+    target = _checked(quote(urljoin(url, location), safe=punctuation, encoding="iso-8859-1"))
+    if urlsplit(target).scheme != urlsplit(url).scheme:
+        raise Refusal(
+            f"{_shown(url)} redirects to another scheme, which is not followed. If that is where "
+            f"it should lead, give this URL instead: {target}"
+        )
+    return target
+
+
+def _body(response: HTTPResponse, url: str, most: int, deadline: float) -> bytes:
+    status, shown = response.status, _shown(url)
+    if status in (401, 403):
+        raise Refusal(
+            f"{shown} answered {status}: it wants a key, and none is sent. With a key: "
+            f"curl -fsSL -H 'Authorization: Bearer KEY' {as_word(url)} | flask models import -"
+        )
+    if status != 200:  # noqa: PLR2004
+        raise Refusal(f"{shown} answered {status}, and 200 is wanted. Check the URL.")
+    encoding = response.headers.get("Content-Encoding", "identity")
+    if encoding.lower() != "identity":
+        raise Refusal(
+            f"{shown} is encoded as '{encoding}', and no encoding is wanted. Instead: "
+            f"curl -fsSL --compressed {as_word(url)} | flask models import -"
+        )
+    announced, body = response.length or 0, bytearray()
+    while max(announced, len(body)) <= most and (piece := response.read1(1 << 16)):
+        body += piece
+        if monotonic() > deadline:
+            raise TimeoutError
+    if max(announced, len(body)) > most:
+        raise Refusal(f"{shown} is longer than {most >> 20} MiB, and no file may be longer.")
+    if len(body) < announced:
+        raise IncompleteRead(b"")
+    return bytes(body)
+
+
+def _shown(url: str) -> str:
+    """Return `url` without its query, which may have a key."""
+    return url.partition("?")[0]
