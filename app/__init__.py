@@ -19,6 +19,15 @@ from app.metrics.gathering import Metrics, is_wanted
 from app.replies import ReplyCache
 from app.services import Services
 from app.settings import Settings, environment_settings
+from app.sources import Sources
+from app.sources.csv import Csv
+from app.sources.ids import Ids
+from app.sources.litellm import LiteLLM
+from app.sources.models_dev import ModelsDev
+from app.sources.ollama import Ollama as OllamaTags
+from app.sources.openai import OpenAI as OpenAIList
+from app.sources.openrouter import OpenRouter
+from app.sources.roster import Roster
 from app.store.store import Store
 
 
@@ -60,4 +69,18 @@ def dialects_of(settings: Settings) -> Dialects:
         Gemini(),
         Ollama(auth=settings.ollama_auth),
         OpenAI(reference_only=settings.reply_fields == "reference"),
+    )
+
+
+def sources_of() -> Sources:
+    """Return every format of whole catalogues, in the order in which they are tried."""
+    return Sources(
+        Roster(),
+        OpenRouter(),
+        LiteLLM(),
+        ModelsDev(),
+        OpenAIList(),
+        OllamaTags(),
+        Csv(),
+        Ids(),
     )

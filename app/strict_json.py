@@ -44,11 +44,7 @@ def parse(text: bytes) -> Any:
     keys, numbers that JSON or 64 bits do not have, nesting beyond `MAX_DEPTH`.
     """
     try:
-        value = _decoder.decode(text.decode())
-    except UnicodeDecodeError as error:
-        if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            raise InvalidJson("The text is UTF-16: save it as UTF-8.") from None
-        raise InvalidJson(f"The text is not UTF-8, from byte {error.start} on.") from None
+        value = _decoder.decode(decode(text))
     except json.JSONDecodeError as error:
         if text.startswith(codecs.BOM_UTF8):
             raise InvalidJson(
@@ -61,6 +57,16 @@ def parse(text: bytes) -> Any:
         raise _too_deep() from None
     _check_depth(value)
     return value
+
+
+def decode(text: bytes) -> str:
+    """Return the text that is UTF-8; `InvalidJson` for other bytes."""
+    try:
+        return text.decode()
+    except UnicodeDecodeError as error:
+        if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise InvalidJson("The text is UTF-16: save it as UTF-8.") from None
+        raise InvalidJson(f"The text is not UTF-8, from byte {error.start} on.") from None
 
 
 def dump(value: object) -> str:

@@ -61,6 +61,11 @@ def copy(tmp_path):
         ("app/dialects/extra.py", "import app.dialects.openai", "No dialect knows another"),
         ("app/dialects/encoding.py", "import app.dialects.openai", "No dialect knows another"),
         ("app/dialects/parameters.py", "import app.dialects.openai", "No dialect knows another"),
+        ("app/sources/extra.py", "import app.sources.openai", "No source knows another"),
+        ("app/sources/values.py", "import app.sources.openai", "No source knows another"),
+        ("app/sources/extra.py", "import app.store", "Imports point down"),
+        ("app/sources/extra.py", "import click", "Flask stays"),
+        ("app/sources/extra.py", "import sqlalchemy", "SQL stays"),
         ("app/api/extra.py", "from app import create_app", "Nothing imports the factory"),
     ],
 )
