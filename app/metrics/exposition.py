@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 
 from app.metrics.gathering import Gathered, Gauges
 from app.metrics.tally import BOUND_LABELS
+from app.store.backend import Measured
 
 #: Counters by name, without ``_total``: help, and labels.
 _COUNTERS: dict[str, tuple[str, Sequence[str]]] = {
@@ -86,12 +87,13 @@ class _Collector(Collector):
             yield counter
         for name, (text, of_all) in _GAUGES.items():
             yield GaugeMetricFamily(name, text, float(of_all(self._gathered.workers)))
-        size = self._gathered.size
-        if size is not None:
+        measured = self._gathered.measured
+        if measured is not None:
             text = "Revisions from the first change in the log to the last."
-            yield GaugeMetricFamily("roster_log_changes", text, size.log_changes)
+            yield GaugeMetricFamily("roster_log_changes", text, measured.log_changes)
             text = "Size of the database on its disk."
-            yield GaugeMetricFamily("roster_database_bytes", text, size.database_bytes)
+            yield GaugeMetricFamily("roster_database_bytes", text, measured.database_bytes)
+            yield from _imports(measured)
 
     def _requests(self) -> Metric:
         counts: defaultdict[tuple[str, ...], float] = defaultdict(float)
@@ -123,3 +125,17 @@ class _Collector(Collector):
                 buckets.append((bound, reached))
             durations.add_metric((route,), buckets, self._gathered.totals["seconds", route])
         return durations
+
+
+def _imports(measured: Measured) -> Iterator[Metric]:
+    """Yield the age of the last good import by source, and whether one has failed since."""
+    text = "Time since the last good import from a source."
+    ages = GaugeMetricFamily("roster_import_age_seconds", text, labels=("source",))
+    text = "Whether an import from a source has failed since the last good one."
+    failing = GaugeMetricFamily("roster_import_failing", text, labels=("source",))
+    for source in measured.sources:
+        if source.last_good is not None:
+            ages.add_metric((source.name,), max(0, measured.at - source.last_good.at))
+        failing.add_metric((source.name,), source.is_failing)
+    yield ages
+    yield failing

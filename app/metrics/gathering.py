@@ -22,7 +22,7 @@ from app.logs import access_lines, error_lines
 from app.metrics.shared_pages import SharedPages
 from app.metrics.tally import Tally, Totals
 from app.replies import ReplyCache
-from app.store.backend import Size
+from app.store.backend import Measured
 from app.store.store import Store
 
 _log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class Gathered:
     totals: Totals
     workers: list[Gauges]
     #: None while the database cannot be read.
-    size: Size | None
+    measured: Measured | None
 
 
 class Metrics:
@@ -92,7 +92,7 @@ class Metrics:
         threading.Thread(target=self._tick, name="metrics").start()
 
     def gather(self) -> Gathered:
-        """Return the metrics of all workers, this one's and the store's size as they are now."""
+        """Return the metrics of all workers, this one's and the store's as they are now."""
         gauges = self._gauges()
         if self._shared_pages is None:
             return Gathered(self._totals(), [gauges], self._measure())
@@ -152,10 +152,10 @@ class Metrics:
             self._replies.size,
         )
 
-    def _measure(self) -> Size | None:
-        """Return the size of the store; None in an outage, so that /metrics does not wait."""
+    def _measure(self) -> Measured | None:
+        """Measure the store; return None in an outage, so that /metrics does not wait."""
         try:
-            return self._store.size() if self._catalog.outage is None else None
+            return self._store.measure() if self._catalog.outage is None else None
         except StoreUnavailable:
             return None
 

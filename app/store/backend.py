@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from app.catalog.errors import StoreUnavailable
 from app.catalog.keys import ApiKey
 from app.catalog.ports import Position
+from app.catalog.sources import SourceState
 
 #: How long a writer waits for locks, in seconds.
 WRITE_TIMEOUT = 5.0
@@ -20,6 +21,8 @@ READ_TIMEOUT = 0.25
 #: How long a start waits for another process that checks, restores or prepares the same database,
 #: in seconds.
 OPEN_TIMEOUT = 60.0
+#: The most sources of imports that the metrics have.
+MAX_MEASURED = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +56,17 @@ class RestoredKeys:
 
 
 @dataclass(frozen=True, slots=True)
-class Size:
-    """The size of the log and of the database."""
+class Measured:
+    """What the metrics have of a database."""
 
     #: Revisions from the first line of the log to the last.
     log_changes: int
     #: The size on the disk.
     database_bytes: int
+    #: The first `MAX_MEASURED` sources of imports, in the database's order of names.
+    sources: Sequence[SourceState]
+    #: The moment of the measurement, in Unix seconds.
+    at: float
 
 
 class Backend(ABC):

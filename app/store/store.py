@@ -14,7 +14,7 @@ from app.catalog.model import Model
 from app.catalog.ports import Actor, Changes, Line, Position, StoredCatalog
 from app.catalog.sources import FailedRun, GoodRun, SourceState
 from app.settings import Settings
-from app.store.backend import OPEN_TIMEOUT, Backend, Restored, Size
+from app.store.backend import MAX_MEASURED, OPEN_TIMEOUT, Backend, Measured, Restored
 from app.store.copying import Contents, contents, copy
 from app.store.documents import read_key, read_model, read_source, write_run
 from app.store.files import new_file
@@ -78,6 +78,7 @@ _LAST = sa.select(sa.func.max(changes.c.revision)).scalar_subquery()
 _FIRST = sa.select(sa.func.min(changes.c.revision)).scalar_subquery()
 _LOG_CHANGES = sa.select(sa.func.coalesce(_LAST - _FIRST + 1, 0))
 _SOURCES = sa.select(sources)
+_MEASURED_SOURCES = _SOURCES.order_by(sources.c.name).limit(MAX_MEASURED)
 _RECORD = """INSERT INTO sources (name, format, {0}) VALUES (:name, :format, :run)
 ON CONFLICT (name) DO UPDATE
 SET format = coalesce(excluded.format, sources.format), {0} = excluded.{0}"""
@@ -158,12 +159,13 @@ class Store:
             _catalogue(connection)
             return contents(connection)
 
-    def size(self) -> Size:
-        """Return the size of the log and the database; wait no longer than a reader may."""
+    def measure(self) -> Measured:
+        """Return what the metrics have of the database; wait no longer than a reader may."""
         self._opening.open()
         with self._opening.outages(), self.backend.revision_connection() as connection:
             log_changes = connection.execute(_LOG_CHANGES).scalar_one()
-            return Size(log_changes, self.backend.size(connection))
+            found = [read_source(*row) for row in connection.execute(_MEASURED_SOURCES)]
+            return Measured(log_changes, self.backend.size(connection), found, self._clock())
 
     def sources(self) -> list[SourceState]:
         """Return all sources of imports, in order of their names."""

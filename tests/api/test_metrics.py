@@ -10,9 +10,10 @@ from app import create_app
 from app.catalog.keys import mint
 from app.catalog.model import Model
 from app.catalog.ports import Actor
+from app.catalog.sources import FailedRun, GoodRun
 from app.dialects import Dialect
 from app.replies import FRAGMENT_OVERHEAD, OVERHEAD
-from app.store.backend import Size
+from app.store.backend import MAX_MEASURED, Measured
 from app.store.store import Store
 
 SIZES = {"roster_log_changes", "roster_database_bytes"}
@@ -145,7 +146,7 @@ def test_the_snapshot_and_the_cache(admin, client, read):
 
 def test_an_outage_is_a_number(unopened_app, samples, monkeypatch):
     """Without a database there are metrics all the same, and its size is not asked for."""
-    monkeypatch.setattr(Store, "size", lambda _: Size(1, 1))
+    monkeypatch.setattr(Store, "measure", lambda _: Measured(1, 1, [], 0))
     found = samples(unopened_app.test_client().get("/metrics").text)
 
     assert 1 == found["roster_outage"]
@@ -175,6 +176,39 @@ def test_the_size_of_a_file_includes_its_wal(app, admin, read):
     files = [path, *path.parent.glob("roster.db-wal")]
 
     assert sum(file.stat().st_size for file in files) == read()["roster_database_bytes"]
+
+
+@pytest.mark.databases("sqlite", "postgresql")
+def test_each_source_has_the_age_of_its_last_good_import(app, read, clock):
+    """The age is that of now; a source without a good import has none, and is failing."""
+    store, now = app.extensions["roster"].store, int(clock.now)
+    store.record_run("a/b", GoodRun(at=now, revision=1))
+    store.record_run("litellm", GoodRun(at=now - 60, revision=1))
+    store.record_run("litellm", FailedRun(at=now - 30, message="No catalogue."))
+    store.record_run("new", FailedRun(at=now, message="No catalogue."))
+    store.record_run("future", GoodRun(at=now + 60, revision=1))  # before the clock was set back
+    clock.now += 40
+    found = {name: value for name, value in read().items() if name.startswith("roster_import")}
+
+    assert {
+        'roster_import_age_seconds{source="a/b"}': 40,
+        'roster_import_age_seconds{source="future"}': 0,
+        'roster_import_age_seconds{source="litellm"}': 100,
+        'roster_import_failing{source="a/b"}': 0,
+        'roster_import_failing{source="future"}': 0,
+        'roster_import_failing{source="litellm"}': 1,
+        'roster_import_failing{source="new"}': 1,
+    } == found
+
+
+def test_the_sources_of_the_metrics_are_bounded(app, read):
+    """Prometheus has a series for each source, so that the metrics have the first hundred."""
+    for number in range(MAX_MEASURED + 1):
+        run = GoodRun(at=1, revision=1)
+        app.extensions["roster"].store.record_run(f"s{number:03}", run)
+    found = [name for name in read() if name.startswith("roster_import_age_seconds")]
+
+    assert [f'roster_import_age_seconds{{source="s{n:03}"}}' for n in range(MAX_MEASURED)] == found
 
 
 @pytest.mark.databases("sqlite", "postgresql")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from app.catalog.sources import GoodRun
+
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "deploy" / "prometheus" / "roster.rules.yml"
 CASES = Path(__file__).with_name("roster.rules.test.yml")
@@ -48,9 +50,10 @@ def test_each_alert_has_a_summary_and_its_page():
         assert f"runbook: docs/operations.md#{name.lower()}\n" in rule
 
 
-def test_alerts_read_what_is_told(client, samples):
-    """Every name in a rule is one that /metrics has, after a first request."""
+def test_alerts_read_what_is_told(app, client, samples):
+    """Every name in a rule is one that /metrics has, after a first request and import."""
     client.get("/v1/models")
+    app.extensions["roster"].store.record_run("x", GoodRun(at=0, revision=1))
     told = {name.partition("{")[0] for name in samples(client.get("/metrics").text)}
     read = set(re.findall(r"\broster_\w+", RULES.read_text()))
 

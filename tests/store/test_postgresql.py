@@ -281,8 +281,8 @@ def test_a_locked_log_holds_up_no_metrics(open_store, empty, monkeypatch):
     with store.backend.reading.begin() as connection:
         connection.exec_driver_sql("LOCK TABLE changes IN ACCESS EXCLUSIVE MODE")
 
-        assert "The database has not answered for 0.1 s." == refusal(store.size)
-    assert 1 == store.size().log_changes
+        assert "The database has not answered for 0.1 s." == refusal(store.measure)
+    assert 1 == store.measure().log_changes
 
 
 def test_one_of_many_readers_tries_to_connect(open_store, fragile, own, monkeypatch):

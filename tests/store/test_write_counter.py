@@ -173,7 +173,7 @@ def test_opening_the_database_does_not_delay_the_regular_read(store, settings, m
     with closing(sqlite.connect(settings.database_path)) as other, other:
         other.execute("UPDATE catalogue SET revision = revision + 1")
     monotonic.now += 0.75
-    store.size()
+    store.measure()
     monotonic.now += 0.75
 
     assert before + 1 == store.position().revision
@@ -211,7 +211,7 @@ def test_a_replaced_file_is_seen_as_soon_as_it_is_opened(store, monotonic, repla
     store.position()
     monotonic.now += 0.9
     there = replace_database()
-    store.size()
+    store.measure()
 
     assert there == store.position()
     assert there == store.position()
