@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from app import api, cli, logs
 from app.administration import Administration
+from app.administration.catalogues import CatalogueChanges
 from app.api.application import Application
 from app.catalog.catalog import Catalog
 from app.dialects import Dialects
@@ -52,6 +53,7 @@ def create_app(
         store=store,
         catalog=catalog,
         administration=Administration(store, clock),
+        catalogues=CatalogueChanges(store, clock, catalog, sources_of()),
         replies=replies,
         metrics=Metrics(catalog, replies, store) if is_wanted() else None,
         clock=clock,

@@ -8,6 +8,7 @@ from typing import cast
 from flask import Flask, current_app
 
 from app.administration import Administration
+from app.administration.catalogues import CatalogueChanges
 from app.catalog.catalog import Catalog
 from app.catalog.keys import ADMIN, digest
 from app.catalog.visibility import ANONYMOUS
@@ -35,6 +36,7 @@ class Services:
     store: Store
     catalog: Catalog
     administration: Administration
+    catalogues: CatalogueChanges
     replies: ReplyCache
     #: None where the extra ``metrics`` is not installed.
     metrics: Metrics | None

@@ -14,6 +14,8 @@ A table in ``app.api.errors`` has the HTTP status of each code; the dialect enco
     ├── LastAdminKey          last_admin_key
     ├── ModelExists           model_exists
     ├── RevisionMismatch      revision_mismatch
+    ├── PlanChanged           plan_changed
+    ├── RowsRefused           rows_refused
     ├── InvalidValue          invalid_value
     ├── InvalidJson           invalid_json
     ├── ValidationFailed      validation_error
@@ -175,6 +177,34 @@ class RevisionMismatch(RosterError):
         if current is not None:
             state = f'is at revision "{current}". Read it again; If-Match has these quotes, too.'
         super().__init__(f"The precondition does not hold: the model {state}")
+
+
+class PlanChanged(RosterError):
+    """An entry that a plan touches has changed since the plan was shown."""
+
+    code = "plan_changed"
+    param = "revision"
+
+    def __init__(self, ids: Sequence[str], revision: int) -> None:
+        others = f" and {len(ids) - 1} more" if len(ids) > 1 else ""
+        super().__init__(
+            f"'{quote(ids[0])}'{others} changed after revision {revision}: nothing was changed. "
+            "Make the plan again, and read it."
+        )
+
+
+class RowsRefused(RosterError):
+    """Some rows of a file, or some of many entries, cannot be changed as asked.
+
+    `rows` has what is wrong with each, as a sentence that names it.
+    """
+
+    code = "rows_refused"
+
+    def __init__(self, rows: Sequence[str], instead: str) -> None:
+        shown = " ".join(rows[:3])
+        more = f" And {len(rows) - 3} more." if len(rows) > 3 else ""  # noqa: PLR2004
+        super().__init__(f"Nothing was changed, for {len(rows)} refused: {shown}{more} {instead}")
 
 
 class InvalidValue(RosterError):

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model
+from app.catalog.sources import FailedRun, GoodRun
 
 _FIELDS = [field.name for field in fields(Model) if field.compare]
 
@@ -166,6 +167,12 @@ class Writer(Protocol):
 
     def history(self, ids: Sequence[str]) -> Mapping[str, Sequence[Line]]:
         """Return by id the lines of these entries, oldest first."""
+        ...
+
+    def record_run(
+        self, name: str, run: GoodRun | FailedRun, *, known_format: str | None = None
+    ) -> None:
+        """Record how an import from the source `name` ended; this takes no revision."""
         ...
 
     def ids_changed_since(self, revision: int) -> Set[str]:

@@ -4,15 +4,23 @@ JSON is ``{"object": "roster.export", "data": [entry, ...]}``. NDJSON has ``{"ob
 "roster.export"}`` in its first line, and then one entry a line.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from app.catalog.model import Model
 from app.names import MIRROR_FIELDS
 from app.schemas import AdminModelSchema
 from app.sources import Content, Row, Source
 from app.sources.values import items_of, numbered
+from app.strict_json import dump
 
 EXPORT = "roster.export"
 _ELSEWHERE = AdminModelSchema.read_only | MIRROR_FIELDS | {"id", "object", "source"}
+
+
+#: The fields that make an entry what it is, each under one name.
+_ENTRY = AdminModelSchema(
+    exclude=(*MIRROR_FIELDS, "object", "capabilities", "revision", "permission.object")
+)
 
 
 class Roster(Source):
@@ -40,3 +48,14 @@ class Roster(Source):
                 fields={name: value for name, value in item.items() if name not in _ELSEWHERE},
                 source=source if isinstance(source, str) else None,
             )
+
+
+def export(models: Iterable[Model], *, ndjson: bool = False) -> Iterator[bytes]:
+    """Yield the export of `models`, which are in order of their ids, an entry a line."""
+    head = f'{{"object":"{EXPORT}"'
+    between = "\n" if ndjson else ",\n"
+    yield (head + "}" if ndjson else head + ',"data":[').encode()
+    for number, model in enumerate(models):
+        entry = dump({name: v for name, v in _ENTRY.dump(model).items() if v is not None})
+        yield ((between if number else "\n") + entry).encode()
+    yield b"\n" if ndjson else b"\n]}\n"

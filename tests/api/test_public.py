@@ -50,7 +50,7 @@ def test_an_empty_catalogue_is_an_empty_list(client, admin):
 @BOTH
 def test_optional_fields_follow_in_order(client, admin):
     """The optional fields of `docs/fields.md` follow those of the reference, in its order."""
-    hidden = {*REFERENCE_ENTRY, "list_aliases", "available_from", "revision"}
+    hidden = {*REFERENCE_ENTRY, "list_aliases", "available_from", "revision", "source"}
     shown = {name: value for name, value in examples("Entry").items() if name not in hidden}
     sent = shown | {"shutdown_date": "2099-01-31"}
     admin.add("x", **sent)

@@ -140,7 +140,7 @@ def test_commands(app: Flask) -> None:
     """These are all the commands."""
     assert {
         *(("models", name) for name in ("list", "show", "add", "edit", "remove")),
-        *(("models", name) for name in ("copy", "retire", "hide", "allow")),
+        *(("models", name) for name in ("copy", "retire", "hide", "allow", "sources")),
         *(("keys", name) for name in ("create", "list", "show", "edit", "revoke", "rotate")),
         *(("db", name) for name in ("upgrade", "status", "backup", "restore", "copy")),
         ("config",),

@@ -8,7 +8,7 @@ from tests.pages import examples
 @pytest.fixture
 def full(admin):
     """Everything that is known of an entry, and the item of the public list that shows it."""
-    read_only = {"object", "revision", "capabilities"}
+    read_only = {"object", "source", "revision", "capabilities"}
     mirrors = {"max_model_len", "context_window", "meta", "max_completion_tokens"}
     mirrors |= {"input_modalities", "output_modalities"}
     hidden = {"list_aliases", "available_from"}

@@ -1,0 +1,515 @@
+"""Changes of many entries, as plans: imports of files, and edits of a selection."""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
+
+from app.administration.entries import check_fields, merged
+from app.administration.rows import Entry, File, read_rows
+from app.administration.transactions import Transactions
+from app.catalog.catalog import Catalog
+from app.catalog.errors import (
+    InvalidValue,
+    ModelNotFound,
+    PlanChanged,
+    RosterError,
+    RowsRefused,
+    StoreUnavailable,
+    ValidationFailed,
+    quote,
+)
+from app.catalog.lifecycle import deprecation_time, read_moment, rfc3339, shutdown_time
+from app.catalog.model import Model
+from app.catalog.plan import Plan, Preserved, Remark, settle
+from app.catalog.ports import Actor, Change, Line
+from app.catalog.snapshot import Snapshot
+from app.catalog.sources import FailedRun, GoodRun, check_source, problem_with_source
+from app.schemas import AdminModelSchema, PermissionSchema, check, check_together
+from app.sources import Row, Sources
+from app.sources.reading import read
+
+_log = logging.getLogger(__name__)
+
+_MODEL = AdminModelSchema()
+_PERMISSION = PermissionSchema()
+#: The fields that an entry may lack.
+_OPTIONAL = [
+    f.name for f in fields(Model) if f.compare and f.default is None and f.name != "source"
+]
+#: The fields that are checked together.
+_TOGETHER = ("id", "context_length", "max_input_tokens", "reasoning", "aliases")
+#: How many entries have their lines of the log in memory at a time.
+_BATCH = 500
+
+OnConflict = Literal["fail", "skip", "update"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportOptions:
+    """How a file is imported."""
+
+    format: str = "auto"
+    #: The name of the source, which new entries remember; None is the name of the format.
+    source: str | None = None
+    #: What is done with a row whose id exists already, with other fields.
+    on_conflict: OnConflict = "fail"
+    #: Whether the id is ``provider/id``.
+    prefix: bool = False
+    #: Checked fields that all rows get.
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    #: Whether nobody sees new entries.
+    hidden: bool = False
+    #: Whether entries of the source that the file lacks are removed.
+    prune: bool = False
+    #: The day on which they retire, instead; None is no such day.
+    retire: str | None = None
+    #: Whether fields that a person has changed are changed, too.
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applying:
+    """What is done with a plan."""
+
+    #: Whether it is only returned.
+    dry_run: bool = False
+    #: Whether the rest is done where some rows are refused.
+    partial: bool = False
+    #: The revision at which the plan was shown; None if it does not matter.
+    revision: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A plan, and what was done with it."""
+
+    plan: Plan
+    #: The revision after it; of a dry run the one that the plan was made for.
+    revision: int
+    #: How long its transaction held up other writers.
+    seconds: float = 0.0
+    #: Of an import.
+    format: str | None = None
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueChanges(Transactions):
+    """Changes of many entries, planned against `catalog`."""
+
+    catalog: Catalog
+    sources: Sources
+
+    def import_catalogue(
+        self,
+        body: bytes,
+        options: ImportOptions,
+        applying: Applying,
+        *,
+        actor: Actor,
+        media_type: str | None = None,
+        progress: Callable[[Sequence[Row]], Iterable[Row]] = iter,
+    ) -> Applied:
+        """Bring the catalogue in step with a file, and record how that ended.
+
+        `progress` is given the rows before they are checked. Raises `InvalidJson` and
+        `InvalidValue` for a file that is no catalogue, `RowsRefused` and `PlanChanged`.
+        """
+        _check_options(options)
+        source = None
+        try:
+            content = read(body, media_type)
+            source = self.sources.choose(content, options.format)
+            name = options.source or source.name
+            now = int(self.clock())
+            rows = progress([*source.rows(content)])
+            file = read_rows(rows, source, prefix=options.prefix)
+            planner = _Importer(self, file, options, name, now, is_complete=source.is_complete)
+            applied = self._apply(
+                planner.plan,
+                applying,
+                actor=actor,
+                now=now,
+                action=f"import:{name}",
+                instead="'dry_run' shows all of them, 'partial' leaves them out.",
+            )
+        except RosterError as error:
+            if not applying.dry_run:
+                self.record_failure(options, error, None if source is None else source.name)
+            raise
+        if not applying.dry_run:
+            self._record(name, _good_run(applied, now), source.name)
+        return replace(applied, format=source.name, source=name)
+
+    def record_failure(
+        self, options: ImportOptions, error: Exception, known_format: str | None = None
+    ) -> None:
+        """Record that an import failed, if the name of its source is known."""
+        given = None if options.format == "auto" else options.format
+        name = options.source or known_format or given
+        if name is not None and problem_with_source(name) is None:
+            self._record(name, FailedRun(int(self.clock()), str(error)), known_format)
+
+    def _record(self, name: str, run: GoodRun | FailedRun, known_format: str | None) -> None:
+        try:
+            self.store.record_run(name, run, known_format=known_format)
+        except StoreUnavailable as error:  # what the import did counts, not this
+            _log.warning("The end of the import from %s was not recorded: %s", name, error.reason)
+
+    def edit_models(
+        self,
+        select: Callable[[Snapshot], Sequence[Model | ModelNotFound]],
+        patch: Mapping[str, Any] | None,
+        applying: Applying,
+        *,
+        actor: Actor,
+    ) -> Applied:
+        """Apply a merge patch to many entries, or remove them if it is None.
+
+        `select` returns the entries, and an error for each id that has none. Raises
+        `ValidationFailed` for what is wrong with the patch, `RowsRefused` and `PlanChanged`.
+        """
+        if patch is not None:
+            check_fields(patch)
+        now = int(self.clock())
+
+        def plan(snapshot: Snapshot) -> Plan:
+            return _plan_edit(snapshot, select(snapshot), patch, now)
+
+        return self._apply(
+            plan, applying, actor=actor, now=now, instead="'dry_run' shows all of them."
+        )
+
+    def _apply(
+        self,
+        make: Callable[[Snapshot], Plan],
+        applying: Applying,
+        *,
+        actor: Actor,
+        now: int,
+        instead: str,
+        action: str | None = None,
+    ) -> Applied:
+        """Make a plan, and write it in one transaction.
+
+        If another change was faster, the plan is made again while other writers wait.
+        """
+        plan = make(self.catalog.current())
+        if applying.dry_run:
+            return Applied(plan, plan.position.revision)
+        self._check(plan, applying, instead)
+        if not plan.changes:
+            return Applied(plan, plan.position.revision)
+        with self._transaction(actor, now) as (transaction, _):
+            started = time.perf_counter()
+            base = transaction.base
+            if base != plan.position:
+                snapshot = self.catalog.current()
+                if snapshot.revision != base.revision:
+                    raise StoreUnavailable("The catalogue cannot be read while it is written.")
+                plan = make(snapshot)
+                self._check(plan, applying, instead)
+            revision = base.revision
+            if plan.changes:
+                revision = transaction.write(plan.changes, action)
+        return Applied(plan, revision, time.perf_counter() - started)
+
+    def _check(self, plan: Plan, applying: Applying, instead: str) -> None:
+        """Raise where `plan` must not be applied."""
+        since = applying.revision
+        if since is not None and since > plan.position.revision:
+            sentence = f"The catalogue is at revision {plan.position.revision}, not {since} yet."
+            raise InvalidValue("revision", sentence)
+        if since is not None and since < plan.position.revision:
+            later = self.store.ids_changed_since(since)
+            if changed := [change.id for change in plan.changes if change.id in later]:
+                raise PlanChanged(changed, since)
+        if plan.refused and not applying.partial:
+            raise RowsRefused([*map(_sentence, plan.refused)], instead)
+
+
+def _check_options(options: ImportOptions) -> None:
+    if "id" in options.fields:
+        raise ValidationFailed({"id": ["Cannot be set for all rows."]})
+    check(_MODEL, options.fields)
+    if options.source is not None:
+        check_source(options.source)
+    if options.retire is not None:
+        check(_MODEL, {"shutdown_date": options.retire})
+
+
+def _good_run(applied: Applied, now: int) -> GoodRun:
+    plan = applied.plan
+    kinds = Counter((c.before is None, c.after is None) for c in plan.changes)
+    return GoodRun(
+        at=now,
+        revision=applied.revision,
+        added=kinds[True, False],
+        changed=kinds[False, False],
+        removed=kinds[False, True],
+        unchanged=plan.unchanged,
+        skipped=len(plan.skipped),
+        refused=len(plan.refused),
+        kept=len(plan.preserved),
+    )
+
+
+class _Importer:
+    """Plans the import of one file."""
+
+    def __init__(
+        self,
+        changes: CatalogueChanges,
+        file: File,
+        options: ImportOptions,
+        name: str,
+        now: int,
+        *,
+        is_complete: bool,
+    ) -> None:
+        self._store = changes.store
+        self._file = file
+        self._options = options
+        self._name = name
+        self._now = now
+        self._is_complete = is_complete
+
+    def plan(self, snapshot: Snapshot) -> Plan:
+        """Return the plan for the entries of `snapshot`."""
+        file = self._file
+        plan = Plan(
+            position=snapshot.position,
+            skipped=[*file.skipped],
+            refused=[*file.refused],
+            degraded=[*file.degraded],
+        )
+        changes = [*self._present(snapshot, plan), *self._missing(snapshot, plan)]
+        settle(plan, changes, snapshot, strict=False)
+        return plan
+
+    def _present(self, snapshot: Snapshot, plan: Plan) -> Iterator[Change]:
+        """Yield the changes of the entries that the file has."""
+        stored = {model.id: model for model in snapshot.models}
+        differing: list[tuple[Entry, Change, list[str]]] = []
+        for entry in self._file.entries:
+            before = stored.get(entry.id)
+            after = self._composed(entry, before)
+            # Fields that the entry has and the row lacks: the source may have had them before.
+            gone = [] if before is None or self._is_complete else self._gone(entry, before)
+            if after != before or gone:
+                differing.append((entry, Change(before, after), gone))
+            else:
+                plan.unchanged += 1
+        for first in range(0, len(differing), _BATCH):
+            yield from self._allowed(differing[first : first + _BATCH], plan)
+
+    def _composed(self, entry: Entry, before: Model | None) -> Model:
+        """Return the entry as the file has it."""
+        source = entry.source if self._is_complete else self._name
+        fields = {**entry.fields, **self._options.fields, "id": entry.id, "source": source}
+        if before is None and self._options.hidden:
+            fields["permission"] = []
+        if before is None or self._is_complete:
+            return Model.compose(fields, now=self._now, stored=before)
+        # Some programs answer the time of the request; who has brought an entry stays so.
+        return before.updated({n: v for n, v in fields.items() if n not in ("created", "source")})
+
+    def _gone(self, entry: Entry, before: Model) -> list[str]:
+        given = {*entry.fields, *self._options.fields}
+        return [n for n in _OPTIONAL if n not in given and getattr(before, n) is not None]
+
+    def _allowed(
+        self, differing: Sequence[tuple[Entry, Change, Sequence[str]]], plan: Plan
+    ) -> Iterator[Change]:
+        """Yield the changes, without those of fields that a person has changed."""
+        history = self._store.history([entry.id for entry, _, _ in differing])
+        for entry, (before, given), gone in differing:
+            assert given is not None, "a row never removes"  # noqa: S101
+            held, own, is_removed = self._setters(history[entry.id])
+            if before is None and is_removed and not self._options.force:
+                sentence = "A person has removed it; 'force' adds it again."
+                plan.skipped.append(Remark(entry.id, sentence, None, entry.place))
+                continue
+            fields: dict[str, Any] = {name: None for name in gone if name in own}
+            if before is not None and not self._options.force:
+                for name, (old, new) in Change(before, given).differences().items():
+                    if name in held:
+                        plan.preserved.append(Preserved(entry.id, name, old, new))
+                        fields[name] = old
+            after = _consistent(replace(given, **fields), before, entry.place, plan)
+            if after == before:
+                plan.unchanged += 1
+            elif before is None or self._options.on_conflict == "update":
+                yield Change(before, after)
+            else:
+                names = ", ".join(Change(before, after).differences())
+                sentence = f"Exists already, with another {names}"
+                if self._options.on_conflict == "skip":
+                    remark = Remark(entry.id, f"{sentence}.", None, entry.place)
+                    plan.skipped.append(remark)
+                else:
+                    sentence += ": 'on_conflict' as update changes it, as skip leaves it."
+                    plan.refused.append(Remark(entry.id, sentence, "id", entry.place))
+
+    def _setters(self, lines: Sequence[Line]) -> tuple[Set[str], Set[str], bool]:
+        """Return what the log says: see `plan`.
+
+        The fields that a person has changed since this source first wrote the entry, and it has
+        not since; those that it was the last to change; and whether a person has removed the entry
+        that it had written.
+        """
+        held, own = set[str](), set[str]()
+        is_ours = is_removed = False
+        for line in lines:
+            by_person = line.action.startswith("model.")
+            is_removed = line.is_removal and by_person and is_ours
+            if line.is_removal:
+                held, own, is_ours = set(), set(), False
+            elif line.action == f"import:{self._name}":
+                held, own, is_ours = held - line.fields, own | line.fields, True
+            else:
+                own -= line.fields
+                if by_person and is_ours:
+                    held |= line.fields
+        return held, own, is_removed
+
+    def _missing(self, snapshot: Snapshot, plan: Plan) -> Iterator[Change]:
+        """Yield the changes of the entries of this source that the file lacks."""
+        options, ids = self._options, self._file.ids
+        if not options.prune and options.retire is None:
+            return
+        missing = [m for m in snapshot.models if m.source == self._name and m.id not in ids]
+        if missing and not self._file.entries:
+            raise InvalidValue(
+                "prune", f"The file has no model: all {len(missing)} of this source would go."
+            )
+        for model in missing:
+            if options.retire is None:
+                yield Change(model, None)
+            elif (after := _retired(model, options.retire, self._now)) != model:
+                yield Change(model, after)
+            else:
+                plan.unchanged += 1
+
+
+def _retired(model: Model, day: str, now: int) -> Model:
+    """Return `model` so that it retires on `day`, unless it does so earlier."""
+    end, own_end = read_moment(day), shutdown_time(model)
+    assert end is not None, "the day was checked"  # noqa: S101
+    if own_end is not None and own_end <= end:
+        return model
+    deprecated = deprecation_time(model)
+    if deprecated is None or deprecated > end:
+        model = replace(model, deprecation=rfc3339(min(now, end)))
+    return replace(model, shutdown_date=day)
+
+
+def _consistent(model: Model, before: Model | None, place: int | str, plan: Plan) -> Model:
+    """Return `model` without the fields that contradict its others."""
+    for stored in (before, None):
+        known = {n: value for n in _TOGETHER if (value := getattr(model, n)) is not None}
+        try:
+            check_together(known)
+        except ValidationFailed as error:
+            for path, [sentence] in error.errors.items():
+                plan.degraded.append(Remark(model.id, sentence, path, place))
+                name = path.partition(".")[0]
+                correct: dict[str, Any] = {name: getattr(stored, name, None)}
+                model = replace(model, **correct)
+        else:
+            break
+    return model
+
+
+def _plan_edit(
+    snapshot: Snapshot,
+    selected: Sequence[Model | ModelNotFound],
+    patch: Mapping[str, Any] | None,
+    now: int,
+) -> Plan:
+    plan = Plan(position=snapshot.position)
+    changes = []
+    for before in selected:
+        if isinstance(before, ModelNotFound):
+            plan.refused.append(Remark(before.model_id, f"{before}.", "id"))
+            continue
+        try:
+            after = None if patch is None else merged(before, patch, now)
+        except ValidationFailed as error:
+            name, [sentence, *_] = next(iter(error.errors.items()))
+            plan.refused.append(Remark(before.id, sentence, name))
+            continue
+        if after == before:
+            plan.unchanged += 1
+        else:
+            changes.append(Change(before, after))
+    settle(plan, changes, snapshot, strict=True)
+    return plan
+
+
+def select_ids(ids: Sequence[str], snapshot: Snapshot) -> Sequence[Model | ModelNotFound]:
+    """Return the entry with each of these ids, or the error that there is none."""
+    found: list[Model | ModelNotFound] = []
+    for model_id in dict.fromkeys(ids):
+        model = snapshot.get(model_id)
+        holder = None if model is None else model.id
+        is_alias = model is not None and model.id != model_id
+        found.append(
+            ModelNotFound(model_id, holder=holder) if model is None or is_alias else model
+        )
+    return found
+
+
+def report(applied: Applied, *, dry_run: bool) -> dict[str, Any]:
+    """Return a plan as JSON, for HTTP and the command line alike."""
+    plan = applied.plan
+    of_import = {"format": applied.format, "source": applied.source} if applied.format else {}
+    return {
+        "object": "plan",
+        **of_import,
+        "dry_run": dry_run,
+        "revision": applied.revision,
+        "added": [change.id for change in plan.changes if change.before is None],
+        "changed": [
+            {
+                "id": change.id,
+                "fields": {
+                    name: {"old": _shown(old), "new": _shown(new)}
+                    for name, (old, new) in change.differences().items()
+                },
+            }
+            for change in plan.changes
+            if change.before is not None and change.after is not None
+        ],
+        "removed": [change.id for change in plan.changes if change.after is None],
+        "unchanged": plan.unchanged,
+        "skipped": [_remark(remark) for remark in plan.skipped],
+        "refused": [_remark(remark) for remark in plan.refused],
+        "degraded": [_remark(remark) for remark in plan.degraded],
+        "kept": [
+            {"id": i, "field": name, "stored": _shown(old), "given": _shown(new)}
+            for i, name, old, new in plan.preserved
+        ],
+        "warnings": plan.warnings,
+        "seconds": round(applied.seconds, 3),
+    }
+
+
+def _remark(remark: Remark) -> dict[str, Any]:
+    given = {"row": remark.place, "id": remark.id, "field": remark.field}
+    known = {name: value for name, value in given.items() if value is not None}
+    return {**known, "message": remark.message}
+
+
+def _shown(value: object) -> object:
+    if isinstance(value, tuple):
+        return [_PERMISSION.dump(permission) for permission in value]
+    return value
+
+
+def _sentence(remark: Remark) -> str:
+    row = "" if remark.place is None else f"row {quote(remark.place)}, "
+    return f"{row}'{quote(remark.id)}': {remark.message}"
