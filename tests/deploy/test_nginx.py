@@ -271,6 +271,19 @@ def test_the_administration_is_not_kept(site, direct, reached):
     assert [201, 200, 401] * 10 == reached()
 
 
+@shipped
+def test_an_import_may_be_longer_than_other_bodies(site, direct, reached):
+    """A megabyte of it reaches the application, whose answer comes back; elsewhere it is a 413."""
+    long = "x" * (1 << 20)
+    answer = site("POST", "/admin/import", long, direct.admin_key)
+
+    assert [answer.status] == reached()
+    assert answer.status not in (413, 502)
+    for path in ("/admin/models", "/admin/import/", "//admin/import", "/ADMIN/import"):
+        assert 413 == site("POST", path, long, direct.admin_key).status
+    assert [] == reached()
+
+
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_a_known_etag_is_answered_with_304(site, direct, method):
     """Also from a kept answer, in each form of If-None-Match; with an unknown tag it is a 200."""
@@ -314,7 +327,7 @@ def test_administration_is_open_to_this_host_alone(site, direct, reached):
     stranger.source_address = ("127.0.0.9", 0)
     assert 200 == site("GET", "/admin/models", key=direct.admin_key).status
     reached()
-    for path in ("/admin/models", "/admin", "/admin?x=1"):
+    for path in ("/admin/models", "/admin", "/admin?x=1", "/admin/import"):
         for method in ("GET", "HEAD", "POST"):
             answer = site(method, path, None, direct.admin_key, stranger)
 

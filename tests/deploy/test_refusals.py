@@ -17,6 +17,7 @@ import pytest
 
 from app import dialects_of
 from app.api.context import request
+from app.catalog.errors import MissingKey
 from app.dialects import Problem
 from app.settings import Settings
 from tests.dialects.derived import address
@@ -24,6 +25,8 @@ from tests.dialects.derived import address
 ROOT = Path(__file__).parents[2]
 PATIENCE = 30.0  # seconds
 DIALECTS = {dialect.name: dialect for dialect in dialects_of(Settings())}
+#: The longest body of an import, in bytes.
+IMPORT = 64 << 20
 #: How a refusal is provoked: method, what follows the path, body, headers.
 PROVOKED = {
     400: ("GET", "", None, {"bad name": "x"}),
@@ -33,6 +36,7 @@ PROVOKED = {
 }
 SENTENCES = {
     400: "This is not an HTTP request that can be understood.",
+    401: str(MissingKey()),
     404: "Unknown URL.",
     405: "This method is not allowed.",
     413: "The body is too long.",
@@ -44,6 +48,7 @@ SENTENCES = {
 }
 CODES = {
     400: "invalid_request",
+    401: "missing_api_key",
     404: "unknown_url",
     405: "method_not_allowed",
     413: "request_too_large",
@@ -105,6 +110,12 @@ def silent(tmp_path):
         yield listener
 
 
+@pytest.fixture
+def site_of_nobody(nginx, tmp_path):
+    """Return a site whose application is not there."""
+    return nginx(tmp_path / "nobody")
+
+
 @every_dialect
 def test_a_refusal_is_in_the_callers_dialect(nginx, tmp_path, dialect):
     """Whatever nginx does not take, and an application that is not there."""
@@ -126,21 +137,81 @@ def test_a_request_line_that_is_not_read_to_its_end_is_refused(nginx, tmp_path):
     check(414, "openai", site("GET", f"/v1/models/{'x' * 9_000}", anthropic_version="1"))
 
 
-@pytest.mark.parametrize("path", ["/api/show", "/admin/models", "/admin/import"])
-def test_a_body_that_is_announced_and_never_comes_is_a_413(nginx, tmp_path, path):
-    """On every route, before any of it is kept.
+@pytest.mark.parametrize(
+    ("status", "path", "length", "header"),
+    [
+        (413, "/api/show", 99_999, "X: x"),
+        (413, "/admin/models", 99_999, "Authorization: Bearer x"),
+        (413, "/admin/import/", 99_999, "Authorization: Bearer x"),
+        (413, "/admin/import", IMPORT + 1, "Authorization: Bearer x"),
+        (401, "/admin/import", IMPORT, "X-Api-Key: x"),
+        (401, "/admin/import?key=x", 2, "Authorization:"),
+    ],
+)
+def test_a_body_that_is_announced_and_never_comes_is_refused(
+    site_of_nobody, status, path, length, header
+):
+    """If it is too long, or an import without a credential: before any of it is kept.
 
     Also where the client has closed its side before nginx could discard the body.
     """
-    site = nginx(tmp_path / "nobody")
-    with socket.create_connection(("127.0.0.1", site.port), PATIENCE) as client:
-        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 99999\r\n\r\n{{}}"
-        client.sendall(head.encode())
+    with socket.create_connection(("127.0.0.1", site_of_nobody.port), PATIENCE) as client:
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\n{header}\r\nContent-Length: {length}\r\n\r\n"
+        client.sendall(f"{head}{{}}".encode())
         client.shutdown(socket.SHUT_WR)
         response = HTTPResponse(client)
         response.begin()
+        body = json.loads(response.read())
 
-        assert (413, SENTENCES[413]) == (response.status, sentence(json.loads(response.read())))
+    assert (status, SENTENCES[status]) == (response.status, sentence(body))
+    assert ("Bearer" if status == 401 else None) == response.headers["WWW-Authenticate"]
+    if status == 401:
+        assert refusal(401, "openai", None) == body
+        assert "no-store" == response.headers["Cache-Control"]
+
+
+def announce_import(site):
+    """Return a connection on which nginx waits for the body of an import."""
+    client = socket.create_connection(("127.0.0.1", site.port), PATIENCE)
+    head = "POST /admin/import HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\n"
+    client.sendall(f"{head}Content-Length: {IMPORT}\r\nExpect: 100-continue\r\n\r\n".encode())
+
+    assert client.recv(100).startswith(b"HTTP/1.1 100 "), "an import of 64 MiB is not taken"
+    client.sendall(b"[")
+    return client
+
+
+def test_an_address_has_two_imports_under_way(nginx, tmp_path):
+    """A third is a 429, and one more goes on as soon as one of the two is over."""
+    site = nginx(tmp_path / "nobody")
+    with announce_import(site) as first, announce_import(site):
+        answer = site("POST", "/admin/import", [], "x")
+
+        assert (429, SENTENCES[429]) == (answer.status, sentence(answer.json))
+        assert 502 == site("POST", "/admin/models", {}, "x").status
+        first.close()
+        deadline = time.monotonic() + PATIENCE
+        while site("POST", "/admin/import", [], "x").status == 429:
+            assert time.monotonic() < deadline
+
+
+def test_a_slow_import_reaches_the_application_when_all_of_it_is_here(nginx, silent):
+    """It holds no thread: the application is asked by a later request first."""
+    site = nginx(silent.getsockname())
+    silent.settimeout(PATIENCE)
+    with announce_import(site), closing(site.connect()) as connection:
+        connection.request("GET", "/v1/models")
+        with silent.accept()[0] as asked:
+            assert asked.recv(100).startswith(b"GET /v1/models ")
+
+
+def test_an_import_may_take_longer_than_other_requests(nginx, silent):
+    """nginx waits for its answer for five minutes, and then it is a 504 as all others."""
+    site = nginx(
+        silent.getsockname(), changes={"proxy_read_timeout 300s": "proxy_read_timeout 1s"}
+    )
+
+    assert 504 == site("POST", "/admin/import", [], "x").status
 
 
 @every_dialect
