@@ -29,7 +29,7 @@ from gunicorn import util
 from gunicorn.glogging import Logger
 from gunicorn.http.errors import LimitRequestHeaders
 from gunicorn.http.message import Request
-from gunicorn.http.parser import RequestParser
+from gunicorn.http.parser import Parser, RequestParser
 from gunicorn.workers.gthread import ThreadWorker
 
 _fork = multiprocessing.get_context("fork")
@@ -135,6 +135,10 @@ class CountedRequest(Request):
 
 
 RequestParser.mesg_class = CountedRequest
+# What the application has not read of a body, because the key is wrong for example, gunicorn
+# reads after the answer, for 5 seconds at most. Beyond 64 KiB it would close the connection: while
+# nginx still sends an import, that is a 502 in place of the answer.
+RequestParser.finish_body = functools.partialmethod(Parser.finish_body, max_bytes=64 << 20)
 
 
 class ReplaceableWorker(ThreadWorker):

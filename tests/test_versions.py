@@ -303,6 +303,8 @@ USES = [
         "def parse_headers("),
     Use("gunicorn.http.parser.RequestParser.mesg_class", "HeaderPolicy", CONF,
         "RequestParser.mesg_class", lambda name: resolve_name(name).__mro__[-2].__name__),
+    Use("gunicorn.http.parser.Parser.finish_body", "(self, deadline=None, max_bytes=None)", CONF,
+        "RequestParser.finish_body ="),
     Use("gunicorn.http.errors.ParseException",
         ["ParseException", "Exception", "BaseException", "object"], HTTP,
         "except (ParseException", ancestors),

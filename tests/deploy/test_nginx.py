@@ -284,6 +284,16 @@ def test_an_import_may_be_longer_than_other_bodies(site, direct, reached):
     assert [] == reached()
 
 
+@shipped
+def test_a_body_that_the_application_does_not_read_does_not_break_its_answer(site, direct):
+    """It is the 401 for a wrong key, also while the body is still on its way."""
+    for _ in range(20):
+        for way in (site, direct):
+            answer = way("POST", "/admin/import", "x" * (1 << 20), "wrong")
+
+            assert (401, "invalid_api_key") == (answer.status, answer.json["error"]["code"])
+
+
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_a_known_etag_is_answered_with_304(site, direct, method):
     """Also from a kept answer, in each form of If-None-Match; with an unknown tag it is a 200."""
