@@ -27,6 +27,7 @@ from app.catalog.plan import Plan, Preserved, Remark, settle
 from app.catalog.ports import Actor, Change, Line
 from app.catalog.snapshot import Snapshot
 from app.catalog.sources import FailedRun, GoodRun, check_source, problem_with_source
+from app.names import resolve_mirrors
 from app.schemas import AdminModelSchema, PermissionSchema, check, check_together
 from app.sources import Row, Sources
 from app.sources.reading import read
@@ -58,7 +59,7 @@ class ImportOptions:
     on_conflict: OnConflict = "fail"
     #: Whether the id is ``provider/id``.
     prefix: bool = False
-    #: Checked fields that all rows get.
+    #: Fields that all rows get.
     fields: Mapping[str, Any] = field(default_factory=dict)
     #: Whether nobody sees new entries.
     hidden: bool = False
@@ -118,7 +119,7 @@ class CatalogueChanges(Transactions):
         `progress` is given the rows before they are checked. Raises `InvalidJson` and
         `InvalidValue` for a file that is no catalogue, `RowsRefused` and `PlanChanged`.
         """
-        _check_options(options)
+        options = _checked(options)
         source = None
         try:
             content = read(body, media_type)
@@ -231,14 +232,18 @@ class CatalogueChanges(Transactions):
             raise RowsRefused([*map(_sentence, plan.refused)], instead)
 
 
-def _check_options(options: ImportOptions) -> None:
+def _checked(options: ImportOptions) -> ImportOptions:
+    """Return the options with checked fields; raise what is wrong with them."""
     if "id" in options.fields:
         raise ValidationFailed({"id": ["Cannot be set for all rows."]})
-    check(_MODEL, options.fields)
     if options.source is not None:
         check_source(options.source)
     if options.retire is not None:
-        check(_MODEL, {"shutdown_date": options.retire})
+        try:
+            check(_MODEL, {"shutdown_date": options.retire})
+        except ValidationFailed as error:
+            raise InvalidValue("retire", f"retire: {error.errors['shutdown_date'][0]}") from None
+    return replace(options, fields=resolve_mirrors(check(_MODEL, options.fields), None))
 
 
 def _good_run(applied: Applied, now: int) -> GoodRun:

@@ -5,7 +5,7 @@ import pytest
 from app import sources_of
 from app.administration.catalogues import Applying, CatalogueChanges, ImportOptions, report
 from app.catalog.catalog import Catalog
-from app.catalog.errors import RowsRefused
+from app.catalog.errors import InvalidValue, RowsRefused, ValidationFailed
 from app.catalog.ports import Actor
 from app.store.store import Store
 
@@ -112,3 +112,30 @@ def test_the_same_file_twice_changes_nothing(store, bring):
         second["unchanged"],
         second["revision"],
     )
+
+
+def test_fields_are_set_under_any_of_their_names(store, bring):
+    """A field for all rows may have another name of its fact, and replaces that of the rows."""
+    bring(b"id,context_length\nx,1\n", fields={"context_window": 8192.0, "owned_by": "acme"})
+    [model] = store.load().models
+
+    assert (8192, "acme") == (model.context_length, model.owned_by)
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"fields": {"id": "x"}}, ValidationFailed),
+        ({"fields": {"context_length": "many"}}, ValidationFailed),
+        ({"source": "a b"}, InvalidValue),
+        ({"retire": "2027-02-30"}, InvalidValue),
+        ({"format": "xml"}, InvalidValue),
+        ({"prefix": True}, InvalidValue),
+    ],
+)
+def test_wrong_options_are_refused(store, bring, options, error):
+    """What is wrong with an option is an error, and nothing is stored."""
+    with pytest.raises(error):
+        bring(b"id\nx\n", **options)
+
+    assert [] == store.load().models
