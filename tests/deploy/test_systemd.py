@@ -8,8 +8,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from string import Template
 
 import pytest
 
@@ -18,6 +21,7 @@ from app.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 UNITS = ROOT / "deploy" / "systemd"
+BIN = Path(sys.executable).parent
 PATIENCE = 30.0  # seconds
 
 pytestmark = pytest.mark.needs("systemd-analyze", "systemd")
@@ -37,21 +41,33 @@ def analyze(*arguments):
 
 def test_the_units_are_in_order(tmp_path):
     """systemd has nothing to say to them."""
-    for unit in UNITS.glob("roster.*"):
-        text = unit.read_text().replace("/opt/roster/current", str(ROOT))
-        (tmp_path / unit.name).write_text(
-            text.replace(f"{ROOT}/.venv/bin/gunicorn", str(gunicorn()))
-        )
+    for unit in UNITS.glob("roster*.*"):
+        text = unit.read_text().replace("/opt/roster/current/.venv/bin", str(BIN))
+        (tmp_path / unit.name).write_text(text.replace("/opt/roster/current", str(ROOT)))
 
     assert (0, "") == analyze("verify", *tmp_path.iterdir())
 
 
-def test_the_service_is_tightly_boxed():
-    """Its exposure is at most 2.0 of 10, as systemd counts."""
-    _, table = analyze("security", "--offline=yes", str(UNITS / "roster.service"))
-    [exposure] = re.findall(r"Overall exposure level for roster.service: ([\d.]+)", table)
+@pytest.mark.parametrize("unit", ["roster.service", "roster-import@.service"])
+def test_the_services_are_tightly_boxed(unit):
+    """Their exposure is at most 2.0 of 10, as systemd counts."""
+    _, table = analyze("security", "--offline=yes", str(UNITS / unit))
+    [exposure] = re.findall(r"Overall exposure level for \S+: ([\d.]+)", table)
 
     assert float(exposure) <= 2.0
+
+
+def test_an_import_has_the_sandbox_and_the_data_of_the_service():
+    """What one of the two may do, the other may: only the network is open to an import."""
+    sandboxes = [
+        (UNITS / unit).read_text().partition("RestrictAddressFamilies=")[2].partition("\n[")[0]
+        for unit in ("roster.service", "roster-import@.service")
+    ]
+
+    assert sandboxes[0].strip() == sandboxes[1].strip()
+    for key in ("User", "StateDirectory", "StateDirectoryMode", "WorkingDirectory", "LimitCORE"):
+        assert values("roster.service", key) == values("roster-import@.service", key)
+    assert [] == values("roster-import@.service", "IPAddressDeny")
 
 
 def test_the_site_asks_where_the_socket_is():
@@ -66,22 +82,22 @@ def test_the_site_asks_where_the_socket_is():
 
 
 def test_memory_is_bounded_and_in_no_core_dump():
-    """The bound leaves room for two workers with full caches and their successors in a reload.
+    """The bound leaves room for two workers with full caches, their successors, and two imports.
 
-    A worker with 100,000 entries takes 242 MiB. Where the bound is reached all the same, the
-    kernel ends a worker, and gunicorn replaces it: systemd does not stop the service.
+    A worker with 100,000 entries takes 242 MiB, an import of as many 500 more in a process of its
+    own, and 64 for its body. Where the bound is reached all the same, the kernel ends a process,
+    and gunicorn replaces a worker: systemd does not stop the service.
     """
     [bound] = values("roster.service", "MemoryMax")
     settings = Settings()
-    needed = 2 * settings.workers * (settings.cache_bytes + (242 << 20))
+    of_import = (242 + 500 + 64) << 20
+    needed = 2 * settings.workers * (settings.cache_bytes + (242 << 20)) + 2 * of_import
 
     assert needed <= int(bound.removesuffix("G")) << 30 <= 2 * needed
     assert ["continue"] == values("roster.service", "OOMPolicy")
     assert ["0"] == values("roster.service", "LimitCORE")
-
-
-def gunicorn():
-    return Path(sys.executable).with_name("gunicorn")
+    assert ["1G"] == values("roster-import@.service", "MemoryMax")
+    assert of_import < 1 << 30
 
 
 def values(unit, key):
@@ -102,10 +118,10 @@ def system_calls(group):
     return names
 
 
-def allowed():
-    """Return the names of the system calls that the service may use."""
+def allowed(unit="roster.service"):
+    """Return the names of the system calls that a service may use."""
     names = set()
-    for line in values("roster.service", "SystemCallFilter"):
+    for line in values(unit, "SystemCallFilter"):
         for group in line.removeprefix("~").split():
             names = names - system_calls(group) if line[0] == "~" else names | system_calls(group)
     return names
@@ -125,7 +141,7 @@ def test_a_service_starts_reloads_and_stops_as_its_unit_says(tmp_path, at_socket
     for name, value in environ.items():
         environ[name] = value.replace("%S", str(tmp_path)).replace("%d", str(credentials))
     [command] = values("roster.service", "ExecStart")
-    command = command.replace("/opt/roster/current/.venv/bin/gunicorn", str(gunicorn()))
+    command = command.replace("/opt/roster/current/.venv/bin", str(BIN))
     with socket.socket(socket.AF_UNIX) as listener, notified, (tmp_path / "log").open("wb") as log:
         listener.bind(str(path))
         listener.listen()
@@ -170,3 +186,73 @@ def test_a_service_starts_reloads_and_stops_as_its_unit_says(tmp_path, at_socket
     for line in (tmp_path / "log").read_text().splitlines():
         if line.startswith("{") and "level" in (record := json.loads(line)):
             assert record["level"] in ("info", "debug"), line
+
+
+class Source(BaseHTTPRequestHandler):
+    """A list of models, unless the path says that there is none."""
+
+    def do_GET(self):
+        found = self.path == "/v1/models"
+        body = b'{"object":"list","data":[{"id":"a","object":"model","owned_by":"x"}]}'
+        self.send_response(200 if found else 404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def run_import(tmp_path):
+    """Return what imports from a path as the unit says: its environment and its system calls."""
+    unit = "roster-import@.service"
+    environ = dict(line.split("=", 1) for line in values(unit, "Environment"))
+    environ = {name: value.replace("%S", str(tmp_path)) for name, value in environ.items()}
+    (tmp_path / "roster").mkdir()
+    (key := tmp_path / "admin-key").write_text(mint())
+    key.chmod(0o400)
+    sandboxed = [sys.executable, str(ROOT / "tests" / "deploy" / "sandboxed.py")]
+    names = "\n".join(allowed(unit))
+
+    def run(command, **more):
+        line = Template(command.replace("/opt/roster/current/.venv/bin", str(BIN)))
+        words = line.substitute(environ | more).replace("%i", "test").split()
+        return subprocess.run(
+            [*sandboxed, *words],
+            cwd=ROOT,
+            env={"PATH": os.environ["PATH"], **environ, **more},
+            input=names,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+
+    [command] = values(unit, "ExecStart")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Source) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        flask = command.partition(" ")[0]
+        try:
+            # The service makes the database, with the key that an import cannot read.
+            upgraded = run(f"{flask} db upgrade", ROSTER_ADMIN_KEY_FILE=str(key))
+            assert 0 == upgraded.returncode, upgraded.stderr
+            yield lambda path: run(command, URL=url + path), lambda: run(f"{flask} models list")
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_an_import_succeeds_or_fails_as_its_unit_says(run_import, app):
+    """What the source lists is in the catalogue; where it lists nothing, the unit has failed."""
+    if "import" not in app.cli.commands["models"].commands:
+        pytest.skip("'flask models import' is not there yet")
+    run, listed = run_import
+    done = run("/v1/models")
+
+    assert 0 == done.returncode, done.stderr
+    assert re.search(r"^a .* x ", listed().stdout, re.MULTILINE)
+    failed = run("/nowhere")
+    assert (1, True) == (failed.returncode, "answered 404" in failed.stderr)
