@@ -22,8 +22,8 @@ _KINDS: dict[str | None, _Kind | None] = {
     None: None,
 }
 _DELIMITERS = ",;\t"
-#: The most values of a file, by the characters between them: each takes memory of its own, which
-#: is up to fifty times the length of an empty list. 64 MiB of a real catalogue have as many.
+#: The most values of a file, by the characters between them: 64 MiB of a real catalogue have as
+#: many. One may be a byte long, and takes up to 300 bytes of memory.
 MAX_VALUES = 4_000_000
 
 

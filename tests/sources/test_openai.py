@@ -135,8 +135,9 @@ def test_our_own_list_has_every_field(full):
 
 
 def test_a_number_is_no_price():
-    """Some servers send prices for a million tokens as numbers: only a text is for one token."""
+    """Some servers send numbers for a million tokens: only a text of 20 digits is a price."""
     prices = {"prompt": "0.1", "input": 0.3, "output": "1e-7", "image": -1, "input_tiers": [{}]}
+    prices |= {"request": "1e999", "web_search": "123456789012345678901"}
     _, [row] = rows_of(listed({"id": "x", "pricing": prices}))
     number = "Must be a price for one token, text, because a number has no unit here; not {}."
 
@@ -144,6 +145,8 @@ def test_a_number_is_no_price():
     assert {
         "pricing.prompt": number.format("0.3"),
         "pricing.image": number.format("-1"),
+        "pricing.request": number.format("the text '1e999'"),
+        "pricing.web_search": number.format("the text '123456789012345678901'"),
         "pricing": "Prices that vary are left out: a price here is one number.",
     } == row.notes
 
