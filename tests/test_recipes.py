@@ -12,7 +12,10 @@ import textwrap
 
 import pytest
 
+from app import sources_of
 from app.api.context import OPEN_BLUEPRINTS, Area
+from app.sources import Sources
+from app.sources.reading import read
 from app.store import store
 from tests.pages import ROOT, section
 
@@ -206,6 +209,19 @@ def test_a_query_is_a_method_of_the_store(app, admin):
     newest = admin.add("x")["revision"]
 
     assert newest == added["newest_change"](app.extensions["roster"].store)
+
+
+def test_a_source_is_one_file():
+    """The lines of the recipe recognise a file beside all other formats, and give its rows."""
+    added = {"__name__": "app.sources.fifth"}
+    exec(lines("One more source"), added)  # noqa: S102
+    sources = Sources(*sources_of(), added["Fifth"]())
+    engines = [{"engine": "x", "window": 8192, "label": "X", "more": 1}, None]
+    content = read(json.dumps({"engines": engines}).encode())
+    row, odd = sources.choose(content).rows(content)
+
+    assert (1, "x", {"context_length": 8192, "name": "X"}) == (row.place, row.id, row.fields)
+    assert (2, None, {}) == (odd.place, odd.id, odd.fields)
 
 
 def refusal(answer):
