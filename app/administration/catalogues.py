@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from app.administration.entries import check_fields, merged
 from app.administration.rows import Entry, File, read_rows
@@ -36,6 +36,8 @@ _log = logging.getLogger(__name__)
 
 _MODEL = AdminModelSchema()
 _PERMISSION = PermissionSchema()
+#: What differs from row to row, or is not set by a body at all.
+_NEVER_ALIKE = AdminModelSchema.read_only | {"id", "aliases"}
 #: The fields that an entry may lack.
 _OPTIONAL = [
     f.name for f in fields(Model) if f.compare and f.default is None and f.name != "source"
@@ -59,7 +61,7 @@ class ImportOptions:
     on_conflict: OnConflict = "fail"
     #: Whether the id is ``provider/id``.
     prefix: bool = False
-    #: Fields that all rows get.
+    #: What all rows get, as a body of an entry has it.
     fields: Mapping[str, Any] = field(default_factory=dict)
     #: Whether nobody sees new entries.
     hidden: bool = False
@@ -119,7 +121,7 @@ class CatalogueChanges(Transactions):
         `progress` is given the rows before they are checked. Raises `InvalidJson` and
         `InvalidValue` for a file that is no catalogue, `RowsRefused` and `PlanChanged`.
         """
-        options = _checked(options)
+        options = self._checked(options)
         source = None
         try:
             content = read(body, media_type)
@@ -144,6 +146,25 @@ class CatalogueChanges(Transactions):
         if not applying.dry_run:
             self._record(name, _good_run(applied, now), source.name)
         return replace(applied, format=source.name, source=name)
+
+    def _checked(self, options: ImportOptions) -> ImportOptions:
+        """Return `options` with checked fields; refuse wrong ones before a file is read."""
+        self.sources.named(options.format)
+        if options.on_conflict not in get_args(OnConflict):
+            words, given = ", ".join(get_args(OnConflict)), quote(options.on_conflict)
+            raise InvalidValue("on_conflict", f"Must be one of: {words}; not '{given}'.")
+        if options.source is not None:
+            check_source(options.source)
+        if options.retire is not None:
+            try:
+                check(_MODEL, {"shutdown_date": options.retire})
+            except ValidationFailed as error:
+                raise InvalidValue("retire", error.errors["shutdown_date"][0]) from None
+        if fixed := sorted(options.fields.keys() & _NEVER_ALIKE):
+            raise ValidationFailed({name: ["Cannot be set for all rows."] for name in fixed})
+        checked = resolve_mirrors(check(_MODEL, options.fields), None)
+        check_together({"id": "", **checked})
+        return replace(options, fields=checked)
 
     def record_failure(
         self, options: ImportOptions, error: Exception, known_format: str | None = None
@@ -230,20 +251,6 @@ class CatalogueChanges(Transactions):
                 raise PlanChanged(changed, since)
         if plan.refused and not applying.partial:
             raise RowsRefused([*map(_sentence, plan.refused)], instead)
-
-
-def _checked(options: ImportOptions) -> ImportOptions:
-    """Return the options with checked fields; raise what is wrong with them."""
-    if "id" in options.fields:
-        raise ValidationFailed({"id": ["Cannot be set for all rows."]})
-    if options.source is not None:
-        check_source(options.source)
-    if options.retire is not None:
-        try:
-            check(_MODEL, {"shutdown_date": options.retire})
-        except ValidationFailed as error:
-            raise InvalidValue("retire", f"retire: {error.errors['shutdown_date'][0]}") from None
-    return replace(options, fields=resolve_mirrors(check(_MODEL, options.fields), None))
 
 
 def _good_run(applied: Applied, now: int) -> GoodRun:

@@ -74,15 +74,19 @@ class Sources(tuple[Source, ...]):
         """Return all of `sources`."""
         return super().__new__(cls, sources)
 
+    def named(self, name: str) -> list[Source]:
+        """Return the format with this name, or all for ``auto``; `InvalidValue` if none has it."""
+        if found := [source for source in self if name in ("auto", source.name)]:
+            return found
+        names = ", ".join(source.name for source in self)
+        raise InvalidValue("format", f"Must be one of: auto, {names}; not '{quote(name)}'.")
+
     def choose(self, content: Content, name: str = "auto") -> Source:
         """Return the format with this name, or the first that recognises `content`.
 
         Raises `InvalidValue` for an unknown name and for content of another shape.
         """
-        tried = [source for source in self if name in ("auto", source.name)]
-        if not tried:
-            names = ", ".join(source.name for source in self)
-            raise InvalidValue("format", f"Must be one of: auto, {names}; not '{quote(name)}'.")
+        tried = self.named(name)
         for source in tried:
             if source.recognises(content):
                 return source
