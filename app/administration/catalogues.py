@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from app.administration.entries import check_fields, merged
 from app.administration.rows import Entry, File, read_rows
@@ -47,6 +47,8 @@ _TOGETHER = ("id", "context_length", "max_input_tokens", "reasoning", "aliases")
 #: How many entries have their lines of the log in memory at a time.
 _BATCH = 500
 
+_Item = TypeVar("_Item")
+
 OnConflict = Literal["fail", "skip", "update"]
 
 
@@ -63,7 +65,7 @@ class ImportOptions:
     prefix: bool = False
     #: What all rows get, as a body of an entry has it.
     fields: Mapping[str, Any] = field(default_factory=dict)
-    #: Whether nobody sees new entries.
+    #: Whether nobody sees new entries; the permissions of others stay as they are.
     hidden: bool = False
     #: Whether entries of the source that the file lacks are removed.
     prune: bool = False
@@ -315,19 +317,22 @@ class _Importer:
                 differing.append((entry, Change(before, after), gone))
             else:
                 plan.unchanged += 1
-        for first in range(0, len(differing), _BATCH):
-            yield from self._allowed(differing[first : first + _BATCH], plan)
+        for batch in _batches(differing):
+            yield from self._allowed(batch, plan)
 
     def _composed(self, entry: Entry, before: Model | None) -> Model:
         """Return the entry as the file has it."""
         source = entry.source if self._is_complete else self._name
         fields = {**entry.fields, **self._options.fields, "id": entry.id, "source": source}
-        if before is None and self._options.hidden:
-            fields["permission"] = []
         if before is None or self._is_complete:
-            return Model.compose(fields, now=self._now, stored=before)
-        # Some programs answer the time of the request; who has brought an entry stays so.
-        return before.updated({n: v for n, v in fields.items() if n not in ("created", "source")})
+            after = Model.compose(fields, now=self._now, stored=before)
+        else:
+            # Some programs answer the time of the request; who has brought an entry stays so.
+            changed = {n: v for n, v in fields.items() if n not in ("created", "source")}
+            after = before.updated(changed)
+        if self._options.hidden:
+            return replace(after, permission=() if before is None else before.permission)
+        return after
 
     def _gone(self, entry: Entry, before: Model) -> list[str]:
         given = {*entry.fields, *self._options.fields}
@@ -346,11 +351,7 @@ class _Importer:
                 plan.skipped.append(Remark(entry.id, sentence, None, entry.place))
                 continue
             fields: dict[str, Any] = {name: None for name in gone if name in own}
-            if before is not None and not self._options.force:
-                for name, (old, new) in Change(before, given).differences().items():
-                    if name in held:
-                        plan.preserved.append(Preserved(entry.id, name, old, new))
-                        fields[name] = old
+            fields |= self._preserved(Change(before, given), held, plan)
             after = _consistent(replace(given, **fields), before, entry.place, plan)
             if after == before:
                 plan.unchanged += 1
@@ -366,12 +367,20 @@ class _Importer:
                     sentence += ": 'on_conflict' as update changes it, as skip leaves it."
                     plan.refused.append(Remark(entry.id, sentence, "id", entry.place))
 
-    def _setters(self, lines: Sequence[Line]) -> tuple[Set[str], Set[str], bool]:
-        """Return what the log says: see `plan`.
+    def _preserved(self, change: Change, held: Set[str], plan: Plan) -> dict[str, Any]:
+        """Return the stored values of the fields that must not change, and report them."""
+        if change.before is None or self._options.force:
+            return {}
+        found = {n: pair for n, pair in change.differences().items() if n in held}
+        plan.preserved += [Preserved(change.id, n, *pair) for n, pair in found.items()]
+        return {name: old for name, (old, _) in found.items()}
 
-        The fields that a person has changed since this source first wrote the entry, and it has
-        not since; those that it was the last to change; and whether a person has removed the entry
-        that it had written.
+    def _setters(self, lines: Sequence[Line]) -> tuple[Set[str], Set[str], bool]:
+        """Return what the log says of an entry.
+
+        The fields that a person has changed since it is of this source, and the source has not
+        since; those that the source was the last to change; and whether a person has removed it.
+        An entry is of the source once that has written it, or an export has said so.
         """
         held, own = set[str](), set[str]()
         is_ours = is_removed = False
@@ -384,6 +393,7 @@ class _Importer:
                 held, own, is_ours = held - line.fields, own | line.fields, True
             else:
                 own -= line.fields
+                is_ours |= line.source == self._name
                 if by_person and is_ours:
                     held |= line.fields
         return held, own, is_removed
@@ -398,13 +408,23 @@ class _Importer:
             raise InvalidValue(
                 "prune", f"The file has no model: all {len(missing)} of this source would go."
             )
-        for model in missing:
-            if options.retire is None:
-                yield Change(model, None)
-            elif (after := _retired(model, options.retire, self._now)) != model:
-                yield Change(model, after)
-            else:
-                plan.unchanged += 1
+        if options.retire is None:
+            yield from (Change(model, None) for model in missing)
+            return
+        for batch in _batches(missing):
+            history = self._store.history([model.id for model in batch])
+            for model in batch:
+                after = _retired(model, options.retire, self._now)
+                held, _, _ = self._setters(history[model.id])
+                fields = self._preserved(Change(model, after), held, plan)
+                if after == model or "shutdown_date" in fields:
+                    plan.unchanged += 1
+                else:
+                    yield Change(model, replace(after, **fields))
+
+
+def _batches(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
+    return (items[first : first + _BATCH] for first in range(0, len(items), _BATCH))
 
 
 def _retired(model: Model, day: str, now: int) -> Model:
@@ -426,7 +446,16 @@ def _consistent(model: Model, before: Model | None, place: int | str, plan: Plan
         try:
             check_together(known)
         except ValidationFailed as error:
-            for path, [sentence] in error.errors.items():
+            wrong = {path: sentence for path, [sentence] in error.errors.items()}
+            most = model.max_input_tokens
+            if "max_input_tokens" in wrong and stored and stored.max_input_tokens == most:
+                # It stays, perhaps because of a person: what is new is the other length.
+                del wrong["max_input_tokens"]
+                wrong["context_length"] = (
+                    f"Must be at least max_input_tokens, which is {most}, not "
+                    f"{model.context_length}."
+                )
+            for path, sentence in wrong.items():
                 plan.degraded.append(Remark(model.id, sentence, path, place))
                 name = path.partition(".")[0]
                 correct: dict[str, Any] = {name: getattr(stored, name, None)}

@@ -160,6 +160,8 @@ class Line(NamedTuple):
     #: The names of the fields that differ before and after it.
     fields: Set[str]
     is_removal: bool
+    #: The source of the entry after it; None if it has none.
+    source: str | None = None
 
 
 class Writer(Protocol):

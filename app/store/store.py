@@ -217,7 +217,8 @@ class Store:
             for model_id, action, *documents in connection.execute(_HISTORY, {"ids": ids}):
                 before, after = (json.loads(text or "{}") for text in documents)
                 fields = {n for n in before | after if before.get(n) != after.get(n)}
-                found[model_id].append(Line(action, fields, is_removal=not after))
+                line = Line(action, fields, is_removal=not after, source=after.get("source"))
+                found[model_id].append(line)
         return found
 
     def ids_changed_since(self, revision: int) -> set[str]:
