@@ -249,7 +249,7 @@ class CatalogueChanges(Transactions):
             raise InvalidValue("revision", sentence)
         if since is not None and since < plan.position.revision:
             later = self.store.ids_changed_since(since)
-            if changed := [change.id for change in plan.changes if change.id in later]:
+            if changed := [model_id for model_id in plan.shown_ids if model_id in later]:
                 raise PlanChanged(changed, since)
         if plan.refused and not applying.partial:
             raise RowsRefused([*map(_sentence, plan.refused)], instead)

@@ -55,6 +55,12 @@ class Plan:
     #: What is allowed although it may be a mistake, in sentences.
     warnings: list[str] = field(default_factory=list)
 
+    @property
+    def shown_ids(self) -> Iterable[str]:
+        """Return, each once, the ids of what changes and of what is not done, with its reason."""
+        parts = (self.changes, self.preserved, self.skipped, self.refused)
+        return dict.fromkeys(item.id for part in parts for item in part)
+
 
 def settle(plan: Plan, changes: Iterable[Change], snapshot: Snapshot, *, strict: bool) -> None:
     """Add those of `changes` to `plan` that keep the rules about several entries.

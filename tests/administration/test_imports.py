@@ -2,10 +2,7 @@
 
 import pytest
 
-from app.catalog.errors import (
-    InvalidValue,
-    ValidationFailed,
-)
+from app.catalog.errors import InvalidValue, PlanChanged, ValidationFailed
 
 
 def test_a_file_is_added_in_one_transaction(roster, log):
@@ -55,3 +52,44 @@ def test_fields_for_all_rows_have_their_other_names_too(roster):
     entry = roster.entries()["a"]
 
     assert (8, int, ["x"]) == (entry.context_length, type(entry.context_length), entry.tags)
+
+
+@pytest.mark.parametrize(
+    ("act", "is_refused"),
+    [
+        (lambda roster: roster.add("other"), False),
+        (lambda roster: roster.edit("mine", name="by hand"), False),
+        (lambda roster: roster.edit("changed", type="image"), True),
+        (lambda roster: roster.edit("changed", name="by hand"), True),
+        (lambda roster: roster.remove("changed"), True),
+        (lambda roster: roster.add("new", name="by hand"), True),
+        (lambda roster: roster.edit("gone", name="by hand"), True),
+    ],
+)
+def test_a_plan_is_refused_when_what_it_shows_has_changed(roster, act, is_refused):
+    """It is, even if less is left to do: a row that is now kept, skipped or refused was shown."""
+    rows = [{"id": "changed", "name": "A"}, {"id": "same"}]
+    roster.update(*rows, {"id": "gone"})
+    roster.add("mine")
+    rows = [{"id": "changed", "name": "B"}, {"id": "same"}, {"id": "new", "name": "N"}]
+    options = {"on_conflict": "update", "prune": True, "partial": True}
+    revision = roster.take(rows, dry_run=True, **options)["revision"]
+    act(roster)
+    before = roster.export()
+    if is_refused:
+        with pytest.raises(PlanChanged, match=f"after revision {revision}"):
+            roster.take(rows, revision=revision, **options)
+
+        assert before == roster.export()
+    else:
+        report = roster.take(rows, revision=revision, **options)
+
+        assert (["new"], ["gone"]) == (report["added"], report["removed"])
+
+
+def test_a_revision_that_is_not_there_yet_is_refused(roster):
+    """A plan of another catalogue, or of one that was restored, is not applied."""
+    with pytest.raises(InvalidValue, match="is at revision"):
+        roster.take([{"id": "a"}], revision=roster.revision + 1)
+
+    assert {} == roster.entries()
