@@ -1,0 +1,163 @@
+"""``flask models``: the commands that add, edit, copy and remove an entry."""
+
+from typing import Any, BinaryIO
+
+import click
+
+from app.administration.entries import Written
+from app.catalog.errors import ValidationFailed
+from app.catalog.model import Model, Permission
+from app.cli.assignments import read_fields, read_patch
+from app.cli.models import find, group
+from app.cli.terminal import actor, as_json, command_line, echo_json, printable
+from app.cli.wording import seen_by
+from app.names import MIRROR_FIELDS
+from app.schemas import AdminModelSchema
+from app.services import services
+from app.strict_json import dump
+
+_MODEL = AdminModelSchema()
+
+_assignments = click.argument("assignments", metavar="[FIELD=VALUE]...", nargs=-1)
+_from_file = click.option(
+    "--file", "file", type=click.File("rb"), help="Read a JSON object of fields; - is stdin."
+)
+
+
+@group.command()
+@click.argument("model_id", metavar="ID")
+@_assignments
+@_from_file
+@as_json
+def add(
+    model_id: str, assignments: tuple[str, ...], file: BinaryIO | None, *, as_json: bool
+) -> None:
+    """Add an entry; fields left out get their defaults.
+
+    VALUE is text for a text field and JSON for any other. A time is a date, an RFC 3339 time or
+    Unix seconds. A member of an object is FIELD.MEMBER.
+
+    Example: flask models add gpt-x owned_by=acme context_length=8192 pricing.prompt=0.0000025
+    """
+    fields = {"id": model_id, **read_fields(file, assignments)}
+    if fields["id"] != model_id:
+        raise ValidationFailed({"id": ["Must be left out or equal to ID."]})
+    written = services().administration.create_model(fields, actor=actor())
+    echo_written(written, "Added", as_json=as_json)
+
+
+@group.command()
+@click.argument("model_id", metavar="ID")
+@_assignments
+@click.option("--unset", metavar="FIELD", multiple=True, help="Remove an optional field.")
+@_from_file
+@as_json
+def edit(
+    model_id: str,
+    assignments: tuple[str, ...],
+    unset: tuple[str, ...],
+    file: BinaryIO | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Change some fields of an entry, and leave the others.
+
+    VALUE is as for add, and null removes the field; a list is replaced whole.
+
+    Example: flask models edit gpt-x name='GPT X' --unset description
+    """
+    patch = read_patch(model_id, file, assignments, unset)
+    if not patch:
+        raise click.UsageError(
+            "Nothing to change: give FIELD=VALUE, --unset FIELD or --file FILE."
+        )
+    written = services().administration.merge_model(model_id, patch, actor=actor())
+    echo_written(written, "Changed", as_json=as_json)
+
+
+@group.command()
+@click.argument("model_id", metavar="ID")
+@click.argument("new_id", metavar="NEW")
+@_assignments
+@as_json
+def copy(model_id: str, new_id: str, assignments: tuple[str, ...], *, as_json: bool) -> None:
+    """Add an entry like another one, with its permissions and without its aliases.
+
+    FIELD=VALUE sets what is to differ. If the old entry is its own root, so is the new one. If NEW
+    replaces the old entry, it does not retire with it.
+
+    Example: flask models copy gpt-x gpt-x-2 name='GPT X 2'
+    """
+    old = find(model_id)
+    fields = _fields_of(old)
+    fields.pop("aliases", None)
+    fields.pop("list_aliases", None)
+    for permission in fields["permission"]:
+        del permission["id"]  # each has an id of its own
+    if old.root == old.id:
+        del fields["root"]
+    if old.deprecation_replacement_model == new_id:
+        for name in ("deprecation", "shutdown_date", "deprecation_replacement_model"):
+            fields.pop(name, None)
+    fields = {**fields, "id": new_id, **read_fields(None, assignments)}
+    if fields["id"] != new_id:
+        raise ValidationFailed({"id": ["Must be left out or equal to NEW."]})
+    written = services().administration.create_model(fields, actor=actor())
+    echo_written(written, "Added", as_json=as_json, audience=True)
+
+
+@group.command()
+@click.argument("model_id", metavar="ID")
+@as_json
+def remove(model_id: str, *, as_json: bool) -> None:
+    """Remove an entry, and print the command that brings it back.
+
+    What it was stays in the log.
+
+    Example: flask models remove gpt-x
+    """
+    removed = services().administration.remove_model(model_id, actor=actor())
+    if as_json:
+        echo_json({"id": model_id, "removed": True})
+        return
+    click.echo(f"Removed {model_id}.")
+    given = [_typed(name, value) for name, value in _fields_of(removed).items() if name != "id"]
+    command = command_line("models", "add", model_id, *given)
+    click.echo(printable(f"To bring it back: {command}"))
+
+
+def _fields_of(model: Model) -> dict[str, Any]:
+    """Return the fields that make an entry like this one."""
+    shown: dict[str, Any] = _MODEL.dump(model)
+    derived = {*MIRROR_FIELDS, "object", "capabilities", "revision"}
+    fields = {n: v for n, v in shown.items() if n not in derived and v is not None}
+    return {**fields, "permission": permissions_of(model)}
+
+
+def permissions_of(model: Model) -> list[dict[str, Any]]:
+    """Return the permissions, without members that have their defaults."""
+    default = Permission(id="", created=model.created)
+    return [
+        {n: v for n, v in one.items() if n != "object" and v != getattr(default, n)}
+        for one in _MODEL.dump(model)["permission"]
+    ]
+
+
+def _typed(name: str, value: object) -> str:
+    """Return FIELD=VALUE."""
+    return f"{name}={value}" if isinstance(value, str) else f"{name}={dump(value)}"
+
+
+def echo_written(written: Written, done: str, *, as_json: bool, audience: bool = False) -> None:
+    """Print what a change has made; `done` is its verb. With `audience`, who sees the entry."""
+    model = written.model
+    for sentence in written.warnings:
+        click.echo(printable(f"Warning: {sentence}"), err=True)
+    if as_json:
+        echo_json(_MODEL.dump(model))
+    elif written.is_changed:
+        click.echo(f"{done} {model.id} at revision {model.revision}.")
+    else:
+        click.echo(f"{model.id} was so already, at revision {model.revision}.")
+    if audience and not as_json:
+        click.echo(printable(f"Seen by: {seen_by(model, services().clock())}."))
