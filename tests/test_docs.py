@@ -17,6 +17,7 @@ from app.api.context import KEY_HEADERS
 from app.api.errors import STATUS
 from app.catalog.filters import PARAMETERS
 from app.catalog.sources import GoodRun
+from app.cli.selection import selecting
 from app.settings import Settings, short_path
 from app.store.tables import changes
 from bench.report import number, short
@@ -235,8 +236,15 @@ def test_the_codes_are_those_of_the_code():
     assert {*STATUS.items()} == shown - from_nginx - from_the_parser
 
 
+def shown_option(parameter, context):
+    value = "" if parameter.is_flag else f" {parameter.make_metavar(context)}"
+    return f"`{parameter.opts[0]}{value}`"
+
+
 def test_the_commands_are_those_of_flask(app):
-    """The table has each command with its options, and its own first sentence."""
+    """The tables have each command with its options, and its own first sentence."""
+    shared = click.command()(selecting(lambda: None))
+    filters = {x.help: shown_option(x, click.Context(shared)) for x in shared.params}
     rows = []
     for name in ("models", "keys", "db", "config"):
         group = app.cli.commands[name]
@@ -245,17 +253,20 @@ def test_the_commands_are_those_of_flask(app):
             words = ["flask", name, *([command.name] if command is not group else [])]
             options = []
             for parameter in command.params:
-                metavar = parameter.make_metavar(context)
                 if isinstance(parameter, click.Argument):
-                    words.append(metavar)
+                    words.append(parameter.make_metavar(context))
+                elif parameter.help in filters:
+                    options = ["[filters](#filters)"]
                 elif parameter.name != "as_json":
-                    value = "" if parameter.is_flag else f" {metavar}"
-                    options.append(f"`{parameter.opts[0]}{value}`")
+                    options.append(shown_option(parameter, context))
             assert "as_json" in [parameter.name for parameter in command.params]
             summary = command.help.split("\n\n")[0]
             rows.append([f"`{' '.join(words)}`", ", ".join(options) or "-", summary])
 
     assert rows == tables("docs/commands.md", "Commands")
+    assert [[shown, text] for text, shown in filters.items()] == tables(
+        "docs/commands.md", "Filters"
+    )
     assert {"models", "keys", "db", "config"} == set(app.cli.commands)
 
 

@@ -25,6 +25,8 @@ class Filter:
     min_context: int | None = None
     #: One of the tags.
     tag: str | None = None
+    #: The source that brought the entry: see `app.catalog.model.Model`.
+    source: str | None = None
     #: The stage of the entry's life: see `app.catalog.lifecycle.stage_of`.
     lifecycle: str | None = None
     #: A viewer who sees the entry.
@@ -45,6 +47,7 @@ class Filter:
         return (
             (self.type is None or model.type == self.type)
             and (self.tag is None or self.tag in (model.tags or ()))
+            and (self.source is None or model.source == self.source)
             and (self.min_context is None or (model.context_length or 0) >= self.min_context)
             and (self.supports is None or _supports(model, self.supports))
             and (self.lifecycle is None or stage_of(model, now) == self.lifecycle)

@@ -1,15 +1,14 @@
 """``flask models``: the group of its commands, and those that read."""
 
-from functools import partial
-
 import click
 
 from app.catalog.errors import ModelNotFound
 from app.catalog.filters import Filter, read_viewer
 from app.catalog.lifecycle import shutdown_time
 from app.catalog.model import Model
-from app.catalog.paging import Window, cut
+from app.catalog.paging import Window
 from app.catalog.visibility import Viewer
+from app.cli.selection import VIEWER, Selection, selecting
 from app.cli.terminal import Commands, as_json, echo_json, echo_table, in_utc
 from app.cli.wording import permission as words_of
 from app.cli.wording import seen_by
@@ -23,52 +22,23 @@ _COPY = "'flask models copy ID NEW' makes an entry with another id."
 group = Commands("models", help="List, show, add, edit and remove the entries of the catalogue.")
 group.instead = dict.fromkeys(("rename", "move", "mv", "cp"), _COPY)
 
-_VIEWER = "ORGANIZATION[/GROUP,...]"
-
 
 @group.command("list")
-@click.option("--owned-by", help="Only the entries that this owner has.")
-@click.option("--q", help="Only entries with this in their id, name or aliases, in any case.")
-@click.option("--type", help="Only models of this type, such as embedding.")
-@click.option("--supports", help="Only models with this capability or parameter, such as vision.")
-@click.option("--min-context", metavar="TOKENS", help="Only models with at least this context.")
-@click.option("--tag", help="Only entries with this tag.")
-@click.option("--lifecycle", help="Only upcoming, active, deprecated or retired entries.")
-@click.option("--visible-to", metavar=_VIEWER, help="Only entries that such a reader sees now.")
-@click.option("--hidden", is_flag=True, help="Only entries that nobody sees now.")
-@click.option("--visible", is_flag=True, help="Only entries that somebody sees.")
-@click.option("--retiring-before", metavar="TIME", help="Only entries that retire before then.")
-@click.option("--as", "reader", metavar=_VIEWER, help="The list as such a reader gets it.")
+@selecting
+@click.option("--as", "reader", metavar=VIEWER, help="The list as such a reader gets it.")
 @as_json
-def list_models(
-    owned_by: str | None,
-    q: str | None,
-    reader: str | None,
-    *,
-    hidden: bool,
-    visible: bool,
-    as_json: bool,
-    **conditions: str | None,
-) -> None:
+def list_models(selection: Selection, reader: str | None, *, as_json: bool) -> None:
     """List all entries, hidden ones too.
 
     Example: flask models list --supports vision --min-context 100000
     """
-    given = {name: text for name, text in conditions.items() if text is not None}
-    if hidden and visible:
-        raise click.UsageError("--hidden and --visible exclude each other: no entry is both.")
-    if hidden or visible:
-        given["hidden"] = "true" if hidden else "false"
-    condition = Filter.read(given)
-    window = Window(owned_by=owned_by, q=q)
     if reader is not None:
-        if given:
+        if selection.condition != Filter():
             raise click.UsageError("--as takes --owned-by and --q: readers have no other filter.")
-        _list_as(read_viewer(reader), window, as_json=as_json)
+        _list_as(read_viewer(reader), selection.window, as_json=as_json)
         return
     snapshot = services().catalog.current()
-    accepts = partial(condition.matches, now=snapshot.since)
-    models = cut([snapshot.models], window, accepts=accepts).models
+    models = selection.of(snapshot)
     if as_json:
         echo_json({"object": "list", "data": _MODEL.dump(models, many=True)})
         return

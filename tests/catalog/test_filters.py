@@ -38,7 +38,7 @@ MODELS = snapshot(
         entry("deprecated", deprecation="2027-01-14T00:00:00Z", type="embedding"),
         entry("hidden", permission=()),
         entry("later", available_from=MIDNIGHT + DAY, context_length=4096),
-        entry("none"),
+        entry("none", source="litellm"),
         entry("private", organization="acme", context_length=8191),
         entry("retired", shutdown_date="2027-01-15"),
     ]
@@ -68,6 +68,8 @@ def found(**query):
         ({"min_context": "9" * 100}, ""),
         ({"tag": "new"}, "all"),
         ({"tag": "ne"}, ""),
+        ({"source": "litellm"}, "none"),
+        ({"source": "lite"}, ""),
         ({"lifecycle": "upcoming"}, "later"),
         ({"lifecycle": "active"}, "all blind hidden none private"),
         ({"lifecycle": "deprecated"}, "deprecated"),
