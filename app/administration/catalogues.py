@@ -154,14 +154,17 @@ class CatalogueChanges(Transactions):
         self.sources.named(options.format)
         if options.on_conflict not in get_args(OnConflict):
             words, given = ", ".join(get_args(OnConflict)), quote(options.on_conflict)
-            raise InvalidValue("on_conflict", f"Must be one of: {words}; not '{given}'.")
+            raise InvalidValue(
+                "on_conflict", f"'on_conflict' must be one of: {words}; not '{given}'."
+            )
         if options.source is not None:
             check_source(options.source)
         if options.retire is not None:
             try:
                 check(_MODEL, {"shutdown_date": options.retire})
             except ValidationFailed as error:
-                raise InvalidValue("retire", error.errors["shutdown_date"][0]) from None
+                [sentence] = error.errors["shutdown_date"]
+                raise InvalidValue("retire", f"retire: {sentence}") from None
         if fixed := sorted(options.fields.keys() & _NEVER_ALIKE):
             raise ValidationFailed({name: ["Cannot be set for all rows."] for name in fixed})
         checked = resolve_mirrors(check(_MODEL, options.fields), None)
@@ -364,7 +367,7 @@ class _Importer:
                     remark = Remark(entry.id, f"{sentence}.", None, entry.place)
                     plan.skipped.append(remark)
                 else:
-                    sentence += ": 'on_conflict' as update changes it, as skip leaves it."
+                    sentence += ": 'on_conflict=update' changes it, 'on_conflict=skip' leaves it."
                     plan.refused.append(Remark(entry.id, sentence, "id", entry.place))
 
     def _preserved(self, change: Change, held: Set[str], plan: Plan) -> dict[str, Any]:
@@ -406,7 +409,8 @@ class _Importer:
         missing = [m for m in snapshot.models if m.source == self._name and m.id not in ids]
         if missing and not self._file.entries:
             raise InvalidValue(
-                "prune", f"The file has no model: all {len(missing)} of this source would go."
+                "prune",
+                f"The file has no model: with 'prune' all {len(missing)} of the source would go.",
             )
         if options.retire is None:
             yield from (Change(model, None) for model in missing)

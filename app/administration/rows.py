@@ -52,7 +52,7 @@ def read_rows(rows: Iterable[Row], source: Source, *, prefix: bool) -> File:
         model_id = row.id
         if prefix and row.no_model is None:
             if row.provider is None:
-                sentence = f"Rows of the format {source.name} have no provider: leave it out."
+                sentence = f"'prefix' must be left out: {source.name} has no provider of each row."
                 raise InvalidValue("prefix", sentence)
             model_id = f"{row.provider}/{row.id}"
         if row.no_model is not None:

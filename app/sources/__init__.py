@@ -79,7 +79,8 @@ class Sources(tuple[Source, ...]):
         if found := [source for source in self if name in ("auto", source.name)]:
             return found
         names = ", ".join(source.name for source in self)
-        raise InvalidValue("format", f"Must be one of: auto, {names}; not '{quote(name)}'.")
+        sentence = f"'format' must be one of: auto, {names}; not '{quote(name)}'."
+        raise InvalidValue("format", sentence)
 
     def choose(self, content: Content, name: str = "auto") -> Source:
         """Return the format with this name, or the first that recognises `content`.
