@@ -175,8 +175,8 @@ class CatalogueChanges(Transactions):
         self, options: ImportOptions, error: Exception, known_format: str | None = None
     ) -> None:
         """Record that an import failed, if the name of its source is known."""
-        given = None if options.format == "auto" else options.format
-        name = options.source or known_format or given
+        given = [source.name for source in self.sources if source.name == options.format]
+        name = options.source or known_format or next(iter(given), None)
         if name is not None and problem_with_source(name) is None:
             self._record(name, FailedRun(int(self.clock()), str(error)), known_format)
 
