@@ -29,7 +29,7 @@ from app.catalog.snapshot import Snapshot
 from app.catalog.sources import FailedRun, GoodRun, check_source, problem_with_source
 from app.names import resolve_mirrors
 from app.schemas import AdminModelSchema, PermissionSchema, check, check_together
-from app.sources import Row, Sources
+from app.sources import Sources
 from app.sources.reading import read
 
 _log = logging.getLogger(__name__)
@@ -116,11 +116,11 @@ class CatalogueChanges(Transactions):
         *,
         actor: Actor,
         media_type: str | None = None,
-        progress: Callable[[Sequence[Row]], Iterable[Row]] = iter,
+        progress: Callable[[Sequence[Any]], Iterable[Any]] = iter,
     ) -> Applied:
         """Bring the catalogue in step with a file, and record how that ended.
 
-        `progress` is given the rows before they are checked. Raises `InvalidJson` and
+        `progress` is given what is checked, and returns it. Raises `InvalidJson` and
         `InvalidValue` for a file that is no catalogue, `RowsRefused` and `PlanChanged`.
         """
         options = self._checked(options)
@@ -130,8 +130,9 @@ class CatalogueChanges(Transactions):
             source = self.sources.choose(content, options.format)
             name = options.source or source.name
             now = int(self.clock())
-            rows = progress([*source.rows(content)])
-            file = read_rows(rows, source, prefix=options.prefix)
+            file = read_rows(
+                source.rows(content), source, prefix=options.prefix, progress=progress
+            )
             planner = _Importer(self, file, options, name, now, is_complete=source.is_complete)
             applied = self._apply(
                 planner.plan,

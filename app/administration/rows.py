@@ -1,7 +1,7 @@
 """The rows of a file, checked: which ids it has, and which fields of each are right."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -41,10 +41,17 @@ class File:
     degraded: list[Remark] = field(default_factory=list)
 
 
-def read_rows(rows: Iterable[Row], source: Source, *, prefix: bool) -> File:
+def read_rows(
+    rows: Iterable[Row],
+    source: Source,
+    *,
+    prefix: bool,
+    progress: Callable[[Sequence[Any]], Iterable[Any]] = iter,
+) -> File:
     """Return the `rows` of a file of `source`, each id once.
 
-    With `prefix` an id is ``provider/id``; `InvalidValue` if rows have no provider.
+    With `prefix` an id is ``provider/id``; `InvalidValue` if rows have no provider. `progress` is
+    given what takes the time, and returns it.
     """
     file = File()
     by_id: defaultdict[str, list[Row]] = defaultdict(list)
@@ -65,7 +72,7 @@ def read_rows(rows: Iterable[Row], source: Source, *, prefix: bool) -> File:
         else:
             by_id[model_id].append(row)
     file.ids |= by_id.keys()
-    for model_id, same in by_id.items():
+    for model_id, same in progress([*by_id.items()]):
         if problem := _problem_with_several(same):
             file.refused += [Remark(model_id, problem, "id", row.place) for row in same]
             continue
