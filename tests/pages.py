@@ -68,5 +68,6 @@ def same_everywhere(text):
     text = re.sub(
         r"^[0-9A-Za-z]{8}(?=  )|(?<=Key )[0-9A-Za-z]{8}", "KID", text, flags=re.MULTILINE
     )
+    text = re.sub(r" \(others waited [\d.]+ s\)", "", text)  # only if it was long
     text = re.sub(r" {3,}", "  ", text)  # a column is as wide as its widest cell
     return re.sub(r"\d+ bytes", "SIZE", text)

@@ -50,12 +50,12 @@ def read_fields(
 
 
 def read_patch(
-    model_id: str, file: BinaryIO | None, assignments: Iterable[str], unset: Iterable[str]
+    model_id: str | None, file: BinaryIO | None, assignments: Iterable[str], unset: Iterable[str]
 ) -> dict[str, Any]:
-    """Return the merge patch for this entry."""
+    """Return the merge patch for this entry, for several if there is no one id."""
     patch = read_fields(file, assignments, unset)
     new_id = patch.get("id")
-    if isinstance(new_id, str) and new_id != model_id:
+    if model_id is not None and isinstance(new_id, str) and new_id != model_id:
         command = command_line("models", "copy", model_id, new_id)
         raise ValidationFailed(
             {"id": [f"Cannot change. '{command}' makes another entry like it."]}

@@ -1,15 +1,22 @@
-"""``flask models``: the commands that add, edit, copy and remove an entry."""
+"""``flask models``: the commands that add, edit, copy and remove entries."""
 
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, BinaryIO
 
 import click
 
+from app.administration.catalogues import select_ids
 from app.administration.entries import Written
-from app.catalog.errors import ValidationFailed
+from app.catalog.errors import ModelNotFound, ValidationFailed
 from app.catalog.model import Model, Permission
+from app.catalog.snapshot import Snapshot
 from app.cli.assignments import read_fields, read_patch
 from app.cli.models import find, group
-from app.cli.terminal import actor, as_json, command_line, echo_json, printable
+from app.cli.plans import Mode, carry_out, planning
+from app.cli.selection import Selection, selecting
+from app.cli.terminal import Refusal, actor, as_json, command_line, echo_json, printable
 from app.cli.wording import seen_by
 from app.names import MIRROR_FIELDS
 from app.schemas import AdminModelSchema
@@ -47,32 +54,42 @@ def add(
 
 
 @group.command()
-@click.argument("model_id", metavar="ID")
-@_assignments
+@click.argument("words", metavar="[ID]... [FIELD=VALUE]...", nargs=-1)
 @click.option("--unset", metavar="FIELD", multiple=True, help="Remove an optional field.")
 @_from_file
-@as_json
+@selecting
+@planning
 def edit(
-    model_id: str,
-    assignments: tuple[str, ...],
+    words: tuple[str, ...],
     unset: tuple[str, ...],
     file: BinaryIO | None,
-    *,
-    as_json: bool,
+    selection: Selection,
+    mode: Mode,
 ) -> None:
     """Change some fields of an entry, and leave the others.
 
-    VALUE is as for add, and null removes the field; a list is replaced whole.
+    With several ids, or with filters instead, what would change is shown, and you are asked
+    whether to do it. VALUE is as for add, and null removes the field; a list is replaced whole.
 
     Example: flask models edit gpt-x name='GPT X' --unset description
+
+    Example: flask models edit --owned-by acme shutdown_date=2027-03-31
     """
-    patch = read_patch(model_id, file, assignments, unset)
+    # An id may have a '=', too: without filters the first word is one.
+    first = 0 if selection != Selection() else 1
+    while first < len(words) and "=" not in words[first]:
+        first += 1
+    ids, assignments = words[:first], words[first:]
+    patch = read_patch(ids[0] if len(ids) == 1 else None, file, assignments, unset)
     if not patch:
         raise click.UsageError(
             "Nothing to change: give FIELD=VALUE, --unset FIELD or --file FILE."
         )
-    written = services().administration.merge_model(model_id, patch, actor=actor())
-    echo_written(written, "Changed", as_json=as_json)
+    if _is_one(ids, selection, mode):
+        written = services().administration.merge_model(ids[0], patch, actor=actor())
+        echo_written(written, "Changed", as_json=mode.as_json)
+    else:
+        _change_many(ids, selection, patch, "Changed", mode)
 
 
 @group.command()
@@ -107,23 +124,63 @@ def copy(model_id: str, new_id: str, assignments: tuple[str, ...], *, as_json: b
 
 
 @group.command()
-@click.argument("model_id", metavar="ID")
-@as_json
-def remove(model_id: str, *, as_json: bool) -> None:
+@click.argument("ids", metavar="[ID]...", nargs=-1)
+@selecting
+@planning
+def remove(ids: tuple[str, ...], selection: Selection, mode: Mode) -> None:
     """Remove an entry, and print the command that brings it back.
 
-    What it was stays in the log.
+    With several ids, or with filters instead, what would be removed is shown, and you are asked
+    whether to do it. What an entry was stays in the log.
 
     Example: flask models remove gpt-x
+
+    Example: flask models remove --lifecycle retired
     """
+    if not _is_one(ids, selection, mode):
+        _change_many(ids, selection, None, "Removed", mode)
+        return
+    [model_id] = ids
     removed = services().administration.remove_model(model_id, actor=actor())
-    if as_json:
+    if mode.as_json:
         echo_json({"id": model_id, "removed": True})
         return
     click.echo(f"Removed {model_id}.")
     given = [_typed(name, value) for name, value in _fields_of(removed).items() if name != "id"]
     command = command_line("models", "add", model_id, *given)
     click.echo(printable(f"To bring it back: {command}"))
+
+
+def _is_one(ids: Sequence[str], selection: Selection, mode: Mode) -> bool:
+    """Return whether one entry is changed, at once; raise an error if there are no entries."""
+    if ids and selection != Selection():
+        raise click.UsageError(f"Give ids, such as '{ids[0]}', or filters, and not both.")
+    if not ids and selection == Selection():
+        raise click.UsageError(
+            "Missing argument 'ID': or select entries, as with --owned-by NAME."
+        )
+    return len(ids) == 1 and not mode.dry_run
+
+
+def _change_many(
+    ids: Sequence[str],
+    selection: Selection,
+    patch: Mapping[str, Any] | None,
+    done: str,
+    mode: Mode,
+) -> None:
+    """Apply a patch to these entries, or remove them if it is None, as `mode` says."""
+
+    def select(snapshot: Snapshot) -> Sequence[Model | ModelNotFound]:
+        if ids:
+            return select_ids(ids, snapshot)
+        if found := selection.of(snapshot):
+            return found
+        raise Refusal("No entry matches.")
+
+    mode = mode.ask_on(sys.stdin)
+    change = partial(services().catalogues.edit_models, select, patch, actor=actor())
+    carry_out(change, done, mode)
 
 
 def _fields_of(model: Model) -> dict[str, Any]:

@@ -1,15 +1,13 @@
 """``flask db``: the database itself."""
 
 import os
-import pwd
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from app.catalog.errors import StoreUnavailable
+from app.cli.files import access
 from app.cli.terminal import Commands, Refusal, actor, as_json, echo_json, echo_table, printable
 from app.services import services
 from app.settings import parse_database_url, short_path
@@ -78,7 +76,7 @@ def backup(file: Path, *, as_json: bool) -> None:
 
     Example: flask db backup roster-2027-01-31.db
     """
-    with _access(file, "written"):
+    with access(file, "written"):
         services().store.backup(file)
     size = file.stat().st_size
     if as_json:
@@ -100,7 +98,7 @@ def restore(file: Path, *, revive_keys: bool, as_json: bool) -> None:
 
     Example: flask db restore roster-2027-01-31.db
     """
-    with _access(file, "read"):
+    with access(file, "read"):
         os.close(os.open(file, os.O_RDONLY | os.O_NONBLOCK))
     store = services().store
     restored = store.restore(file, actor=actor(), revive_keys=revive_keys)
@@ -165,22 +163,3 @@ def copy(url: str, *, as_json: bool) -> None:
             f"Copied {copied.entries} entries, {copied.keys} keys and {copied.changes} changes, "
             f"revision {copied.revision}."
         )
-
-
-@contextmanager
-def _access(file: Path, done: str) -> Iterator[None]:
-    try:
-        yield
-    except FileExistsError as error:
-        raise click.ClickException(f"{file} exists already; it is left as it is.") from error
-    except PermissionError as error:
-        user = str(os.geteuid())
-        with suppress(KeyError):  # a container may run under a number without a name
-            user = pwd.getpwuid(os.geteuid()).pw_name
-        raise click.ClickException(
-            f"{file} cannot be {done} by user {user}: {error.strerror}. Use a file of this user "
-            f"in a folder of this user; {file.absolute().parent} may not be one. As root, "
-            f"'install -d -o {user} -m 0700 FOLDER' makes one."
-        ) from error
-    except OSError as error:
-        raise click.ClickException(f"{file} cannot be {done}: {error.strerror}") from error

@@ -29,6 +29,12 @@ from app.strict_json import dump
 #: The option that every command with an answer has.
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
+#: How a sentence names a parameter of HTTP that is also an option.
+_PARAMETER = re.compile(
+    r"'((?:dry_run|force|format|min_context|on_conflict|partial|prefix|retiring_before|source"
+    r"|state)(?:=\w+)?)'(?= must| may| is | each| adds| shows| leaves| changes)"
+)
+
 _UNITS = {"s": 1, "m": 60, "h": 60 * 60, "d": 24 * 60 * 60}  # seconds
 
 
@@ -81,7 +87,7 @@ class Commands(AppGroup):
         except StoreUnavailable as error:
             raise Refusal(error.reason) from error
         except RosterError as error:
-            raise Refusal(str(error)) from error
+            raise Refusal(as_options(str(error))) from error
         except UnicodeEncodeError as error:
             raise Refusal("An argument is not valid UTF-8.") from error
         finally:
@@ -173,6 +179,11 @@ def printable(text: str) -> str:
     An older version may have stored some, and so may an attacker in a file that is read.
     """
     return UNWANTED.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def as_options(sentence: str) -> str:
+    """Return `sentence` with the options of commands in place of the parameters of HTTP."""
+    return _PARAMETER.sub(lambda found: "--" + found[1].replace("_", "-"), sentence)
 
 
 def _read_span(text: str) -> int | None:

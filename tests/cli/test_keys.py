@@ -386,7 +386,7 @@ MISTAKES = [
     (["edit", UNKNOWN, "--expires=9d", "--unset=expires_at"], 2, "'expires_at' is both given and"),
     (["edit", UNKNOWN, "--unset=name"], 2, "'name' is not one of 'groups', 'expires_at'"),
     (["edit", UNKNOWN, "--expires=45"], 2, "'45' is no time: give a day like 2027-01-31"),
-    (["list", "--state=dead"], 1, "Error: 'state' must be one of active, grace, expired, revoked"),
+    (["list", "--state=dead"], 1, "Error: --state must be one of active, grace, expired, revoked"),
     (["revoke", UNKNOWN], 1, "Error: The key '00000000' does not exist."),
     (["revoke", "\udcff"], 1, "Error: An argument is not valid UTF-8."),
     (["rotate", UNKNOWN], 1, "Error: The key '00000000' does not exist."),

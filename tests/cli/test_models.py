@@ -98,6 +98,7 @@ def test_list(run: Callable[..., Result]) -> None:
 
 def test_list_filters(run: Callable[..., Result]) -> None:
     """Each filter of the HTTP route is an option; what is no value is refused."""
+    run("models", "import", "-", "--yes", "--source=s", "--format=ids", input="e\n")
     run("models", "add", "a", "context_length=8192", 'tags=["t"]', "type=language")
     run("models", "add", "b", "shutdown_date=2027-01-31", 'supported_parameters=["tools"]')
     run("models", "add", "c", 'permission=[{"organization":"acme","group":"g"}]')
@@ -112,20 +113,21 @@ def test_list_filters(run: Callable[..., Result]) -> None:
         "--supports=tools": "b",
         "--min-context=8192": "a",
         "--tag=t": "a",
-        "--lifecycle=active": "abcd",
-        "--visible-to=acme/g": "abc",
+        "--source=s": "e",
+        "--lifecycle=active": "abcde",
+        "--visible-to=acme/g": "abce",
         "--hidden": "d",
-        "--visible": "abc",
+        "--visible": "abce",
         "--retiring-before=2027-02-01": "b",
     }
     assert expected == {option: listed(option) for option in expected}
-    assert "abcd" == listed()
+    assert "abcde" == listed()
     assert "c" == listed("--visible-to=acme/g", "--lifecycle=active", "--q=C")
     assert "" == listed("--type=unknown")
 
     refused = run("models", "list", "--min-context=many")
     assert (1, "") == (refused.exit_code, refused.stdout)
-    assert "Error: 'min_context' must be a whole number, not 'many'.\n" == refused.stderr
+    assert "Error: --min-context must be a whole number, not 'many'.\n" == refused.stderr
 
 
 def test_list_as_a_reader(run: Callable[..., Result], app: Flask, admin: Admin) -> None:
