@@ -268,6 +268,7 @@ class Admin:
             headers={"Authorization": f"Bearer {self.key}", **given},
             data=None if body is None else json.dumps(body),
             content_type=None if body is None else "application/json",
+            buffered=True,  # and so closed, if it comes from a file
         )
 
     def add(self, model_id: str, **fields: Any) -> dict[str, Any]:

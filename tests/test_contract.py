@@ -4,10 +4,12 @@ import json
 import re
 from pathlib import Path
 
+from app.api.catalogues import FLAGS, MAX_IMPORT, MEDIA_TYPES
 from app.api.context import MAX_PARAMETERS
 from app.api.cors import EXPOSED
 from app.api.errors import STATUS
 from app.api.http import MAX_BODY, MAX_LENGTH, MAX_LOOKUP
+from app.api.isolated import MAX_BYTES_HERE, MAX_ENTRIES_HERE, TIMEOUT
 from app.catalog.paging import MAX_LIMIT
 from app.compression import SIZES
 from app.schemas import AdminModelSchema
@@ -101,7 +103,21 @@ def test_the_bounds_are_those_of_the_code():
     assert f"{MAX_LOOKUP // 1024} KiB at most" in section("Ollama")
     assert f"more than {MAX_LENGTH} characters accepts" in text
     assert f"{SIZES.start:,} bytes to {SIZES[-1] // 1024**2} MiB" in text
+    assert f"up to {MAX_IMPORT // 1024**2} MiB" in text
+    assert f"more than {MAX_BYTES_HERE // 1024} KiB, and an export" in text
+    assert f"more than {MAX_ENTRIES_HERE} entries" in text
+    assert f"takes more than {TIMEOUT} seconds" in text
     assert f"`limit` (1 to {MAX_LIMIT:,}, else 400)" in text
+
+
+def test_plans_are_shown(admin):
+    """A plan has the members that the page shows, and an import the media types and flags."""
+    answer = admin("POST", "/admin/import", {"data": [{"id": "a"}]})
+    plan = shown("Administration", "200")
+    text = section("Administration")
+
+    assert [*plan] == [*answer.json]
+    assert [] == [name for name in (*MEDIA_TYPES, *FLAGS) if f"`{name}`" not in text]
 
 
 def test_every_setting_exists():

@@ -179,7 +179,8 @@ def finish(response: Response) -> Response:
         length = len(lazy.content)
         lazy.fields += headers
     else:
-        length = response.calculate_content_length() or 0
+        # The second is of an answer that is read from a file while it is sent.
+        length = response.calculate_content_length() or response.content_length or 0
         vary = response.headers.getlist("Vary")
         is_secret = response.cache_control.no_store
         for name, value in headers:
