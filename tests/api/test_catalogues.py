@@ -154,6 +154,8 @@ def test_flags_are_1_or_0(send, text):
         ("source=-", "source"),
         ("source=", "source"),
         ("on_conflict=replace", "on_conflict"),
+        ("retire=soon", "retire"),
+        ("retire=2027-13-01", "retire"),
         ("revision=-0", "revision"),
         ("revision=", "revision"),
         ("revision=1e3", "revision"),
