@@ -384,7 +384,7 @@ class _Importer:
 
         The fields that a person has changed since it is of this source, and the source has not
         since; those that the source was the last to change; and whether a person has removed it.
-        An entry is of the source once that has written it, or an export has said so.
+        An entry is of the source once that has written it, or an export has named the source.
         """
         held, own = set[str](), set[str]()
         is_ours = is_removed = False

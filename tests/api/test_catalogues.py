@@ -336,6 +336,7 @@ def test_every_filter_selects(admin, plan, name):
     facts = {"context_length": 9000, "tags": ["t"], "type": "language", "owned_by": "acme"}
     admin.add("a", **facts, supported_parameters=["tools"], shutdown_date="2031-01-01")
     admin.add("b", permission=[])
+    admin("POST", "/admin/import?source=s", {"data": [{"id": "c"}]})
     value = {
         "owned_by": "acme",
         "q": "A",
@@ -347,10 +348,12 @@ def test_every_filter_selects(admin, plan, name):
         "visible_to": "acme",
         "hidden": False,
         "retiring_before": 1_999_999_999,
+        "source": "s",
     }[name]
     text = value if isinstance(value, str) else json.dumps(value)
     listed = admin("GET", f"/admin/models?{name}={text}").json["data"]
 
+    assert [] != listed
     for given in (value, text):
         body = {name: given, "patch": {"name": "X"}, "dry_run": True}
         changed = plan(admin("PATCH", "/admin/models", body))["changed"]

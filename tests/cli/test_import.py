@@ -187,7 +187,7 @@ MISTAKES = [
     (["import", "-", "--yes", "--prefix"], 1, "--prefix must be left out: ids has no provider"),
     (["import", "-", "--yes", "--set", "id=x"], 1, "id: Cannot be set for all rows."),
     (["import", "-", "--yes", "--set", "nam=x"], 1, "nam: Unknown field; is 'name' meant?"),
-    (["import", "-", "--yes", "--retire=soon"], 1, "shutdown_date: Must be a date like"),
+    (["import", "-", "--yes", "--retire=soon"], 1, "retire: Must be a date like"),
     (["export", "--format=csv"], 2, "Invalid value for '--format': 'csv' is not one of"),
     (["edit"], 2, "Nothing to change: give FIELD=VALUE, --unset FIELD or --file FILE."),
     (["edit", "name=X", "name=X"], 1, "The model 'name=X' does not exist"),
