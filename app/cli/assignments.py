@@ -26,19 +26,17 @@ _DAY = 24 * 60 * 60  # seconds
 def read_fields(
     file: BinaryIO | None, assignments: Iterable[str], unset: Iterable[str] = ()
 ) -> dict[str, Any]:
-    """Return the fields of the JSON in `file`, with the assignments, and null for `unset` ones."""
+    """Return the fields of the JSON in `file`, with the assignments, and null for `unset` ones.
+
+    Of several values of a field the last one counts.
+    """
     given: dict[str, Any] = {} if file is None else parse_object(file.read())
     typed = [_assignment(text) for text in assignments]
     typed += [(name, None) for name in unset]
-    seen: set[str] = set()
     for name, _ in typed:
-        whole = _split(name)[0]
         # What `show` has printed has the old value under the other names, too.
         for mirror in [m for m, fact in MIRRORS.items() if name in (fact, fact.partition(".")[0])]:
             given.pop(mirror.partition(".")[0], None)
-        if not seen.isdisjoint((name, whole)) or any(_split(other)[0] == name for other in seen):
-            raise click.UsageError(f"'{name}' is there twice, or with a part of it: give it once.")
-        seen.add(name)
     for name, value in typed:
         whole, member = _split(name)
         if not member:

@@ -82,20 +82,12 @@ def allow(
     Example: flask models allow gpt-x --organization acme --group billing --only
     """
     old = find(model_id)
-    wanted: list[str | None] = [g.strip() for text in groups for g in text.split(",")] or [None]
-    viewers = {g: Viewer(organization, frozenset(filter(None, (g,)))) for g in wanted}
     given = [] if only else permissions_of(old)
-    rule = frozenset() if only else old.rule
-    added = [group for group, viewer in viewers.items() if not is_permitted(rule, viewer)]
-    given += [{"organization": organization, "group": group} for group in added]
-    rule = rule.union(
-        Grant(organization, group, allow_view=True, is_blocking=False) for group in added
-    )
-    if not all(is_permitted(rule, viewer) for viewer in viewers.values()):
-        raise Refusal(
-            "A permission blocks them, whatever another one allows: 'flask models show ID' has "
-            "it, and --only replaces all permissions."
-        )
+    rule = frozenset[Grant]() if only else old.rule
+    wanted: list[str | None] = [g.strip() for text in groups for g in text.split(",")] or [None]
+    for name in wanted:
+        if not is_permitted(rule, Viewer(organization, frozenset(filter(None, (name,))))):
+            given.append({"organization": organization, "group": name})
     written = _change(old, {"permission": given})
     echo_written(written, "Changed", as_json=as_json, audience=True)
     if not written.is_changed and not only and not as_json:
