@@ -28,7 +28,7 @@ _LENGTH = 60
 
 
 #: What differs between sentences of one kind: what was got, and what comes before the advice.
-_PARTICULAR = re.compile(r"^.*: |, not .*$", re.DOTALL)
+_PARTICULAR = re.compile(r"^[^']*: |, not .*$")
 #: For how long, in seconds, others may wait without a word about it.
 _SHORT = 0.1
 #: What each kind of change has in front, and its colour.

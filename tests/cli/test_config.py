@@ -128,19 +128,20 @@ def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[s
             yield (*path, name)
 
 
-def example(run: Callable[..., Result], path: tuple[str, ...]) -> list[str]:
-    """Return the words of the example in the help of a command."""
+def examples(run: Callable[..., Result], path: tuple[str, ...]) -> list[list[str]]:
+    """Return the words of each example in the help of a command."""
     done = run(*path, "--help")
-    [line] = re.findall(r"^  Example: flask (.*)$", done.stdout, re.MULTILINE)
-    assert 0 == done.exit_code
-    return shlex.split(line)
+    lines = re.findall(r"^  Example: flask (.*)$", done.stdout, re.MULTILINE)
+    assert (0, True) == (done.exit_code, lines != [])
+    return [*map(shlex.split, lines)]
 
 
 def test_commands(app: Flask) -> None:
     """These are all the commands."""
     assert {
         *(("models", name) for name in ("list", "show", "add", "edit", "remove")),
-        *(("models", name) for name in ("copy", "retire", "hide", "allow", "import", "export", "sources")),
+        *(("models", name) for name in ("copy", "retire", "hide", "allow")),
+        *(("models", name) for name in ("import", "export", "sources")),
         *(("keys", name) for name in ("create", "list", "show", "edit", "revoke", "rotate")),
         *(("db", name) for name in ("upgrade", "status", "backup", "restore", "copy")),
         ("config",),
@@ -154,12 +155,11 @@ def test_examples(
     monkeypatch.chdir(tmp_path)
     run("models", "add", "gpt-x")
 
-    for path in commands(app.cli):
-        words = example(run, path)
+    found = [(path, words) for path in commands(app.cli) for words in examples(run, path)]
+    for path, words in found:
         done = run(*words)
         assert list(path) == words[: len(path)]
-        # Exit code 1: an example may name what is not there, this process has it open, and nobody
-        # can be asked.
+        # Exit code 1: an example may name what is not there, and this process has it open.
         assert done.exit_code == 0 or re.search(
             "does not exist|exists already|have the database open|connection to|no terminal",
             done.stderr,
@@ -184,6 +184,10 @@ def test_groups(app: Flask, run: Callable[..., Result]) -> None:
         "models remove x",
         "models copy x y",
         "models retire x --on 2027-03-31",
+        "models edit x y name=X --yes",
+        "models sources",
+        "models export",
+        "models remove --hidden --yes",
         "models hide x",
         "models allow x --organization acme",
         "keys list",
