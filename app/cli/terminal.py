@@ -1,10 +1,12 @@
 """What all commands share: output, errors, and the acting user."""
 
 import getpass
+import io
 import logging
 import os
 import re
 import shlex
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from math import ceil
@@ -72,6 +74,10 @@ class Commands(AppGroup):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
+        for stream in (sys.stdout, sys.stderr):
+            # A letter that the terminal's encoding lacks must not end a command after its change.
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
         log = logging.getLogger("app")
         level = log.level
         log.setLevel(logging.CRITICAL)  # an error is printed once, as a sentence

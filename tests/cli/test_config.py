@@ -107,6 +107,24 @@ def test_real(tmp_path: Path) -> None:
     assert (0, "", "9") == (done.returncode, done.stderr, rows["ROSTER_THREADS"])
 
 
+def test_another_encoding(run: Callable[..., Result], settings: Settings) -> None:
+    """What a terminal's encoding lacks is escaped: no command fails after its change."""
+    folder = str(settings.instance_path)
+    run("models", "add", "x", "name=日本")
+    variables = {"PYTHONIOENCODING": "latin-1", "ROSTER_INSTANCE_PATH": folder}
+    changed = flask("models", "edit", "--q=x", "owned_by=acme", "--yes", **variables)
+    listed = flask("models", "list", **variables)
+
+    assert (0, "", 0, "") == (
+        changed.returncode,
+        changed.stderr,
+        listed.returncode,
+        listed.stderr,
+    )
+    assert "owned_by: custom \\u2192 acme" in changed.stdout
+    assert "\\u65e5\\u672c" in listed.stdout
+
+
 @pytest.mark.parametrize("command", ["config", "models", "run"])
 def test_bad_settings(command: str) -> None:
     """Bad settings stop every command with a line for each of them and no traceback."""
