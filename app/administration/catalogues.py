@@ -133,6 +133,7 @@ class CatalogueChanges(Transactions):
             file = read_rows(
                 source.rows(content), source, prefix=options.prefix, progress=progress
             )
+            del body, content  # of a large file they are many MiB
             planner = _Importer(self, file, options, name, now, is_complete=source.is_complete)
             applied = self._apply(
                 planner.plan,

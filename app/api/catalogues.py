@@ -97,10 +97,13 @@ def import_catalogue() -> Response:
                 if not applying.dry_run:
                     changes.record_failure(options, error)
                 raise
-        body = file.read()
-    applied = changes.import_catalogue(
-        body, options, applying, actor=request.context.actor, media_type=request.mimetype
-    )
+        applied = changes.import_catalogue(
+            file.read(),
+            options,
+            applying,
+            actor=request.context.actor,
+            media_type=request.mimetype,
+        )
     return _report(applied, applying)
 
 
