@@ -546,7 +546,9 @@ def report(applied: Applied, *, dry_run: bool) -> dict[str, Any]:
 
 
 def _remark(remark: Remark) -> dict[str, Any]:
-    given = {"row": remark.place, "id": remark.id, "field": remark.field}
+    place = remark.place  # a number, or a key of the file as it is
+    shown = quote(place) if isinstance(place, str) else place
+    given = {"row": shown, "id": remark.id, "field": remark.field}
     known = {name: value for name, value in given.items() if value is not None}
     return {**known, "message": remark.message}
 

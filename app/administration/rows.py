@@ -8,12 +8,15 @@ from typing import Any, NamedTuple
 from app.catalog.errors import InvalidValue, ValidationFailed, quote
 from app.catalog.model import problem_with_id
 from app.catalog.plan import Remark
+from app.catalog.sources import problem_with_source
 from app.fields import got
 from app.names import resolve_mirrors
-from app.schemas import AdminModelSchema, check
+from app.schemas import MAX_ERRORS, AdminModelSchema, check
 from app.sources import Row, Source
 
 _MODEL = AdminModelSchema()
+#: The most mistakes of a file that are read: a real one has far fewer, and each takes memory.
+MAX_MISTAKES = 200_000
 #: Without one of these an entry would be shown to others, or earlier, than the file says.
 _RESTRICTIONS = frozenset({"permission", "available_from"})
 
@@ -77,10 +80,17 @@ def read_rows(
             file.refused += [Remark(model_id, problem, "id", row.place) for row in same]
             continue
         file.skipped += [
-            Remark(model_id, f"Is the same as row {same[0].place}.", "id", row.place)
+            Remark(model_id, f"Is the same as row {quote(same[0].place)}.", "id", row.place)
             for row in same[1:]
         ]
         file.entries.append(_entry(model_id, same[0], file.degraded))
+        if len(file.degraded) > MAX_MISTAKES:
+            last = file.degraded[-1]
+            raise InvalidValue(
+                "format",
+                f"The file has more than {MAX_MISTAKES:,} mistakes, such as {last.field} of "
+                f"'{last.id}': {last.message} Is it of the format {source.name}?",
+            )
     return file
 
 
@@ -99,7 +109,9 @@ def _problem_with_several(rows: Sequence[Row]) -> str | None:
 
 
 def _entry(model_id: str, row: Row, degraded: list[Remark]) -> Entry:
-    fields, wrong = check_each({name: v for name, v in row.fields.items() if v is not None})
+    # No permissions are not the same as unknown ones, which would show a new entry to all.
+    given = {n: v for n, v in row.fields.items() if v is not None or n == "permission"}
+    fields, wrong = check_each(given)
     notes = {**row.notes, **wrong}
     if restrictions := _RESTRICTIONS & {name.partition(".")[0] for name in wrong}:
         fields["permission"] = []
@@ -107,35 +119,50 @@ def _entry(model_id: str, row: Row, degraded: list[Remark]) -> Entry:
         notes[name] = (
             f"{notes.pop(name, 'Is wrong.')} So nobody sees the entry until you allow it."
         )
-    degraded += [Remark(model_id, text, name, row.place) for name, text in notes.items()]
-    aliases = [alias for alias in fields.pop("aliases", ()) if alias != model_id]
-    if aliases:
-        fields["aliases"] = aliases
-    return Entry(row.place, model_id, fields, row.source)
+    source = row.source
+    if source is not None and (problem := problem_with_source(source)):
+        notes["source"], source = problem, None
+    degraded += [
+        Remark(model_id, text, quote(name) or None, row.place) for name, text in notes.items()
+    ]
+    if model_id in fields.get("aliases", ()):
+        fields["aliases"] = [alias for alias in fields["aliases"] if alias != model_id]
+    # An object without members is unknown: no reason to remove what somebody else has set.
+    known = {name: value for name, value in fields.items() if value != {}}
+    return Entry(row.place, model_id, known, source)
 
 
 def check_each(fields: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return those of `fields` that are right, and by field what is wrong with the others."""
-    left, wrong = {**fields}, dict[str, str]()
+    """Return those of `fields` that are right, and by field what is wrong with the others.
+
+    A check names only the first mistakes. So of an object that still has mistakes without the
+    named members nothing is left, and of many unknown fields the first are named.
+    """
+    left = {name: value for name, value in fields.items() if name in _MODEL.load_fields}
+    unknown = [n for n in fields if n not in left and n not in _MODEL.read_only]
+    wrong = dict[str, str]()
+    try:
+        check(_MODEL, dict.fromkeys(unknown[:MAX_ERRORS]))
+    except ValidationFailed as error:
+        wrong = _first_sentences(error)
+    if more := unknown[MAX_ERRORS:]:
+        wrong[""] = f"{len(more)} more fields are unknown."
+    reduced = set[str]()
     while True:
         try:
             return resolve_mirrors(check(_MODEL, left), None), wrong
         except ValidationFailed as error:
-            for path, sentences in error.errors.items():
-                wrong[path] = sentences[0]
-                _drop(left, path)
+            named = _first_sentences(error)
+        wrong |= named
+        for path in named:
+            name, _, member = path.partition(".")
+            whole = left.get(name)
+            if isinstance(whole, dict) and member in whole and name not in reduced:
+                left[name] = {n: value for n, value in whole.items() if n != member}
+            else:
+                left.pop(name, None)
+        reduced |= {path.partition(".")[0] for path in named}
 
 
-def _drop(fields: dict[str, Any], path: str) -> None:
-    """Remove what an error names: a member of an object, a whole field, or an odd name."""
-    name, _, member = path.partition(".")
-    whole = fields.get(name)
-    if isinstance(whole, dict) and member in whole:
-        fields[name] = {n: value for n, value in whole.items() if n != member}
-    elif name in fields:
-        del fields[name]
-    else:  # names are shortened in errors
-        known = {n: value for n, value in fields.items() if n in _MODEL.load_fields}
-        left = known if len(known) < len(fields) else {}
-        fields.clear()
-        fields |= left
+def _first_sentences(error: ValidationFailed) -> dict[str, str]:
+    return {path: sentences[0] for path, sentences in error.errors.items()}

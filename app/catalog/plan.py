@@ -16,6 +16,8 @@ from app.catalog.snapshot import MAX_CHAIN, Snapshot
 
 #: The field that `check_replacement` is about.
 _REPLACEMENT = "deprecation_replacement_model"
+#: So many steps of a circle are shown.
+_SHOWN = 6
 
 
 class Remark(NamedTuple):
@@ -188,7 +190,9 @@ def check_replacement(
         found = find(name)
         if name in model.ids or (found is not None and found.id in passed):
             where = "back to this entry" if name in model.ids else "into a circle"
-            shown_path = " -> ".join(quote(step, 30) for step in path)
+            # A file may have a long circle for each of its rows.
+            steps = path if len(path) <= _SHOWN else [*path[: _SHOWN - 2], "…", path[-1]]
+            shown_path = " -> ".join(quote(step, 30) for step in steps)
             raise _refusal(f"Must not lead {where}: {shown_path}.")
         if len(path) > MAX_CHAIN:
             raise _refusal(

@@ -56,9 +56,13 @@ class OpenAI(Source):
             if item.get("pricing") is not None:
                 names = {"input": "prompt", "output": "completion"}
                 fields["pricing"] = prices(item["pricing"], names, notes, None)
-            if isinstance(given := item.get("permission"), list):
+            if (permissions := item.get("permission")) is not None:
                 # vLLM makes a new id at a new time for each request.
-                fields["permission"] = [_without_id(permission) for permission in given]
+                fields["permission"] = (
+                    [*map(_without_id, permissions)]
+                    if isinstance(permissions, list)
+                    else permissions
+                )
             yield Row(place=place, id=item.get("id"), fields=fields, notes=notes)
 
 
