@@ -257,7 +257,12 @@ class Model:
 
 def random_base62(length: int) -> str:
     """Return `length` random characters, from the operating system's generator."""
-    return "".join(secrets.choice(BASE62) for _ in range(length))
+    number = secrets.randbelow(len(BASE62) ** length)  # asked once: an import makes many
+    characters = []
+    for _ in range(length):
+        number, digit = divmod(number, len(BASE62))
+        characters.append(BASE62[digit])
+    return "".join(characters)
 
 
 def problem_with_id(model_id: str) -> str | None:
