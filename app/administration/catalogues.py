@@ -130,10 +130,9 @@ class CatalogueChanges(Transactions):
             source = self.sources.choose(content, options.format)
             name = options.source or source.name
             now = int(self.clock())
-            file = read_rows(
-                source.rows(content), source, prefix=options.prefix, progress=progress
-            )
+            rows = source.rows(content)
             del body, content  # of a large file they are many MiB
+            file = read_rows(rows, source, prefix=options.prefix, progress=progress)
             planner = _Importer(self, file, options, name, now, is_complete=source.is_complete)
             applied = self._apply(
                 planner.plan,
