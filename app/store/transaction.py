@@ -16,6 +16,9 @@ from app.store.documents import read_key, read_model, write_key, write_model
 from app.store.schema import HEAD, new_mark, newer_schema
 from app.store.tables import aliases, catalogue, changes, keys, models
 
+#: How many entries have their documents, twice, in memory at a time.
+_BATCH = 1_000
+
 # Statements are made once: SQLAlchemy takes longer to make one than to run it.
 _WHICH: sa.BindParameter[str] = sa.bindparam("which")
 _IDS: sa.BindParameter[Sequence[str]] = sa.bindparam("ids", expanding=True)
@@ -120,8 +123,17 @@ class SqlTransaction:
         return Position(revision, mark or "")
 
     def write(self, changes: Sequence[Change], action: str | None = None) -> int:
-        """Store `changes`, with one statement for all of a kind, and return the last revision."""
+        """Store `changes`, with one statement for many of a kind, and return the last revision."""
         positions = self._next_positions(len(changes))
+        for first in range(0, len(changes), _BATCH):
+            part = slice(first, first + _BATCH)
+            self._write_rows(changes[part], positions[part], action)
+        self._index_aliases(changes)
+        return positions[-1].revision
+
+    def _write_rows(
+        self, changes: Sequence[Change], positions: Sequence[Position], action: str | None
+    ) -> None:
         added, changed, removed, lines = [], [], [], []
         for (before, after), position in zip(changes, positions, strict=True):
             model = after or before
@@ -143,9 +155,7 @@ class SqlTransaction:
         self._execute(_REMOVE_MODEL, removed)
         self._execute(_CHANGE_MODEL, changed)
         self._execute(_ADD_MODEL, added)
-        self._index_aliases(changes)
         self._execute(_ADD_LINE, lines)
-        return positions[-1].revision
 
     def put_model(self, model: Model, before: Model | None) -> Model:
         """Store `model` in place of `before` and return it with its revision."""
