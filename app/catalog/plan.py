@@ -5,7 +5,8 @@ show it is the dry run; to apply it is one transaction.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -82,15 +83,14 @@ def settle(plan: Plan, changes: Iterable[Change], snapshot: Snapshot, *, strict:
         else:
             without[model_id].add(name)
             plan.degraded.append(remark)
-    find = _finder(changes, snapshot)
-    for before, changed in changes:
+    allowed = [
+        _without(change, without[change.id]) for change in changes if change.id not in refused
+    ]
+    # Only what names lead to once they are settled decides where replacements lead.
+    find = _finder(allowed, snapshot)
+    for before, changed in allowed:
         after = changed
         if after is not None:
-            if after.id in refused:
-                continue
-            if names := without.get(after.id):
-                left = [alias for alias in after.aliases or () if alias not in names]
-                after = replace(after, aliases=left or None)
             try:
                 plan.warnings += check_replacement(after, before, find)
             except ValidationFailed as error:
@@ -99,13 +99,32 @@ def settle(plan: Plan, changes: Iterable[Change], snapshot: Snapshot, *, strict:
                     plan.refused.append(remark)
                     continue
                 plan.degraded.append(remark)
-                stored = None if before is None else before.deprecation_replacement_model
-                after = replace(after, deprecation_replacement_model=stored)
+                after = _with_stored_replacement(after, before, find)
             if after == before:
                 plan.unchanged += 1
                 continue
         plan.changes.append(Change(before, after))
     plan.warnings += _orphans(plan.changes, snapshot)
+
+
+def _with_stored_replacement(
+    model: Model, before: Model | None, find: Callable[[str], Model | None]
+) -> Model:
+    """Return `model` with the replacement of `before`, or none if new aliases make that wrong."""
+    if before is not None:
+        stored = replace(model, deprecation_replacement_model=before.deprecation_replacement_model)
+        with suppress(ValidationFailed):
+            check_replacement(stored, before, find)
+            return stored
+    return replace(model, deprecation_replacement_model=None)
+
+
+def _without(change: Change, names: Set[str]) -> Change:
+    """Return `change` without these aliases of the entry after it."""
+    if change.after is None or not names:
+        return change
+    left = [alias for alias in change.after.aliases or () if alias not in names]
+    return Change(change.before, replace(change.after, aliases=left or None))
 
 
 class _Conflict(NamedTuple):

@@ -21,6 +21,8 @@ ANNA = Actor("cli:anna")
 class Roster:
     """A catalogue on a database, with the changes of a person and of imports."""
 
+    anna = ANNA
+
     def __init__(self, settings, clock):
         self.store = Store(settings, clock)
         self.catalog = Catalog(self.store, clock)
@@ -88,9 +90,9 @@ def new_roster(tmp_path, clock, prepared):
         folder = tmp_path / f"new-{next(numbers)}"
         shutil.copytree(prepared, folder)
         roster = Roster(Settings(instance_path=folder), clock)
-        if stores:
-            stores.pop().close()
         stores.append(roster.store)
+        if len(stores) > 3:
+            stores.pop(0).close()
         return roster
 
     yield new

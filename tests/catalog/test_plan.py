@@ -1,5 +1,8 @@
 """The rules about several entries: which of many changes may be made together."""
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from app.catalog.model import Model
 from app.catalog.plan import Plan, settle
 from app.catalog.ports import Change, StoredCatalog
@@ -126,3 +129,57 @@ def test_a_change_of_which_nothing_is_left_is_none():
     plan2 = settled(stored, [("b", stored[1].updated({"aliases": ["a"]}))])
 
     assert (1, [], 1) == (len(plan.changes), plan2.changes, plan2.unchanged)
+
+
+NAMES = "abcdef"
+some_models = st.dictionaries(
+    st.sampled_from(NAMES),
+    st.none()
+    | st.tuples(
+        st.lists(st.sampled_from(NAMES), max_size=2, unique=True),
+        st.none() | st.sampled_from(NAMES),
+    ),
+    max_size=5,
+).map(
+    lambda given: {
+        i: value
+        and model(
+            i, aliases=[n for n in value[0] if n != i], deprecation_replacement_model=value[1]
+        )
+        for i, value in given.items()
+    }
+)
+
+
+def after(stored, plan):
+    """Return by id the entries after `plan`."""
+    by_id = {entry.id: entry for entry in stored} | {c.id: c.after for c in plan.changes}
+    return {model_id: entry for model_id, entry in by_id.items() if entry is not None}
+
+
+def keeps_the_rules(entries):
+    """Return whether each name has one entry, and no replacements lead into a circle."""
+    names = [name for entry in entries for name in entry.ids]
+    by_name = {name: entry for entry in entries for name in entry.ids}
+    for entry in entries:
+        last = entry
+        for _ in entries:
+            last = last and by_name.get(last.deprecation_replacement_model)
+        if last is not None:
+            return False
+    return len({*names}) == len(names)
+
+
+@settings(max_examples=150, deadline=None)
+@given(some_models, some_models)
+def test_random_changes_keep_the_rules(first, second):
+    """Whatever many changes ask for, what is made of them keeps the rules, from nothing and on."""
+    stored = []
+    for changes in (first, second):
+        present = {entry.id for entry in stored}
+        asked = [(i, m) for i, m in changes.items() if m is not None or i in present]
+        plan = settled(stored, asked)
+        stored = [*after(stored, plan).values()]
+
+        assert keeps_the_rules(stored)
+        assert {i for i, _ in asked} >= {change.id for change in plan.changes}
