@@ -10,7 +10,8 @@ from app import sources_of
 from app.administration import Administration
 from app.administration.catalogues import Applying, CatalogueChanges, ImportOptions, report
 from app.catalog.catalog import Catalog
-from app.catalog.ports import Actor
+from app.catalog.model import Model
+from app.catalog.ports import Actor, Change
 from app.settings import Settings
 from app.sources.roster import export
 from app.store.store import Store
@@ -21,13 +22,22 @@ ANNA = Actor("cli:anna")
 class Roster:
     """A catalogue on a database, with the changes of a person and of imports."""
 
-    anna = ANNA
-
     def __init__(self, settings, clock):
         self.store = Store(settings, clock)
         self.catalog = Catalog(self.store, clock)
         self.administration = Administration(self.store, clock)
         self.catalogues = CatalogueChanges(self.store, clock, self.catalog, sources_of())
+
+    def put(self, entries):
+        """Replace all entries: each is added by the import of its source, or by a person."""
+        with self.store.transaction(actor=ANNA, now=9) as transaction:
+            if stored := self.store.load().models:
+                # After the removal by an import, the log says nothing of an entry.
+                transaction.write([Change(model, None) for model in stored], "import:none")
+            for fields in entries:
+                source = fields["source"]
+                change = Change(None, Model.compose(fields, now=9))
+                transaction.write([change], source and f"import:{source}")
 
     def add(self, model_id, **fields):
         """Add an entry as a person does."""
@@ -91,8 +101,6 @@ def new_roster(tmp_path, clock, prepared):
         shutil.copytree(prepared, folder)
         roster = Roster(Settings(instance_path=folder), clock)
         stores.append(roster.store)
-        if len(stores) > 3:
-            stores.pop(0).close()
         return roster
 
     yield new
