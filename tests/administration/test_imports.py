@@ -1,8 +1,13 @@
 """Imports of whole catalogues: what changes, what stays, and what is refused."""
 
-import pytest
+import itertools
+from contextlib import contextmanager, nullcontext
 
-from app.catalog.errors import InvalidValue, PlanChanged, ValidationFailed
+import pytest
+import sqlalchemy as sa
+
+from app.catalog.errors import InvalidValue, PlanChanged, StoreUnavailable, ValidationFailed
+from tests.administration.conftest import Roster
 
 
 def test_a_file_is_added_in_one_transaction(roster, log):
@@ -93,3 +98,142 @@ def test_a_revision_that_is_not_there_yet_is_refused(roster):
         roster.take([{"id": "a"}], revision=roster.revision + 1)
 
     assert {} == roster.entries()
+
+
+@pytest.mark.databases("sqlite", "postgresql")
+def test_a_failure_of_any_statement_changes_nothing(roster, log, monkeypatch):
+    """If the n-th statement of an import fails, all is as before; then the same import works."""
+    roster.update({"id": "a", "name": "A", "aliases": ["x"]}, {"id": "b", "aliases": ["y"]})
+    rows = [{"id": "a", "name": "B", "aliases": ["y"]}, {"id": "c", "aliases": ["x"]}]
+    before = roster.entries(), log(), roster.revision
+    open_transaction = roster.store.transaction
+    left = 0
+
+    def fail(*_):
+        nonlocal left
+        left -= 1
+        if not left:
+            raise sa.exc.OperationalError("", {}, Exception("disk I/O error"))
+
+    @contextmanager
+    def failing(**given):
+        with open_transaction(**given) as transaction:
+            sa.event.listen(transaction.connection, "before_cursor_execute", fail)
+            yield transaction
+
+    monkeypatch.setattr(roster.store, "transaction", failing)
+    for number in itertools.count(1):
+        left = number
+        try:
+            report = roster.update(*rows, prune=True)
+        except StoreUnavailable:
+            assert before == (roster.entries(), log(), roster.revision)
+        else:
+            break
+
+    assert number > 7
+    assert (["c"], ["b"]) == (report["added"], report["removed"])
+    assert {"a": ["y"], "c": ["x"]} == {i: m.aliases for i, m in roster.entries().items()}
+
+
+@pytest.mark.databases("sqlite", "postgresql")
+def test_a_change_between_plan_and_transaction_is_not_lost(roster, monkeypatch):
+    """The plan is made again from what is stored then, so that the person's edit stays."""
+    roster.update({"id": "a", "name": "A", "type": "image"})
+    other = Roster(roster.store.settings, lambda: 0)
+    transaction = roster.store.transaction
+
+    def slow(**given):
+        monkeypatch.undo()
+        other.edit("a", name="by hand")
+        other.add("mine")
+        return transaction(**given)
+
+    monkeypatch.setattr(roster.store, "transaction", slow)
+    report = roster.update({"id": "a", "name": "B", "type": "video"}, {"id": "mine"})
+    other.store.close()
+
+    assert ["type"] == [*report["changed"][0]["fields"]]
+    assert ["by hand"] == [kept["stored"] for kept in report["kept"]]
+    assert {"a": ("by hand", "video", "openai"), "mine": (None, None, None)} == {
+        i: (m.name, m.type, m.source) for i, m in roster.entries().items()
+    }
+
+
+@pytest.mark.databases("sqlite", "postgresql")
+def test_a_change_between_plan_and_transaction_is_refused_with_a_revision(roster, monkeypatch):
+    """A plan that was shown is not made again."""
+    roster.update({"id": "a", "name": "A"})
+    other = Roster(roster.store.settings, lambda: 0)
+    transaction = roster.store.transaction
+    for change, is_refused in [
+        (lambda: other.add("mine"), False),
+        (lambda: other.edit("a", name="by hand"), True),
+    ]:
+
+        def slow(change=change, **given):
+            monkeypatch.undo()
+            change()
+            return transaction(**given)
+
+        revision = roster.revision
+        monkeypatch.setattr(roster.store, "transaction", slow)
+        with pytest.raises(PlanChanged) if is_refused else nullcontext():
+            roster.update({"id": "a", "name": f"B{revision}"}, revision=revision)
+    other.store.close()
+
+    assert "by hand" == roster.entries()["a"].name
+
+
+def test_a_prune_leaves_what_others_have_brought(roster):
+    """Nothing of another source or of a person goes, and nothing whose row is refused."""
+    roster.update({"id": "a"}, {"id": "b"}, {"id": "twice"})
+    roster.update({"id": "other"}, source="other")
+    roster.add("mine")
+    rows = [{"id": "a"}, {"id": "twice", "name": "1"}, {"id": "twice", "name": "2"}]
+    report = roster.update(*rows, prune=True, partial=True)
+
+    assert (["b"], ["twice", "twice"]) == (
+        report["removed"],
+        [row["id"] for row in report["refused"]],
+    )
+    assert ["a", "mine", "other", "twice"] == sorted(roster.entries())
+
+
+@pytest.mark.parametrize("rows", [[], [{"id": 7}], [{"id": "x", "name": "1"}, {"id": "x"}]])
+@pytest.mark.parametrize("options", [{"prune": True}, {"retire": "2028-01-15"}])
+def test_a_file_without_a_model_prunes_nothing(roster, rows, options):
+    """It is refused: the source was broken, rather than all of its models gone."""
+    roster.update({"id": "a"})
+    before = roster.entries()
+    with pytest.raises(InvalidValue, match="has no model: all 1 of this source would go"):
+        roster.update(*rows, partial=True, **options)
+
+    assert before == roster.entries()
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        b'{"data": [{"id": "a", "created": 5, "permission": [{"organization": "acme"}]}]}',
+        b'{"id": "a"}\n{"id": "b"}\n',
+        b"id,name,pricing.prompt\na,A,0.000001\n",
+        b"a\nb\n",
+        b'{"a": {"litellm_provider": "x", "input_cost_per_token": 1e-06}}',
+        b'{"p": {"models": {"a": {"cost": {"input": 1}, "release_date": "2025-01-31"}}}}',
+        b'{"models": [{"name": "a:latest", "model": "a:latest", "details": {"family": "x"}}]}',
+    ],
+)
+@pytest.mark.parametrize(
+    "options", [{}, {"hidden": True, "prune": True, "fields": {"tags": ["x"]}}]
+)
+def test_the_same_file_twice_changes_nothing(roster, clock, file, options):
+    """Neither a revision nor a line is taken, also later and with another answer to conflicts."""
+    roster.take(file, **options)
+    before = roster.revision, roster.entries()
+    for on_conflict in ("fail", "skip", "update"):
+        clock.now += 1
+        report = roster.take(file, on_conflict=on_conflict, **options)
+
+        assert (before, before[0]) == ((roster.revision, roster.entries()), report["revision"])
+        assert (len(before[1]), []) == (report["unchanged"], report["refused"])
