@@ -5,7 +5,6 @@ from http.client import HTTPException, HTTPResponse, IncompleteRead
 from shlex import quote as as_word
 from string import punctuation
 from threading import Thread
-from time import monotonic
 from urllib.error import URLError
 from urllib.parse import quote, urljoin, urlsplit
 from urllib.request import HTTPErrorProcessor, Request, build_opener
@@ -37,7 +36,7 @@ def download(url: str, *, seconds: float = 20.0, most: int = 64 << 20) -> bytes:
     """
     body: Future[bytes] = Future()
     # A timeout of the socket would not end a server that sends a byte a second, nor a resolver.
-    Thread(target=_complete, args=(body, url, seconds, most), daemon=True).start()
+    Thread(target=_complete, args=(body, url, most), daemon=True).start()
     try:
         return body.result(seconds)
     except TimeoutError:
@@ -47,28 +46,26 @@ def download(url: str, *, seconds: float = 20.0, most: int = 64 << 20) -> bytes:
         ) from None
 
 
-def _complete(body: Future[bytes], url: str, seconds: float, most: int) -> None:
+def _complete(body: Future[bytes], url: str, most: int) -> None:
     try:
-        body.set_result(_follow(url, seconds, most))
+        body.set_result(_follow(url, most))
     except Exception as error:  # noqa: BLE001 - `result` raises it
         body.set_exception(error)
 
 
-def _follow(url: str, seconds: float, most: int) -> bytes:
-    opener, deadline, at = build_opener(_AnyStatus), monotonic() + seconds, _checked(url)
+def _follow(url: str, most: int) -> bytes:
+    opener, at = build_opener(_AnyStatus), _checked(url)
     for _ in range(_REDIRECTS + 1):
         try:
             request = Request(at, headers=_HEADERS)  # noqa: S310 - the scheme is checked
-            with opener.open(request, timeout=seconds) as response:
+            with opener.open(request) as response:
                 if response.status not in range(300, 400) or not response.headers["Location"]:
-                    return _body(response, at, most, deadline)
+                    return _body(response, at, most)
                 at = _target(at, response.headers["Location"])
         except IncompleteRead:
             raise Refusal(f"{_shown(at)} was cut off before its end. Try again.") from None
         except (OSError, HTTPException, ValueError) as error:
             reason = error.reason if isinstance(error, URLError) else error
-            if isinstance(reason, TimeoutError):
-                raise reason from None
             raise Refusal(f"{_shown(at)} cannot be fetched: {reason}.") from error
     raise Refusal(
         f"{_shown(url)} redirects more than {_REDIRECTS} times, at last to {at}: give the URL of "
@@ -102,7 +99,7 @@ def _target(url: str, location: str) -> str:
     return target
 
 
-def _body(response: HTTPResponse, url: str, most: int, deadline: float) -> bytes:
+def _body(response: HTTPResponse, url: str, most: int) -> bytes:
     status, shown = response.status, _shown(url)
     if status in (401, 403):
         raise Refusal(
@@ -117,16 +114,11 @@ def _body(response: HTTPResponse, url: str, most: int, deadline: float) -> bytes
             f"{shown} is encoded as '{encoding}', and no encoding is wanted. Instead: "
             f"curl -fsSL --compressed {as_word(url)} | flask models import -"
         )
-    announced, body = response.length or 0, bytearray()
-    while max(announced, len(body)) <= most and (piece := response.read1(1 << 16)):
-        body += piece
-        if monotonic() > deadline:
-            raise TimeoutError
-    if max(announced, len(body)) > most:
+    if (response.length or 0) > most or len(body := response.read(most + 1)) > most:
         raise Refusal(f"{shown} is longer than {most >> 20} MiB, and no file may be longer.")
-    if len(body) < announced:
-        raise IncompleteRead(b"")
-    return bytes(body)
+    if response.length:  # is what has not come
+        raise IncompleteRead(body)
+    return body
 
 
 def _shown(url: str) -> str:
