@@ -5,7 +5,6 @@ answer are in one temporary file, so a worker never has them in its memory. The 
 key before and writes the access line after; of the child only log lines are seen.
 """
 
-import errno
 import gc
 import os
 import pickle
@@ -14,8 +13,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -74,28 +73,25 @@ def is_isolated() -> bool:
     return _FILE in request.environ
 
 
-def spool(pieces: Iterable[bytes]) -> IO[bytes]:
-    """Return a temporary file with `pieces`, positioned at its start; in the child the one it got.
+@contextmanager
+def spool(pieces: Iterable[bytes]) -> Iterator[IO[bytes]]:
+    """Give a temporary file with `pieces`, positioned at its start; in the child the one it got.
 
     Raises `NotStarted` if there is no room for it.
     """
-    given: IO[bytes] | None = request.environ.get(_FILE)
-    if given is not None:
-        return given
+    if _FILE in request.environ:
+        yield request.environ[_FILE]
+        return
     try:
-        file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - the caller closes it
+        with ExitStack() as stack:
+            file = stack.enter_context(tempfile.TemporaryFile())
+            file.writelines(pieces)
+            file.seek(0)
+            opened = stack.pop_all()
     except OSError as error:
-        raise NotStarted(f"There is no temporary file: {error}") from error
-    try:
-        _write(file, pieces)
-        file.seek(0)
-    except OSError as error:
-        file.close()
         raise NotStarted(f"A temporary file cannot be written: {error}") from error
-    except BaseException:
-        file.close()
-        raise
-    return file
+    with opened:
+        yield file
 
 
 def answer_isolated(file: IO[bytes]) -> Response:
@@ -109,9 +105,9 @@ def answer_isolated(file: IO[bytes]) -> Response:
         _run_child(file)
     finally:
         _running.release()
-    file.seek(0)
-    status, headers = pickle.load(file)  # noqa: S301 - of our own child
-    reply = os.fdopen(os.dup(file.fileno()), "rb", buffering=0)
+    reply = os.fdopen(os.dup(file.fileno()), "rb", buffering=0)  # gunicorn sends from its position
+    reply.seek(0)
+    status, headers = pickle.load(reply)  # noqa: S301 - of our own child
     pieces = wrap_file(request.environ, reply, PIECE)
     return Response(pieces, status, headers, direct_passthrough=True)
 
@@ -163,19 +159,12 @@ def run(create_app: Callable[[Settings], Flask]) -> None:
         status, headers = line, fields
 
     descriptor = int(sys.argv[1])
-    with open(descriptor, "r+b", buffering=0, closefd=False) as body:
-        given = {**environ, "wsgi.input": body, _FILE: body}
+    with open(descriptor, "r+b") as file:
+        given = {**environ, "wsgi.input": file, _FILE: file}
         pieces = [*create_app(settings)(given, start_response)]
-    with open(descriptor, "r+b", buffering=0) as reply:
-        reply.seek(0)
-        reply.truncate()
-        _write(reply, (pickle.dumps((status, headers)), *pieces))
-
-
-def _write(file: IO[bytes], pieces: Iterable[bytes]) -> None:
-    for piece in pieces:
-        if file.write(piece) < len(piece):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        file.seek(0)
+        file.truncate()
+        file.writelines((pickle.dumps((status, headers)), *pieces))
 
 
 def _end_with_parent() -> None:
