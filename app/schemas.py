@@ -317,9 +317,9 @@ def check_together(fields: Mapping[str, Any]) -> None:
         raise ValidationFailed(errors)
 
 
-def check_known(schema: StrictSchema, document: Mapping[str, Any]) -> None:
-    """Raise `ValidationFailed` for what is wrong with the known fields of a stored document."""
-    check(schema, _without_unknown(schema, document))
+def check_known(schema: StrictSchema, document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the checked known fields of a stored document; see `check`."""
+    return check(schema, _without_unknown(schema, document))
 
 
 def check_patch(schema: StrictSchema, patch: Mapping[str, Any]) -> None:

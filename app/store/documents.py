@@ -2,11 +2,10 @@
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import asdict, fields
-from typing import Any, TypeVar
+from typing import Any
 
-from app.catalog.errors import StoreUnavailable, quote
+from app.catalog.errors import InvalidJson, StoreUnavailable, ValidationFailed, quote
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model, Permission
 from app.catalog.sources import FailedRun, GoodRun, SourceState
@@ -28,12 +27,7 @@ _KNOWN = {
     Model: {*_MODEL_FIELDS, "permission"},
     Permission: {*_PERMISSION_FIELDS},
     ApiKey: {*_KEY_FIELDS},
-    GoodRun: {f.name for f in fields(GoodRun)},
-    FailedRun: {f.name for f in fields(FailedRun)},
 }
-
-
-_Run = TypeVar("_Run", GoodRun, FailedRun)
 
 
 class _StoredKeySchema(KeySchema):
@@ -131,22 +125,21 @@ def write_run(run: GoodRun | FailedRun) -> str:
     return dump(document)
 
 
-def read_source(
-    name: str, known_format: str | None, last_good: str | None, last_failed: str | None
-) -> SourceState:
-    """Return the source of a stored row; `StoreUnavailable` if it is not one of ours."""
+def read_source(name: str, known_format: str | None, *runs: object) -> SourceState:
+    """Return the source of a row, which may be untrusted, with each known member checked.
+
+    Its `runs` are the documents of the last good and of the last failed one.
+    """
+    try:
+        good, failed = (None if run is None else parse_untrusted(run) for run in runs)
+        row = {"name": name, "format": known_format, "last_good": good, "last_failed": failed}
+        known = check_known(_SOURCE, row)
+    except (InvalidJson, ValidationFailed) as error:
+        raise StoreUnavailable(f"A stored run cannot be read: {error}") from error
+    good, failed = known["last_good"], known["last_failed"]
     return SourceState(
-        name, known_format, _read_run(GoodRun, last_good), _read_run(FailedRun, last_failed)
+        name, known_format, good and GoodRun(**good), failed and FailedRun(**failed)
     )
-
-
-def check_source(row: Mapping[str, Any]) -> None:
-    """Raise a `RosterError` that says what is wrong with an untrusted row of a source."""
-    runs = {
-        name: None if row[name] is None else parse_untrusted(row[name])
-        for name in ("last_good", "last_failed")
-    }
-    check_known(_SOURCE, {**row, **runs})
 
 
 def parse_untrusted(document: object) -> dict[str, Any]:
@@ -165,16 +158,6 @@ def _separate_unknown(kind: type, document: dict[str, Any]) -> dict[str, Any]:
     unknown = {name: value for name, value in document.items() if name not in known}
     document = {name: value for name, value in document.items() if name in known}
     return {**document, "unknown_members": unknown}
-
-
-def _read_run(kind: type[_Run], document: str | None) -> _Run | None:
-    if document is None:
-        return None
-    try:
-        known = json.loads(document).items()
-        return kind(**{name: value for name, value in known if name in _KNOWN[kind]})
-    except (AttributeError, TypeError, ValueError) as error:
-        raise StoreUnavailable(f"A stored run cannot be read: {quote(str(error))}") from error
 
 
 def _with_unknown(stored: Model | Permission | ApiKey, known: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from app.catalog.errors import RosterError, StoreRefused, StoreUnavailable, quot
 from app.catalog.keys import parse_kid
 from app.fields import MAX_TIME
 from app.store.aliases import index_aliases
-from app.store.documents import check_key, check_model, check_source, parse_untrusted
+from app.store.documents import check_key, check_model, parse_untrusted, read_source
 from app.store.schema import HEAD, migrate, upgrade
 from app.store.sqlite.connection import sqlite
 from app.store.tables import catalogue, changes, keys, models, sources
@@ -165,7 +165,7 @@ def _copy(backup: Any, target: sa.Connection, highest: int) -> int:
         changes: _check_change,
     }
     if backup.execute(f"PRAGMA table_info({sources.name})").fetchone() is not None:
-        checks[sources] = lambda row, _: check_source(row)  # else of an older schema
+        checks[sources] = lambda row, _: read_source(*row.values())  # else of an older schema
     for table, check in checks.items():
         rows = backup.execute(f"SELECT * FROM {table.name}")  # noqa: S608
         marks = ", ".join("?" * len(rows.description))
