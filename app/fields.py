@@ -4,7 +4,6 @@ marshmallow's own take "12" and 1.9 for integers, 1 for true, and NUL in a strin
 is a 500 or a silent change further on; here it is a validation error.
 """
 
-import json
 import re
 from itertools import chain
 from typing import Any
@@ -100,17 +99,6 @@ class Text(_Strict):
                 "bidirectional controls and lone surrogates are refused."
             )
         return value
-
-
-class Parameter(Text):
-    """A parameter of a query in a JSON body: a text, or a value of `kind`, which becomes one."""
-
-    def __init__(self, kind: type | None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.kind = kind
-
-    def _deserialize(self, value: object, *_: object, **__: object) -> str:
-        return super()._deserialize(json.dumps(value) if type(value) is self.kind else value)
 
 
 class StrictInteger(_Strict):

@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, TypeVar
 
 from app.administration.entries import check_fields, merged
 from app.administration.rows import Entry, File, read_rows
@@ -49,7 +49,8 @@ _BATCH = 500
 
 _Item = TypeVar("_Item")
 
-OnConflict = Literal["fail", "skip", "update"]
+#: What is done with a row whose id exists already, with other fields.
+ON_CONFLICT = ("fail", "skip", "update")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +60,8 @@ class ImportOptions:
     format: str = "auto"
     #: The name of the source, which new entries remember; None is the name of the format.
     source: str | None = None
-    #: What is done with a row whose id exists already, with other fields.
-    on_conflict: OnConflict = "fail"
+    #: One of `ON_CONFLICT`.
+    on_conflict: str = "fail"
     #: Whether the id is ``provider/id``.
     prefix: bool = False
     #: What all rows get, as a body of an entry has it.
@@ -153,8 +154,8 @@ class CatalogueChanges(Transactions):
     def _checked(self, options: ImportOptions) -> ImportOptions:
         """Return `options` with checked fields; refuse wrong ones before a file is read."""
         self.sources.named(options.format)
-        if options.on_conflict not in get_args(OnConflict):
-            words, given = ", ".join(get_args(OnConflict)), quote(options.on_conflict)
+        if options.on_conflict not in ON_CONFLICT:
+            words, given = ", ".join(ON_CONFLICT), quote(options.on_conflict)
             raise InvalidValue(
                 "on_conflict", f"'on_conflict' must be one of: {words}; not '{given}'."
             )

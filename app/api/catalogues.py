@@ -12,7 +12,6 @@ from app.administration.catalogues import (
     Applied,
     Applying,
     ImportOptions,
-    OnConflict,
     report,
     select_ids,
 )
@@ -37,7 +36,7 @@ from app.catalog.filters import PARAMETERS, Filter
 from app.catalog.model import Model
 from app.catalog.paging import Window, cut
 from app.catalog.snapshot import Snapshot
-from app.fields import Parameter, StrictBoolean, StrictInteger, StrictList, Text, got
+from app.fields import StrictBoolean, StrictInteger, StrictList, Text, got
 from app.schemas import StrictSchema, check
 from app.sources.roster import export
 from app.strict_json import dump
@@ -50,7 +49,6 @@ MAX_IMPORT = 64 * 1024 * 1024  # 64 MiB
 MEDIA_TYPES = ("application/json", "application/x-ndjson", "text/csv", "text/plain")
 #: The parameters of an import that are 1 or left out.
 FLAGS = ("prefix", "hidden", "prune", "force", "partial", "dry_run")
-_ON_CONFLICT = ("fail", "skip", "update")
 
 _Selection = Callable[[Snapshot], Sequence[Model | ModelNotFound]]
 
@@ -70,11 +68,8 @@ class EditSchema(StrictSchema):
 
 #: The parameters of the list that select entries.
 _FILTERS = ("owned_by", "q", *PARAMETERS)
-_KINDS = {"hidden": bool, "min_context": int, "retiring_before": int}
-_EDIT = cast(
-    "StrictSchema",
-    EditSchema.from_dict({name: Parameter(_KINDS.get(name)) for name in _FILTERS})(),
-)
+_AS_JSON = {"hidden", "min_context", "retiring_before"}
+_EDIT = cast("StrictSchema", EditSchema.from_dict({name: Text() for name in _FILTERS})())
 
 
 @blueprint.post("/import")
@@ -130,7 +125,9 @@ def export_catalogue() -> Response:
 def edit_models() -> Response:
     """Apply a merge patch to the entries of a selection, or remove them."""
     body = read_object()
-    given = check(_EDIT, body)
+    # The filters are texts; these may be as JSON has them.
+    known = {n: dump(body[n]) for n in _AS_JSON & body.keys() if isinstance(body[n], int)}
+    given = check(_EDIT, {**body, **known})
     select, patch = _selection(given), given["patch"]
     if patch is not None and not isinstance(patch, dict):
         sentence = f"Must be an object, or null to remove the entries, not {got(patch)}."
@@ -152,34 +149,27 @@ def edit_models() -> Response:
 def _import_options() -> tuple[ImportOptions, Applying]:
     check_parameters("format", "source", "on_conflict", "retire", "revision", *FLAGS)
     query = request.args
-    flags = {name: query.get(name, "0") for name in FLAGS}
-    for name, text in flags.items():
-        if text not in ("0", "1"):
+    flags: dict[str, Any] = {name: query.get(name, "0") == "1" for name in FLAGS}
+    for name in FLAGS:
+        if (text := query.get(name, "0")) not in ("0", "1"):
             raise InvalidValue(name, f"'{name}' must be 1, 0 or left out, not '{quote(text)}'.")
-    on_conflict = query.get("on_conflict", "fail")
-    if on_conflict not in _ON_CONFLICT:
-        words = ", ".join(_ON_CONFLICT)
-        sentence = f"'on_conflict' must be one of {words}, not '{quote(on_conflict)}'."
-        raise InvalidValue("on_conflict", sentence)
     revision = query.get("revision")
     if revision is not None and not re.fullmatch("[0-9]{1,15}", revision, re.ASCII):
         sentence = f"'revision' must be a whole number, not '{quote(revision)}'."
         raise InvalidValue("revision", sentence)
+    applying = Applying(
+        dry_run=flags.pop("dry_run"),
+        partial=flags.pop("partial"),
+        revision=None if revision is None else int(revision),
+    )
     options = ImportOptions(
         format=query.get("format", "auto"),
         source=query.get("source"),
-        on_conflict=cast("OnConflict", on_conflict),
-        prefix=flags["prefix"] == "1",
-        hidden=flags["hidden"] == "1",
-        prune=flags["prune"] == "1",
+        on_conflict=query.get("on_conflict", "fail"),
         retire=query.get("retire"),
-        force=flags["force"] == "1",
+        **flags,
     )
-    return options, Applying(
-        dry_run=flags["dry_run"] == "1",
-        partial=flags["partial"] == "1",
-        revision=None if revision is None else int(revision),
-    )
+    return options, applying
 
 
 def _selection(given: dict[str, Any]) -> _Selection:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from app.administration.catalogues import Applied, Applying, ImportOptions
+from app.administration.catalogues import ON_CONFLICT, Applied, Applying, ImportOptions
 from app.catalog.sources import SourceState
 from app.cli.assignments import read_fields
 from app.cli.files import access, read_all
@@ -31,7 +31,7 @@ _MANY = 2_000
 @click.option("--prefix", is_flag=True, help="Make ids of PROVIDER/ID.")
 @click.option(
     "--on-conflict",
-    type=click.Choice(["fail", "skip", "update"]),
+    type=click.Choice(ON_CONFLICT),
     metavar="WAY",
     default="fail",
     help="What to do with an id that exists and differs: fail, skip or update.",
