@@ -2,7 +2,6 @@
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
@@ -148,7 +147,8 @@ class CatalogueChanges(Transactions):
                 self.record_failure(options, error, None if source is None else source.name)
             raise
         if not applying.dry_run:
-            self._record(name, _good_run(applied, now), source.name)
+            run = GoodRun(now, applied.revision, **applied.plan.counts)
+            self._record(name, run, source.name)
         return replace(applied, format=source.name, source=name)
 
     def _checked(self, options: ImportOptions) -> ImportOptions:
@@ -258,22 +258,6 @@ class CatalogueChanges(Transactions):
                 raise PlanChanged(changed, since)
         if plan.refused and not applying.partial:
             raise RowsRefused([*map(_sentence, plan.refused)], instead)
-
-
-def _good_run(applied: Applied, now: int) -> GoodRun:
-    plan = applied.plan
-    kinds = Counter((c.before is None, c.after is None) for c in plan.changes)
-    return GoodRun(
-        at=now,
-        revision=applied.revision,
-        added=kinds[True, False],
-        changed=kinds[False, False],
-        removed=kinds[False, True],
-        unchanged=plan.unchanged,
-        skipped=len(plan.skipped),
-        refused=len(plan.refused),
-        kept=len(plan.preserved),
-    )
 
 
 class _Importer:
@@ -519,7 +503,7 @@ def report(applied: Applied, *, dry_run: bool) -> dict[str, Any]:
         **of_import,
         "dry_run": dry_run,
         "revision": applied.revision,
-        "added": [change.id for change in plan.changes if change.before is None],
+        "added": [change.id for change in plan.changes if change.kind == "added"],
         "changed": [
             {
                 "id": change.id,
@@ -529,9 +513,9 @@ def report(applied: Applied, *, dry_run: bool) -> dict[str, Any]:
                 },
             }
             for change in plan.changes
-            if change.before is not None and change.after is not None
+            if change.kind == "changed"
         ],
-        "removed": [change.id for change in plan.changes if change.after is None],
+        "removed": [change.id for change in plan.changes if change.kind == "removed"],
         "unchanged": plan.unchanged,
         "skipped": [_remark(remark) for remark in plan.skipped],
         "refused": [_remark(remark) for remark in plan.refused],

@@ -4,7 +4,7 @@ An import, an edit of many entries and a removal of many differ only in how they
 show it is the dry run; to apply it is one transaction.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -57,6 +57,18 @@ class Plan:
     preserved: list[Preserved] = field(default_factory=list)
     #: What is allowed although it may be a mistake, in sentences.
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Return the numbers that a `GoodRun` has, by their names."""
+        kinds = Counter(change.kind for change in self.changes)
+        return {
+            **{kind: kinds[kind] for kind in ("added", "changed", "removed")},
+            "unchanged": self.unchanged,
+            "skipped": len(self.skipped),
+            "refused": len(self.refused),
+            "kept": len(self.preserved),
+        }
 
     @property
     def shown_ids(self) -> Iterable[str]:

@@ -60,6 +60,13 @@ class Change(NamedTuple):
         assert model is not None, "a change has one of the two"  # noqa: S101
         return model.id
 
+    @property
+    def kind(self) -> str:
+        """Return ``added``, ``changed`` or ``removed``."""
+        if self.before is None:
+            return "added"
+        return "removed" if self.after is None else "changed"
+
     def differences(self) -> dict[str, tuple[Any, Any]]:
         """Return by field the old and the new value, of those that differ."""
         pairs = ((n, getattr(self.before, n, None), getattr(self.after, n, None)) for n in _FIELDS)

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import wraps
@@ -122,31 +122,20 @@ def _is_confirmed(summary: str, terminal: TextIO) -> bool:
 
 def _summary(plan: Plan) -> str:
     """Return how many entries of each kind a plan has."""
-    kinds = Counter(map(_kind, plan.changes))
-    numbers = {
-        **{name: kinds[name] for name in _SIGNS},
-        "unchanged": plan.unchanged,
-        "skipped": len(plan.skipped),
-        "refused": len(plan.refused),
-    }
+    numbers = plan.counts
+    kept = numbers.pop("kept")
     words = [", ".join(f"{number:,} {name}" for name, number in numbers.items() if number)]
     if number := len(plan.degraded):
         words.append(f"{number:,} {'field' if number == 1 else 'fields'} left out")
-    if number := len(plan.preserved):
-        words.append(f"{number:,} left as a person has changed them")
+    if kept:
+        words.append(f"{kept:,} left as a person has changed them")
     return "; ".join(filter(None, words)) or "no model"
-
-
-def _kind(change: Change) -> str:
-    if change.before is None:
-        return "added"
-    return "removed" if change.after is None else "changed"
 
 
 def _show(plan: Plan) -> None:
     """Print the lists of a plan."""
     for kind, (sign, colour) in _SIGNS.items():
-        changes = [change for change in plan.changes if _kind(change) == kind]
+        changes = [change for change in plan.changes if change.kind == kind]
         _list(sign, [*chain.from_iterable(map(_lines, changes))], colour)
     own = [
         f"{model_id}  {name}: {_value(stored)}, not {_value(given)}"
@@ -171,7 +160,7 @@ def _list(sign: str, lines: Sequence[str], colour: str | None, heading: str = ""
 
 
 def _lines(change: Change) -> Iterator[str]:
-    if change.before is None or change.after is None:
+    if change.kind != "changed":
         yield change.id
         return
     for name, (old, new) in change.differences().items():
