@@ -28,9 +28,12 @@ _MODELS = sa.union_all(
     .join(models, models.c.id == aliases.c.model_id)
     .where(aliases.c.alias.in_(_IDS)),
 )
-_ADD_MODEL = sa.insert(models)
-_CHANGE_MODEL = sa.update(models).where(models.c.id == _WHICH)
-_REMOVE_MODEL = sa.delete(models).where(models.c.id == _WHICH)
+#: The name in the log and the statement of each kind of change.
+_WRITES = {
+    "removed": ("model.delete", sa.delete(models).where(models.c.id == _WHICH)),
+    "changed": ("model.update", sa.update(models).where(models.c.id == _WHICH)),
+    "added": ("model.create", sa.insert(models).values(id=_WHICH)),
+}
 _ADD_ALIAS = sa.insert(aliases)
 _REMOVE_ALIAS = sa.delete(aliases).where(aliases.c.alias == _WHICH)
 _KEY = sa.select(keys).where(keys.c.kid == _WHICH)
@@ -134,27 +137,16 @@ class SqlTransaction:
     def _write_rows(
         self, changes: Sequence[Change], positions: Sequence[Position], action: str | None
     ) -> None:
-        added, changed, removed, lines = [], [], [], []
-        for (before, after), position in zip(changes, positions, strict=True):
-            model = after or before
-            assert model is not None, "a change has one of the two"  # noqa: S101
-            old = None if before is None else write_model(before)
-            new = None if after is None else write_model(after)
-            row = {"document": new, "revision": position.revision}
-            if new is None:
-                kind = "model.delete"
-                removed.append({"which": model.id})
-            elif old is None:
-                kind = "model.create"
-                added.append({"id": model.id, **row})
-            else:
-                kind = "model.update"
-                changed.append({"which": model.id, **row})
-            what = {"model_id": model.id, "before": old, "after": new}
-            lines.append(self._line(position, action or kind, **what))
-        self._execute(_REMOVE_MODEL, removed)
-        self._execute(_CHANGE_MODEL, changed)
-        self._execute(_ADD_MODEL, added)
+        rows: dict[str, list[dict[str, Any]]] = {kind: [] for kind in _WRITES}
+        lines = []
+        for change, position in zip(changes, positions, strict=True):
+            old, new = (None if model is None else write_model(model) for model in change)
+            stored = {} if new is None else {"document": new, "revision": position.revision}
+            rows[change.kind].append({"which": change.id, **stored})
+            name = action or _WRITES[change.kind][0]
+            lines.append(self._line(position, name, model_id=change.id, before=old, after=new))
+        for kind, (_, statement) in _WRITES.items():
+            self._execute(statement, rows[kind])
         self._execute(_ADD_LINE, lines)
 
     def put_model(self, model: Model, before: Model | None) -> Model:
