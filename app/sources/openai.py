@@ -7,25 +7,13 @@ its own fields. https://platform.openai.com/docs/api-reference/models/list
 
 from collections.abc import Iterator
 
-from app.fields import Part
-from app.names import MIRROR_FIELDS, MIRRORS
-from app.schemas import AdminModelSchema
+from app.names import MIRRORS
 from app.sources import Content, Row, Source
-from app.sources.values import any_of, items_of, numbered, prices, renamed
+from app.sources.values import OURS, any_of, items_of, numbered, prices, renamed
 
-_FIELDS = AdminModelSchema().load_fields
-_ELSEWHERE = MIRROR_FIELDS | {"id", "object", "pricing", "permission"}
-_OURS = [
-    path
-    for name, field in _FIELDS.items()
-    if name not in _ELSEWHERE
-    for path in (
-        [f"{name}.{part}" for part in field.schema.fields] if isinstance(field, Part) else [name]
-    )
-]
 _NAMES = [
     ("created", "released"),
-    *((name, name) for name in _OURS),
+    *OURS,
     *((fact, mirror) for mirror, fact in MIRRORS.items()),
     ("max_output_tokens", "max_tokens"),
 ]

@@ -3,25 +3,11 @@
 from collections.abc import Iterator
 
 from app.sources import Content, Row, Source
-from app.sources.values import any_of, items_of, numbered, prices, renamed
+from app.sources.values import OURS, any_of, items_of, numbered, prices, renamed
 
-_SAME = (
-    "name",
-    "description",
-    "created",
-    "context_length",
-    "aliases",
-    "architecture.input_modalities",
-    "architecture.output_modalities",
-    "supported_parameters",
-    "reasoning.supported_efforts",
-    "reasoning.default_effort",
-    "reasoning.mandatory",
-    "knowledge_cutoff",
-)
 _NAMES = [
-    *((name, name) for name in _SAME),
     ("root", "canonical_slug"),
+    *OURS,
     ("max_output_tokens", "top_provider.max_completion_tokens"),
     ("shutdown_date", "expiration_date"),
 ]

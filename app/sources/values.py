@@ -6,7 +6,9 @@ from decimal import Context, Decimal, InvalidOperation
 from itertools import islice
 from typing import Any
 
-from app.fields import got
+from app.fields import Part, got
+from app.names import MIRROR_FIELDS
+from app.schemas import AdminModelSchema
 from app.sources import Content
 
 #: So many rows are read to recognise a format.
@@ -27,6 +29,16 @@ _TYPES = {
 _LIMITS = ("context_length", "max_input_tokens", "max_output_tokens")
 #: The note of a file with other prices for long prompts, large images or other cases.
 VARYING = "Prices that vary are left out: a price here is one number."
+_ELSEWHERE = MIRROR_FIELDS | {"id", "object", "pricing", "permission"}
+#: The fields of an entry, and the members of those that are objects, for `renamed`.
+OURS = [
+    (path, path)
+    for name, field in AdminModelSchema().load_fields.items()
+    if name not in _ELSEWHERE
+    for path in (
+        [f"{name}.{part}" for part in field.schema.fields] if isinstance(field, Part) else [name]
+    )
+]
 _NUMBER = re.compile(r"[0-9]{1,40}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?", re.ASCII)
 #: As in ``app.fields``: 20 digits at most on either side.
 _PLAIN = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?", re.ASCII)
