@@ -105,8 +105,8 @@ def test_a_file_of_another_format_than_the_name_is_refused(name):
 def test_an_unknown_format_is_refused_with_the_names():
     """The sentence lists each."""
     assert (
-        "Must be one of: auto, roster, openrouter, litellm, models.dev, openai, ollama, csv, ids; "
-        "not 'x'." == refusal(b"[]", "x")
+        "'format' must be one of: auto, roster, openrouter, litellm, models.dev, openai, ollama, "
+        "csv, ids; not 'x'." == refusal(b"[]", "x")
     )
 
 
