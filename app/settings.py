@@ -176,154 +176,126 @@ def _bind(text: str) -> str:
     return text
 
 
-def _about(
+def _setting(
     variable: str,
     parse: Callable[[str], Any],
     *,
+    default: Any,
     values: str,
     help: str,  # noqa: A002
-) -> dict[str, Any]:
-    return {"variable": variable, "parse": parse, "values": values, "help": help}
+) -> Any:
+    about = {"variable": variable, "parse": parse, "values": values, "help": help}
+    return field(default=default, metadata=about)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The settings of one application; environments differ by values alone."""
 
-    instance_path: Path = field(
+    instance_path: Path = _setting(
+        "ROSTER_INSTANCE_PATH",
+        _path,
         default=Path(__file__).resolve().parent.parent / "instance",
-        metadata=_about(
-            "ROSTER_INSTANCE_PATH",
-            _path,
-            values="a folder",
-            help="Folder of the database and the first admin key; made when missing.",
-        ),
+        values="a folder",
+        help="Folder of the database and the first admin key; made when missing.",
     )
-    database_url: str | None = field(
+    database_url: str | None = _setting(
+        "ROSTER_DATABASE_URL",
+        parse_database_url,
         default=None,
-        metadata=_about(
-            "ROSTER_DATABASE_URL",
-            parse_database_url,
-            values="sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME",
-            help="The database; unset, it is roster.db in the instance folder.",
-        ),
+        values="sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME",
+        help="The database; unset, it is roster.db in the instance folder.",
     )
-    auth: str = field(
+    auth: str = _setting(
+        "ROSTER_AUTH",
+        _one_of("optional", "required", "off"),
         default="optional",
-        metadata=_about(
-            "ROSTER_AUTH",
-            _one_of("optional", "required", "off"),
-            values="optional, required or off",
-            help="Whether reading needs a key; off reads none: a gateway has checked the caller.",
-        ),
+        values="optional, required or off",
+        help="Whether reading needs a key; off reads none: a gateway has checked the caller.",
     )
-    ollama_auth: str | None = field(
+    ollama_auth: str | None = _setting(
+        "ROSTER_OLLAMA_AUTH",
+        _one_of("optional"),
         default=None,
-        metadata=_about(
-            "ROSTER_OLLAMA_AUTH",
-            _one_of("optional"),
-            values="the word optional, or unset",
-            help="Replaces required under /api/: few Ollama clients can send a key.",
-        ),
+        values="the word optional, or unset",
+        help="Replaces required under /api/: few Ollama clients can send a key.",
     )
-    public_keys: tuple[str, ...] = field(
+    public_keys: tuple[str, ...] = _setting(
+        "ROSTER_PUBLIC_KEYS",
+        _placeholders,
         default=(),
-        metadata=_about(
-            "ROSTER_PUBLIC_KEYS",
-            _placeholders,
-            values="ASCII words of fewer than 32 characters, separated by commas, and no keys",
-            help="Placeholders such as EMPTY that count as no key for readers.",
-        ),
+        values="ASCII words of fewer than 32 characters, separated by commas, and no keys",
+        help="Placeholders such as EMPTY that count as no key for readers.",
     )
-    admin_key_file: Path | None = field(
+    admin_key_file: Path | None = _setting(
+        "ROSTER_ADMIN_KEY_FILE",
+        _key_file,
         default=None,
-        metadata=_about(
-            "ROSTER_ADMIN_KEY_FILE",
-            _key_file,
-            values="a file with the key, not the key itself",
-            help="File with one admin key to add at start, instead of making instance/admin-key.",
-        ),
+        values="a file with the key, not the key itself",
+        help="File with one admin key to add at start, instead of making instance/admin-key.",
     )
-    reply_fields: str = field(
+    reply_fields: str = _setting(
+        "ROSTER_FIELDS",
+        _one_of("all", "reference"),
         default="all",
-        metadata=_about(
-            "ROSTER_FIELDS",
-            _one_of("all", "reference"),
-            values="all or reference",
-            help="Fields of an entry in OpenAI's dialect; reference is the reference's seven.",
-        ),
+        values="all or reference",
+        help="Fields of an entry in OpenAI's dialect; reference is the reference's seven.",
     )
-    cors_origins: tuple[str, ...] = field(
+    cors_origins: tuple[str, ...] = _setting(
+        "ROSTER_CORS_ORIGINS",
+        _origins,
         default=(),
-        metadata=_about(
-            "ROSTER_CORS_ORIGINS",
-            _origins,
-            values="* or origins, separated by commas",
-            help="Web pages that may read the public routes, such as https://chat.example.com.",
-        ),
+        values="* or origins, separated by commas",
+        help="Web pages that may read the public routes, such as https://chat.example.com.",
     )
-    max_stale: int | None = field(
+    max_stale: int | None = _setting(
+        "ROSTER_MAX_STALE",
+        _whole(1, 999_999_999),
         default=None,
-        metadata=_about(
-            "ROSTER_MAX_STALE",
-            _whole(1, 999_999_999),
-            values="1 or more seconds",
-            help="In an outage of the database, how old lists may get; unset, they are served on.",
-        ),
+        values="1 or more seconds",
+        help="In an outage of the database, how old lists may get; unset, they are served on.",
     )
-    cache_bytes: int = field(
+    cache_bytes: int = _setting(
+        "ROSTER_CACHE_BYTES",
+        _whole(1024 * 1024, 999_999_999_999),
         default=256 * 1024 * 1024,  # 256 MiB
-        metadata=_about(
-            "ROSTER_CACHE_BYTES",
-            _whole(1024 * 1024, 999_999_999_999),
-            values="1048576 or more bytes",
-            help="Size of each worker's cache of replies and encoded entries.",
-        ),
+        values="1048576 or more bytes",
+        help="Size of each worker's cache of replies and encoded entries.",
     )
-    bind: str = field(
+    bind: str = _setting(
+        "ROSTER_BIND",
+        _bind,
         default="127.0.0.1:8000",
-        metadata=_about(
-            "ROSTER_BIND",
-            _bind,
-            values="HOST:PORT or unix:PATH",
-            help="Where gunicorn listens.",
-        ),
+        values="HOST:PORT or unix:PATH",
+        help="Where gunicorn listens.",
     )
-    workers: int = field(
+    workers: int = _setting(
+        "WEB_CONCURRENCY",
+        _whole(1, 64),
         default=2,
-        metadata=_about(
-            "WEB_CONCURRENCY",
-            _whole(1, 64),
-            values="1 to 64 processes",
-            help="Worker processes of gunicorn.",
-        ),
+        values="1 to 64 processes",
+        help="Worker processes of gunicorn.",
     )
-    threads: int = field(
+    threads: int = _setting(
+        "ROSTER_THREADS",
+        _whole(1, 64),
         default=4,
-        metadata=_about(
-            "ROSTER_THREADS",
-            _whole(1, 64),
-            values="1 to 64 threads",
-            help="Threads in each worker process.",
-        ),
+        values="1 to 64 threads",
+        help="Threads in each worker process.",
     )
-    keepalive: int = field(
+    keepalive: int = _setting(
+        "ROSTER_KEEPALIVE",
+        _whole(1, 3600),
         default=75,
-        metadata=_about(
-            "ROSTER_KEEPALIVE",
-            _whole(1, 3600),
-            values="1 to 3600 seconds",
-            help="How long gunicorn keeps an idle connection; longer than what is in front of it.",
-        ),
+        values="1 to 3600 seconds",
+        help="How long gunicorn keeps an idle connection; longer than what is in front of it.",
     )
-    trusted_proxies: tuple[str, ...] = field(
+    trusted_proxies: tuple[str, ...] = _setting(
+        "FORWARDED_ALLOW_IPS",
+        _proxies,
         default=("127.0.0.1", "::1"),
-        metadata=_about(
-            "FORWARDED_ALLOW_IPS",
-            _proxies,
-            values="* or addresses and networks, separated by commas",
-            help="Proxies, beside those at a Unix socket, whose X-Forwarded-For is believed.",
-        ),
+        values="* or addresses and networks, separated by commas",
+        help="Proxies, beside those at a Unix socket, whose X-Forwarded-For is believed.",
     )
 
     @classmethod
