@@ -1,5 +1,6 @@
 """What a worker answers from: the current snapshot or, in an outage, the last one."""
 
+import gc
 import logging
 import math
 import threading
@@ -154,7 +155,7 @@ class Catalog:
                 return last  # another thread has made it
             started = self._monotonic()
             try:
-                with _usable():
+                with _usable(), _uncollected():
                     snapshot = self._make(last, position)
             except StoreUnavailable as error:
                 self._record_failure(error)  # before another thread gets the lock
@@ -190,6 +191,18 @@ class Catalog:
                 if self.outage is not None:
                     _log.warning("The store can be read again.")
                 self.outage = None
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Keep the garbage collector from visiting every new entry many times."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 @contextmanager

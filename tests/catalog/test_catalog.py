@@ -1,5 +1,6 @@
 """How a worker follows the store: one snapshot, then changes, outages and dates."""
 
+import gc
 import itertools
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -180,6 +181,21 @@ class TestFollowing:
 
         assert (5, ["c", *(f"m{number}" for number in range(9))]) == seen(catalog)
         assert ["load", "changes"] == feed.reads
+
+    @pytest.mark.parametrize("is_enabled", [True, False])
+    def test_nothing_is_collected_while_entries_are_read(self, catalog, feed, is_enabled):
+        """The garbage collector rests while a snapshot is made, and is then as it was before."""
+        load, states = feed.load, []
+        feed.load = lambda: states.append(gc.isenabled()) or load()
+        if not is_enabled:
+            gc.disable()
+        try:
+            catalog.current()
+            states.append(gc.isenabled())
+        finally:
+            gc.enable()
+
+        assert [False, is_enabled] == states
 
     @pytest.mark.parametrize(("writes", "read"), [(3, "changes"), (4, "load")])
     def test_far_behind_everything_is_loaded(self, catalog, feed, writes, read):
