@@ -9,12 +9,14 @@ class Ids(Source):
     """A list of ids."""
 
     name = "ids"
-    shape = "text of one id a line, without spaces"
+    shape = "text of one id a line, without spaces, and no comma or semicolon in the first"
 
     def recognises(self, content: Content) -> bool:
-        """Return whether the lines may be ids: those of prose and HTML are none."""
+        """Return whether the lines may be ids: those of prose, HTML and a table are none."""
         rows = [*self.rows(content)] if content.kind == "text" else []
-        return bool(rows) and not any("<" in row.id or row.id.split() != [row.id] for row in rows)
+        if not rows or "," in rows[0].id or ";" in rows[0].id:
+            return False  # the header of a table that has no column 'id'
+        return not any("<" in row.id or row.id.split() != [row.id] for row in rows)
 
     def rows(self, content: Content) -> Iterator[Row]:
         """Yield a row for each id; its place is its line."""

@@ -75,6 +75,9 @@ def test_odd_files_are_recognised(body, name):
         (b'{"models": [{"name": "models/x"}]}', "JSON whose first members are 'models'"),
         (b"<!DOCTYPE html>\n<html>", "text that begins with '<!DOCTYPE html>'"),
         (b"No models here.", "text that begins with 'No models here.'"),
+        (b"Model,Name\nx,X\n", "text that begins with 'Model,Name'"),
+        (b"\nID;Name\nx;X\n", "text that begins with 'ID;Name'"),
+        (b"model\tname\nx\tX\n", "text that begins with 'model\ufffdname'"),
     ],
 )
 def test_a_file_of_no_format_is_refused_with_what_was_wanted(body, got):
