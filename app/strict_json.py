@@ -50,8 +50,9 @@ def parse(text: bytes) -> Any:
             raise InvalidJson(
                 "The text begins with a byte order mark: save it as UTF-8 without one."
             ) from None
+        what = error.msg.removesuffix(" at")  # "Unterminated string starting at" has its own
         raise InvalidJson(
-            f"The text is not JSON: {error.msg} at line {error.lineno} column {error.colno}."
+            f"The text is not JSON: {what} at line {error.lineno} column {error.colno}."
         ) from None
     except RecursionError:
         raise _too_deep() from None
@@ -66,7 +67,9 @@ def decode(text: bytes) -> str:
     except UnicodeDecodeError as error:
         if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             raise InvalidJson("The text is UTF-16: save it as UTF-8.") from None
-        raise InvalidJson(f"The text is not UTF-8, from byte {error.start} on.") from None
+        raise InvalidJson(
+            f"The text is not UTF-8, from byte {error.start} on: save it as UTF-8."
+        ) from None
 
 
 def dump(value: object) -> str:

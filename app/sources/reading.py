@@ -22,6 +22,7 @@ _KINDS: dict[str | None, _Kind | None] = {
     None: None,
 }
 _DELIMITERS = ",;\t"
+_HTML = (b"<!doctype html", b"<html")
 #: The most values of a file, by the characters between them: 64 MiB of a real catalogue have as
 #: many. One may be a byte long, and takes up to 300 bytes of memory.
 MAX_VALUES = 4_000_000
@@ -38,6 +39,11 @@ def read(body: bytes, media_type: str | None = None) -> Content:
         raise InvalidValue("format", f"Send one of {known}; not '{quote(media_type)}'.")
     if not body.removeprefix(codecs.BOM_UTF8).strip():
         raise InvalidValue("format", "The file is empty: it must be a list of models.")
+    if body[:100].removeprefix(codecs.BOM_UTF8).lstrip().lower().startswith(_HTML):
+        raise InvalidValue(
+            "format",
+            "The file is an HTML page and no catalogue: is the URL right, and does it want a key?",
+        )
     kind = _KINDS[media_type] or _kind_of(body)
     between = b",[{" if kind == "json" else b",;\t[{\n"
     if sum(body.count(mark) for mark in between) > MAX_VALUES:

@@ -73,7 +73,7 @@ def test_odd_files_are_recognised(body, name):
         (b"[[]]", "JSON with rows, the first value being []"),
         (b'{"a": 1}\n{"a": 2}', "NDJSON with rows whose first members are 'a'"),
         (b'{"models": [{"name": "models/x"}]}', "JSON whose first members are 'models'"),
-        (b"<!DOCTYPE html>\n<html>", "text that begins with '<!DOCTYPE html>'"),
+        (b"<svg>\n</svg>", "text that begins with '<svg>'"),
         (b"No models here.", "text that begins with 'No models here.'"),
         (b"Model,Name\nx,X\n", "text that begins with 'Model,Name'"),
         (b"\nID;Name\nx;X\n", "text that begins with 'ID;Name'"),
