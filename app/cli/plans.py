@@ -98,8 +98,11 @@ def carry_out(
     else:
         _show(plan)
     if is_dry and plan.refused and not partial:
-        advice = " --partial leaves these rows out." if applied.format else ""
-        raise Refusal(f"Refused as it is: {_summary(plan)}.{advice}")
+        if not mode.as_json:
+            click.echo(f"Plan: {_summary(plan)}.")
+        advice = " --partial leaves these out." if applied.format else ""
+        what = "rows" if applied.format else "entries"
+        raise Refusal(f"Nothing is changed, because {what} are refused.{advice}")
     if mode.terminal is not None:
         if plan.changes and not _is_confirmed(_summary(plan), mode.terminal):
             raise Refusal("Nothing was changed.")

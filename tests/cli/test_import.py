@@ -121,8 +121,9 @@ def test_a_refused_import(run: Callable[..., Result], log: Callable[[], list[Any
         "--on-conflict=skip leaves it.\n"
     ) in shown.stdout
     assert (
-        "Error: Refused as it is: 1 added, 3 refused. --partial leaves these rows out.\n"
+        "Error: Nothing is changed, because rows are refused. --partial leaves these out.\n"
     ) == shown.stderr
+    assert shown.stdout.endswith("Plan: 1 added, 3 refused.\n")
     assert "Error: Nothing was changed, for 3 refused: row 2" in refused.stderr
     assert refused.stderr.endswith(" --dry-run shows all of them, --partial leaves them out.\n")
     partial = run(*options, "--yes", "--partial", input=f"id,name\n{text}")
