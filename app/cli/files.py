@@ -23,8 +23,14 @@ def read_all(name: str) -> bytes:
     if name == "-":
         body = sys.stdin.buffer.read(_MOST + 1)
     else:
-        with access(Path(name), "read"), Path(name).open("rb") as file:
-            body = file.read(_MOST + 1)
+        with access(Path(name), "read"):
+            if not Path(name).exists():
+                raise Refusal(
+                    f"{name} cannot be read: No such file or directory. A URL begins with http:// or "
+                    "https://."
+                )
+            with Path(name).open("rb") as file:
+                body = file.read(_MOST + 1)
     if len(body) > _MOST:
         raise Refusal(f"{name} is longer than {_MOST >> 20} MiB, and no file may be longer.")
     return body

@@ -164,7 +164,12 @@ def test_a_failure_is_recorded(run: Callable[..., Result], tmp_path: Path) -> No
     os.truncate(tmp_path / "large", (64 << 20) + 1)
     unreadable = {
         "http://127.0.0.1:1/x": "http://127.0.0.1:1/x cannot be fetched: [Errno 111]",
-        str(tmp_path / "none"): f"{tmp_path}/none cannot be read: No such file or directory",
+        str(tmp_path / "none"): (
+            f"{tmp_path}/none cannot be read: No such file or directory. A URL begins with http:// "
+            "or https://."
+        ),
+        "models.dev/api.json": "models.dev/api.json cannot be read: No such file or directory.",
+        "ftp://x/y": "ftp://x/y cannot be read: No such file or directory. A URL begins with",
         str(tmp_path): f"{tmp_path} cannot be read: Is a directory",
         str(tmp_path / "large"): f"{tmp_path}/large is longer than 64 MiB, and no file may be",
     }
