@@ -82,6 +82,11 @@ def edit(
     ids, assignments = words[:first], words[first:]
     patch = read_patch(ids[0] if len(ids) == 1 else None, file, assignments, unset)
     if not patch:
+        if [*words] == [*ids] and len(ids) == 1 and "=" in ids[0]:
+            raise click.UsageError(
+                f"Which entry? '{ids[0]}' is taken for its ID: give one before it, or select "
+                "entries, as with --owned-by NAME."
+            )
         raise click.UsageError(
             "Nothing to change: give FIELD=VALUE, --unset FIELD or --file FILE."
         )

@@ -197,6 +197,8 @@ MISTAKES = [
     (["export", "--format=csv"], 2, "Invalid value for '--format': 'csv' is not one of"),
     (["edit"], 2, "Nothing to change: give FIELD=VALUE, --unset FIELD or --file FILE."),
     (["edit", "name=X", "name=X"], 1, "The model 'name=X' does not exist"),
+    (["edit", "name=X"], 2, "Which entry? 'name=X' is taken for its ID: give one before it, or"),
+    (["edit", "--q=", "name=X"], 2, "Which entry? 'name=X' is taken for its ID: give one before"),
     (["edit", "--q=x"], 2, "Nothing to change: give FIELD=VALUE, --unset FIELD or --file FILE."),
     (["edit", "x", "--q=x", "name=X"], 2, "Give ids, such as 'x', or filters, and not both."),
     (["edit", "x", "y", "name=X"], 1, "There is no terminal to ask you on: --dry-run shows"),
