@@ -141,10 +141,11 @@ def check_each(fields: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str
     left = {name: value for name, value in fields.items() if name in _MODEL.load_fields}
     unknown = [n for n in fields if n not in left and n not in _MODEL.read_only]
     wrong = dict[str, str]()
-    try:
-        check(_MODEL, dict.fromkeys(unknown[:MAX_ERRORS]))
-    except ValidationFailed as error:
-        wrong = _first_sentences(error)
+    if unknown:
+        try:
+            check(_MODEL, dict.fromkeys(unknown[:MAX_ERRORS]))
+        except ValidationFailed as error:
+            wrong = _first_sentences(error)
     if more := unknown[MAX_ERRORS:]:
         wrong[""] = f"{len(more)} more fields are unknown."
     reduced = set[str]()

@@ -26,8 +26,8 @@ def read_all(name: str) -> bytes:
         with access(Path(name), "read"):
             if not Path(name).exists():
                 raise Refusal(
-                    f"{name} cannot be read: No such file or directory. A URL begins with http:// or "
-                    "https://."
+                    f"{name} cannot be read: No such file or directory. A URL begins with http:// "
+                    "or https://."
                 )
             with Path(name).open("rb") as file:
                 body = file.read(_MOST + 1)

@@ -206,7 +206,7 @@ def test_a_file_without_a_model_prunes_nothing(roster, rows, options):
     """It is refused: the source was broken, rather than all of its models gone."""
     roster.update({"id": "a"})
     before = roster.entries()
-    with pytest.raises(InvalidValue, match="has no model: all 1 of this source would go"):
+    with pytest.raises(InvalidValue, match="has no model: with 'prune' all 1"):
         roster.update(*rows, partial=True, **options)
 
     assert before == roster.entries()

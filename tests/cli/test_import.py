@@ -165,8 +165,8 @@ def test_a_failure_is_recorded(run: Callable[..., Result], tmp_path: Path) -> No
     unreadable = {
         "http://127.0.0.1:1/x": "http://127.0.0.1:1/x cannot be fetched: [Errno 111]",
         str(tmp_path / "none"): (
-            f"{tmp_path}/none cannot be read: No such file or directory. A URL begins with http:// "
-            "or https://."
+            f"{tmp_path}/none cannot be read: No such file or directory. A URL begins with "
+            "http:// or https://."
         ),
         "models.dev/api.json": "models.dev/api.json cannot be read: No such file or directory.",
         "ftp://x/y": "ftp://x/y cannot be read: No such file or directory. A URL begins with",
