@@ -151,6 +151,28 @@ def test_an_export_comes_back_byte_by_byte(new_roster, ndjson):
     each_file()
 
 
+@pytest.mark.databases("postgresql")
+def test_an_export_moves_between_databases(roster, new_roster):
+    """From SQLite to PostgreSQL and back the bytes are the same."""
+    sqlite = new_roster()
+
+    @few
+    @given(catalogues().filter(bool))
+    def each_catalogue(entries):
+        sqlite.put(entries)
+        roster.put([])
+        exported = sqlite.export()
+        roster.take(exported)
+
+        assert exported == roster.export()
+        sqlite.put([])
+        sqlite.take(roster.export(ndjson=True))
+
+        assert exported == sqlite.export()
+
+    each_catalogue()
+
+
 def test_a_dry_run_shows_what_is_applied(new_roster):
     """Random files, options and catalogues: reports agree, and the plan says what is stored then.
 
