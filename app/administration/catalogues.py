@@ -290,7 +290,9 @@ class _Importer:
             degraded=[*file.degraded],
         )
         changes = [*self._present(snapshot, plan), *self._missing(snapshot, plan)]
-        settle(plan, changes, snapshot, strict=False)
+        # An export that is put back must not lack an entry without anybody's knowing.
+        skip_taken = self._options.on_conflict != "fail" and not self._is_complete
+        settle(plan, changes, snapshot, strict=False, skip_taken=skip_taken)
         return plan
 
     def _present(self, snapshot: Snapshot, plan: Plan) -> Iterator[Change]:
@@ -324,7 +326,7 @@ class _Importer:
         return after
 
     def _gone(self, entry: Entry, before: Model) -> list[str]:
-        given = {*entry.fields, *self._options.fields}
+        given = {*entry.fields, *self._options.fields, *entry.wrong}
         return [n for n in _OPTIONAL if n not in given and getattr(before, n) is not None]
 
     def _allowed(

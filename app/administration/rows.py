@@ -1,7 +1,7 @@
 """The rows of a file, checked: which ids it has, and which fields of each are right."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -30,6 +30,8 @@ class Entry(NamedTuple):
     fields: Mapping[str, Any]
     #: The source that a whole catalogue of ours has for the entry.
     source: str | None
+    #: The names of the fields that the row has, with a value that is left out.
+    wrong: Set[str]
 
 
 @dataclass(slots=True)
@@ -129,7 +131,8 @@ def _entry(model_id: str, row: Row, degraded: list[Remark]) -> Entry:
         fields["aliases"] = [alias for alias in fields["aliases"] if alias != model_id]
     # An object without members is unknown: no reason to remove what somebody else has set.
     known = {name: value for name, value in fields.items() if value != {}}
-    return Entry(row.place, model_id, known, source)
+    names = {name.partition(".")[0] for name in notes}
+    return Entry(row.place, model_id, known, source, names)
 
 
 def check_each(fields: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:

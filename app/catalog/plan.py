@@ -77,11 +77,18 @@ class Plan:
         return dict.fromkeys(item.id for part in parts for item in part)
 
 
-def settle(plan: Plan, changes: Iterable[Change], snapshot: Snapshot, *, strict: bool) -> None:
+def settle(
+    plan: Plan,
+    changes: Iterable[Change],
+    snapshot: Snapshot,
+    *,
+    strict: bool,
+    skip_taken: bool = False,
+) -> None:
     """Add those of `changes` to `plan` that keep the rules about several entries.
 
-    A change that breaks one is refused or, unless `strict`, made without the field; a new id that
-    another entry has is always refused.
+    A change that breaks one is refused or, unless `strict`, made without the field. A new id that
+    is an alias of another entry is refused or, with `skip_taken`, skipped.
     """
     changes = [*changes]
     refused = set()
@@ -91,7 +98,7 @@ def settle(plan: Plan, changes: Iterable[Change], snapshot: Snapshot, *, strict:
         remark = Remark(model_id, str(ModelExists(name, holder, field_name)), field_name)
         if strict or name == model_id:
             refused.add(model_id)
-            plan.refused.append(remark)
+            (plan.skipped if skip_taken else plan.refused).append(remark)
         else:
             without[model_id].add(name)
             plan.degraded.append(remark)

@@ -6,7 +6,13 @@ from contextlib import contextmanager, nullcontext
 import pytest
 import sqlalchemy as sa
 
-from app.catalog.errors import InvalidValue, PlanChanged, StoreUnavailable, ValidationFailed
+from app.catalog.errors import (
+    InvalidValue,
+    PlanChanged,
+    RowsRefused,
+    StoreUnavailable,
+    ValidationFailed,
+)
 from tests.administration.conftest import Roster
 
 
@@ -237,3 +243,26 @@ def test_the_same_file_twice_changes_nothing(roster, clock, file, options):
 
         assert (before, before[0]) == ((roster.revision, roster.entries()), report["revision"])
         assert (len(before[1]), []) == (report["unchanged"], report["refused"])
+
+
+@pytest.mark.parametrize("on_conflict", ["skip", "update"])
+def test_an_alias_does_not_stop_an_import(roster, on_conflict):
+    """A row whose id is an alias by now is refused, or skipped where conflicts are."""
+    roster.add("a", aliases=["x"])
+    with pytest.raises(RowsRefused):
+        roster.take([{"id": "x"}, {"id": "y"}])
+    report = roster.take([{"id": "x"}, {"id": "y"}], on_conflict=on_conflict)
+
+    assert (["y"], []) == (report["added"], report["refused"])
+    assert [
+        {"id": "x", "field": "id", "message": "The model 'x' is an alias of 'a' already."}
+    ] == (report["skipped"])
+
+
+def test_a_wrong_value_removes_no_right_one(roster):
+    """A field that the file has with a value that is left out stays as it is."""
+    roster.update({"id": "a", "context_length": 8192, "knowledge_cutoff": "2025-01"})
+    report = roster.update({"id": "a", "context_length": "many", "knowledge_cutoff": "2025-31"})
+
+    assert (1, 2) == (report["unchanged"], len(report["degraded"]))
+    assert 8192 == roster.entries()["a"].context_length
