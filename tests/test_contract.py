@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from app.api.catalogues import FLAGS, MAX_IMPORT, MEDIA_TYPES
+from app.api.catalogues import FLAGS
 from app.api.context import MAX_PARAMETERS
 from app.api.cors import EXPOSED
 from app.api.errors import STATUS
@@ -14,6 +14,7 @@ from app.catalog.paging import MAX_LIMIT
 from app.compression import SIZES
 from app.schemas import AdminModelSchema
 from app.settings import Settings
+from app.sources.reading import MAX_FILE, MEDIA_TYPES
 from tests.dialects.derived import parameters_of
 from tests.pages import code
 from tests.reference import REFERENCE, REFERENCE_ENTRY
@@ -103,7 +104,7 @@ def test_the_bounds_are_those_of_the_code():
     assert f"{MAX_LOOKUP // 1024} KiB at most" in section("Ollama")
     assert f"more than {MAX_LENGTH} characters accepts" in text
     assert f"{SIZES.start:,} bytes to {SIZES[-1] // 1024**2} MiB" in text
-    assert f"up to {MAX_IMPORT // 1024**2} MiB" in text
+    assert f"up to {MAX_FILE // 1024**2} MiB" in text
     assert f"more than {MAX_BYTES_HERE // 1024} KiB, and an export" in text
     assert f"more than {MAX_ENTRIES_HERE} entries" in text
     assert f"takes more than {TIMEOUT} seconds" in text

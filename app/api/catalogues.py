@@ -38,15 +38,12 @@ from app.catalog.paging import Window, cut
 from app.catalog.snapshot import Snapshot
 from app.fields import StrictBoolean, StrictInteger, StrictList, Text, got
 from app.schemas import StrictSchema, check
+from app.sources.reading import MAX_FILE, MEDIA_TYPES
 from app.sources.roster import export
 from app.strict_json import dump
 
 blueprint = Blueprint("catalogues", __name__, url_prefix="/admin")
 
-#: The longest file of an import, in bytes.
-MAX_IMPORT = 64 * 1024 * 1024  # 64 MiB
-#: What a file may be.
-MEDIA_TYPES = ("application/json", "application/x-ndjson", "text/csv", "text/plain")
 #: The parameters of an import that are 1 or left out.
 FLAGS = ("prefix", "hidden", "prune", "force", "partial", "dry_run")
 
@@ -80,7 +77,7 @@ def import_catalogue() -> Response:
             f"Send a catalogue with a Content-Type of {', '.join(MEDIA_TYPES)}, "
             f"not '{quote(request.mimetype)}'."
         )
-    with spool(body_pieces(MAX_IMPORT)) as file:
+    with spool(body_pieces(MAX_FILE)) as file:
         options, applying = _import_options()
         changes = request.context.services.catalogues
         length = file.seek(0, 2)

@@ -11,6 +11,7 @@ from urllib.request import HTTPErrorProcessor, Request, build_opener
 
 from app.cli.terminal import Refusal
 from app.services import VERSION
+from app.sources.reading import MAX_FILE
 
 _REDIRECTS = 5
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": f"roster/{VERSION}"}
@@ -25,7 +26,7 @@ class _AnyStatus(HTTPErrorProcessor):
     https_response = http_response
 
 
-def download(url: str, *, seconds: float = 20.0, most: int = 64 << 20) -> bytes:
+def download(url: str, *, seconds: float = 20.0, most: int = MAX_FILE) -> bytes:
     """Return the body of the 200 at `url`: http or https, also of this host and of its network.
 
     All of it takes `seconds` at most: names, redirects, headers and body. It goes through the

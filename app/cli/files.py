@@ -11,17 +11,15 @@ import click
 
 from app.cli.download import download
 from app.cli.terminal import Refusal
-
-#: The longest file that is read, in bytes.
-_MOST = 64 << 20  # 64 MiB
+from app.sources.reading import MAX_FILE
 
 
 def read_all(name: str) -> bytes:
     """Return what a file, a URL or, as ``-``, standard input has; raise `Refusal` if it cannot."""
     if name.startswith(("http://", "https://")):
-        return download(name, most=_MOST)
+        return download(name)
     if name == "-":
-        body = sys.stdin.buffer.read(_MOST + 1)
+        body = sys.stdin.buffer.read(MAX_FILE + 1)
     else:
         with access(Path(name), "read"):
             if not Path(name).exists():
@@ -30,9 +28,9 @@ def read_all(name: str) -> bytes:
                     "or https://."
                 )
             with Path(name).open("rb") as file:
-                body = file.read(_MOST + 1)
-    if len(body) > _MOST:
-        raise Refusal(f"{name} is longer than {_MOST >> 20} MiB, and no file may be longer.")
+                body = file.read(MAX_FILE + 1)
+    if len(body) > MAX_FILE:
+        raise Refusal(f"{name} is longer than {MAX_FILE >> 20} MiB, and no file may be longer.")
     return body
 
 

@@ -14,6 +14,8 @@ from typing import Any, ClassVar, Literal
 
 from app.catalog.errors import InvalidValue, quote
 
+Kind = Literal["json", "ndjson", "csv", "text"]
+
 
 @dataclass(frozen=True, slots=True)
 class Content:
@@ -23,7 +25,7 @@ class Content:
     from header to cell for ``csv``, and a list of lines for ``text``.
     """
 
-    kind: Literal["json", "ndjson", "csv", "text"]
+    kind: Kind
     value: Any
 
 

@@ -4,9 +4,10 @@ import json
 
 import pytest
 
-from app.api.catalogues import FLAGS, MEDIA_TYPES
+from app.api.catalogues import FLAGS
 from app.api.isolated import MAX_ENTRIES_HERE
 from app.catalog.filters import PARAMETERS
+from app.sources.reading import MEDIA_TYPES
 
 BOTH = pytest.mark.databases("sqlite", "postgresql")
 EMPTY = {

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.api.catalogues import MAX_IMPORT
+from app.sources.reading import MAX_FILE
 
 pytestmark = pytest.mark.slow
 
@@ -193,10 +193,10 @@ def test_one_long_string(hostile):
 
 def test_the_longest_body(hostile):
     """64 MiB are taken, with a length and in chunks, and one byte more is a 413."""
-    whole = b"[" + b" " * (MAX_IMPORT - 2) + b"["
-    assert MAX_IMPORT == len(whole)
+    whole = b"[" + b" " * (MAX_FILE - 2) + b"["
+    assert MAX_FILE == len(whole)
     hostile((400, "invalid_json"), whole, media_type="application/json")
-    pieces = [b" " * 2**20] * (MAX_IMPORT // 2**20)
+    pieces = [b" " * 2**20] * (MAX_FILE // 2**20)
     hostile((400, "invalid_value"), iter(pieces), encode_chunked=False)
     hostile((413, "request_too_large"), iter([*pieces, b" "]), encode_chunked=False)
 

@@ -95,17 +95,6 @@ def test_a_bad_file_is_refused_with_a_sentence(body, sentence):
     assert sentence == str(caught.value)
 
 
-def test_an_unknown_media_type_is_refused_with_those_that_are_read():
-    """The sentence has each of them."""
-    with pytest.raises(InvalidValue) as caught:
-        read(b"[]", "image/png")
-
-    assert (
-        "Send one of application/json, application/x-ndjson, text/csv, text/plain; "
-        "not 'image/png'." == str(caught.value)
-    )
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("begin", "part", "end", "times"),
