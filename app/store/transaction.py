@@ -28,11 +28,11 @@ _MODELS = sa.union_all(
     .join(models, models.c.id == aliases.c.model_id)
     .where(aliases.c.alias.in_(_IDS)),
 )
-#: The name in the log and the statement of each kind of change.
+#: The name in the log and the statement of a write, by whether there was and will be an entry.
 _WRITES = {
-    "removed": ("model.delete", sa.delete(models).where(models.c.id == _WHICH)),
-    "changed": ("model.update", sa.update(models).where(models.c.id == _WHICH)),
-    "added": ("model.create", sa.insert(models).values(id=_WHICH)),
+    (True, False): ("model.delete", sa.delete(models).where(models.c.id == _WHICH)),
+    (True, True): ("model.update", sa.update(models).where(models.c.id == _WHICH)),
+    (False, True): ("model.create", sa.insert(models).values(id=_WHICH)),
 }
 _ADD_ALIAS = sa.insert(aliases)
 _REMOVE_ALIAS = sa.delete(aliases).where(aliases.c.alias == _WHICH)
@@ -137,14 +137,17 @@ class SqlTransaction:
     def _write_rows(
         self, changes: Sequence[Change], positions: Sequence[Position], action: str | None
     ) -> None:
-        rows: dict[str, list[dict[str, Any]]] = {kind: [] for kind in _WRITES}
+        rows: dict[tuple[bool, bool], list[dict[str, Any]]] = {kind: [] for kind in _WRITES}
         lines = []
-        for change, position in zip(changes, positions, strict=True):
-            old, new = (None if model is None else write_model(model) for model in change)
+        for (before, after), position in zip(changes, positions, strict=True):
+            model = after or before
+            assert model is not None, "a change has one of the two"  # noqa: S101
+            old, new = (None if m is None else write_model(m) for m in (before, after))
+            kind = before is not None, after is not None
             stored = {} if new is None else {"document": new, "revision": position.revision}
-            rows[change.kind].append({"which": change.id, **stored})
-            name = action or _WRITES[change.kind][0]
-            lines.append(self._line(position, name, model_id=change.id, before=old, after=new))
+            rows[kind].append({"which": model.id, **stored})
+            what = {"model_id": model.id, "before": old, "after": new}
+            lines.append(self._line(position, action or _WRITES[kind][0], **what))
         for kind, (_, statement) in _WRITES.items():
             self._execute(statement, rows[kind])
         self._execute(_ADD_LINE, lines)
