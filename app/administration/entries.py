@@ -8,7 +8,7 @@ from app.administration.transactions import Transactions
 from app.catalog.errors import ModelExists, ModelNotFound, RevisionMismatch, ValidationFailed
 from app.catalog.model import Model
 from app.catalog.plan import check_replacement
-from app.catalog.ports import Actor, Transaction
+from app.catalog.ports import Actor, Change, Transaction
 from app.names import MIRROR_FIELDS, resolve_mirrors
 from app.schemas import AdminModelSchema, check, check_patch, check_together
 
@@ -124,7 +124,7 @@ class EntryChanges(Transactions):
         with self._transaction(actor, int(self.clock())) as (transaction, _):
             stored = _find(transaction, model_id)
             precondition.check(stored)
-            transaction.remove_model(stored)
+            transaction.write([Change(stored, None)])
             return stored
 
 

@@ -142,10 +142,6 @@ class Transaction(Protocol):
         """Store `model` instead of `before` and return it with its revision."""
         ...
 
-    def remove_model(self, before: Model) -> None:
-        """Remove the entry."""
-        ...
-
     def key(self, kid: str) -> ApiKey | None:
         """Return the key, as all earlier writes left it."""
         ...

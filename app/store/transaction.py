@@ -156,10 +156,6 @@ class SqlTransaction:
         """Store `model` in place of `before` and return it with its revision."""
         return replace(model, revision=self.write([Change(before, model)]))
 
-    def remove_model(self, before: Model) -> None:
-        """Remove the entry."""
-        self.write([Change(before, None)])
-
     def key(self, kid: str) -> ApiKey | None:
         """Return the key as it is now."""
         if "\0" in kid:  # no kid has one, and psycopg refuses to send it

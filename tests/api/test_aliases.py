@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.catalog.model import Model
-from app.catalog.ports import Actor
+from app.catalog.ports import Actor, Change
 
 #: By dialect: the headers that select it, the path, the list's key and the key of an item's id.
 DIALECTS = {
@@ -60,7 +60,7 @@ def put(app):
         models = [Model.compose(fields, now=0) for fields in entries]
         with app.extensions["roster"].store.transaction(actor=Actor("test"), now=0) as transaction:
             while stored:
-                transaction.remove_model(stored.pop())
+                transaction.write([Change(stored.pop(), None)])
             stored.extend(transaction.put_model(model, None) for model in models)
 
     return replace

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from app.catalog.errors import StoreRefused, StoreUnavailable
 from app.catalog.keys import describe, mint
 from app.catalog.model import Model
-from app.catalog.ports import Actor
+from app.catalog.ports import Actor, Change
 from app.catalog.sources import FailedRun, GoodRun
 from app.settings import Settings
 from app.store import copying
@@ -31,7 +31,7 @@ def store(settings, clock):
             fields = {"name": "\u00fc\U0001f600", "aliases": [f"other-{number}"]}
             new = Model.compose({"id": f"m{number}", **fields}, now=NOW)
             stored = transaction.put_model(new, None)
-        transaction.remove_model(stored)
+        transaction.write([Change(stored, None)])
         key = describe(mint(), name="n", created=NOW)
         transaction.put_key(key, None, "key.create")
     store.record_run("litellm", GoodRun(at=NOW, revision=2501, added=2500))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from app.catalog.keys import describe, mint
 from app.catalog.model import Model
-from app.catalog.ports import Actor, Position
+from app.catalog.ports import Actor, Change, Position
 from app.store.documents import read_model, write_model
 from app.store.store import Store
 from app.store.tables import keys, models
@@ -37,7 +37,7 @@ def put(transaction, model_id, description):
 def remove(transaction, model_id):
     stored = transaction.models_of([model_id]).get(model_id)
     if stored is not None:
-        transaction.remove_model(stored)
+        transaction.write([Change(stored, None)])
 
 
 def put_key(transaction, name):

@@ -86,7 +86,7 @@ def test_every_change_takes_a_revision_and_a_line(store):
     first = put(store, model(owned_by="a"))
     second = put(store, model(owned_by="b"), first)
     with store.transaction(actor=Actor("test"), now=NOW) as transaction:
-        transaction.remove_model(second)
+        transaction.write([Change(second, None)])
 
     assert [2, 3, 4] == [first.revision, second.revision, store.position().revision]
     lines = [(c["revision"], c["at"], c["actor"], c["action"], c["model_id"]) for c in log(store)]
@@ -214,7 +214,7 @@ def test_the_feed_tells_what_changed(store):
     put(store, model("edited", owned_by="b"), put(store, model("edited", owned_by="a")))
     gone = put(store, model("gone"))
     with store.transaction(actor=Actor("test"), now=NOW) as transaction:
-        transaction.remove_model(gone)
+        transaction.write([Change(gone, None)])
     changes = since(store, 2)
 
     assert store.position().revision == changes.revision
