@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from app.administration.transactions import Transactions
 from app.catalog.errors import ModelExists, ModelNotFound, RevisionMismatch, ValidationFailed
 from app.catalog.model import Model
-from app.catalog.plan import check_replacement
+from app.catalog.plan import check_prices, check_replacement
 from app.catalog.ports import Actor, Change, Transaction
 from app.names import MIRROR_FIELDS, resolve_mirrors
 from app.schemas import AdminModelSchema, check, check_patch, check_together
@@ -178,8 +178,10 @@ def _put(
         return transaction.models_of([name]).get(name)
 
     is_replaced = model.deprecation_replacement_model is not None
-    warnings = check_replacement(model, stored, find) if is_replaced else ()
+    replacement = check_replacement(model, stored, find) if is_replaced else ()
+    prices = check_prices([Change(stored, model)]) if model.pricing else ()
     written = transaction.put_model(model, stored)
+    warnings = (*replacement, *prices)
     return Written(written, is_new=stored is None, is_changed=True, warnings=warnings)
 
 

@@ -17,6 +17,9 @@ from app.catalog.snapshot import MAX_CHAIN, Snapshot
 
 #: The field that `check_replacement` is about.
 _REPLACEMENT = "deprecation_replacement_model"
+#: Prices of models, and from when on they are warned about: the dearest model takes 0.0006 USD.
+_PER_TOKEN = ("prompt", "completion")
+_DEAR = 0.01
 #: So many steps of a circle are shown.
 _SHOWN = 6
 
@@ -123,7 +126,7 @@ def settle(
                 plan.unchanged += 1
                 continue
         plan.changes.append(Change(before, after))
-    plan.warnings += _orphans(plan.changes, snapshot)
+    plan.warnings += [*_orphans(plan.changes, snapshot), *check_prices(plan.changes)]
 
 
 def _with_stored_replacement(
@@ -204,6 +207,25 @@ def _orphans(changes: Sequence[Change], snapshot: Snapshot) -> Iterator[str]:
                 model = after[other] if other in after else snapshot.models.get(other)
                 if model is not None and model.deprecation_replacement_model == name:
                     yield f"'{quote(name)}' goes, which is the replacement of '{quote(other)}'."
+
+
+def check_prices(changes: Iterable[Change]) -> Iterator[str]:
+    """Yield a warning if new prices for a token are as high as those for a million tokens."""
+    dear = [
+        (after.id, name, price)
+        for before, after in changes
+        if after and after.pricing and (before is None or before.pricing != after.pricing)
+        for name, price in after.pricing.items()
+        if name in _PER_TOKEN and float(price) >= _DEAR
+    ]
+    if dear:
+        [(model_id, name, price), *_] = dear
+        others = len({dear_id for dear_id, _, _ in dear}) - 1
+        more = f" and {others:,} more" if others else ""
+        yield (
+            f"'{quote(model_id)}'{more}: pricing.{name} is {price} USD for one token. Is that the "
+            "price for a million?"
+        )
 
 
 def check_replacement(

@@ -691,7 +691,7 @@ def test_strings_beyond_ascii_are_kept(admin, client):
 
 
 def test_a_warning_is_in_the_reply(admin):
-    """Each write that names a replacement which is no entry says so, and stores it."""
+    """Each write that may be a mistake says so, and is stored."""
     field = "deprecation_replacement_model"
     warning = [f"{field}: 'y' is no entry yet; no reader is referred to it."]
     written = [
@@ -706,6 +706,8 @@ def test_a_warning_is_in_the_reply(admin):
     assert shown == {name: v for name, v in written[-1].json.items() if name != "warnings"}
     again = admin("PUT", "/admin/models/x", written[-1].json)
     assert (200, shown) == (again.status_code, again.json)
+    [dear] = admin("PATCH", "/admin/models/x", {"pricing": {"prompt": "2.5"}}).json["warnings"]
+    assert dear.startswith("'x': pricing.prompt is 2.5 USD for one token. Is that the")
     refused = admin("PUT", "/admin/models/y", {field: "x"})
     assert (422, f"{field}: Must not lead back to this entry: x -> y.") == (
         refused.status_code,

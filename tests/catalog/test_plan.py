@@ -95,6 +95,24 @@ def test_a_circle_of_replacements_is_left_out():
     assert 1 == len(plan.warnings)
 
 
+def test_prices_for_a_million_tokens_are_a_warning():
+    """A new price that no token has is named once for all entries; a stored one is not again."""
+    stored = [model("a", pricing={"prompt": "3"})]
+    rows = [
+        ("a", model("a", name="A", pricing={"prompt": "3"})),
+        ("b", model("b", pricing={"prompt": "0.0099", "image": "5", "audio": "on request"})),
+        ("c", model("c", pricing={"prompt": "0", "completion": "10"})),
+        ("d", model("d", pricing={"prompt": "0.01"})),
+        ("e", None),
+    ]
+    plan = settled([*stored, model("e")], rows)
+
+    [warning] = plan.warnings
+
+    assert warning.startswith("'c' and 1 more: pricing.completion is 10 USD for one token. Is")
+    assert ["a", "b", "c", "d", "e"] == [change.id for change in plan.changes]
+
+
 def test_what_is_replaced_by_nothing_is_a_warning():
     """An entry that goes, or loses a name, may be the replacement of others."""
     stored = [

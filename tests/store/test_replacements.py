@@ -51,7 +51,7 @@ def test_a_replacement_that_is_no_entry_is_a_warning(put):
     """It is stored, since the entry may be added later; an entry or alias is no warning."""
     warning = f"{FIELD}: 'b' is no entry yet; no reader is referred to it."
 
-    assert [warning] == put("a", "b")
+    assert (warning,) == put("a", "b")
     assert () == put("a", "b")
     assert () == put("b", None, aliases=["c"])
     assert () == put("d", "b")
