@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from app.administration.catalogues import ON_CONFLICT, Applied, Applying, ImportOptions
+from app.catalog.errors import quote
 from app.catalog.sources import SourceState
 from app.cli.assignments import read_fields
 from app.cli.files import access, read_all
@@ -22,6 +23,8 @@ from app.store.files import new_file
 _HEADINGS = ("NAME", "FORMAT", "LAST GOOD", "ADDED", "CHANGED", "REMOVED", "LAST FAILED", "REASON")
 #: From how many rows on a bar shows how many are checked.
 _MANY = 2_000
+#: So many characters of a reason are in the table; ``--json`` has all.
+_REASON = 120
 
 
 @group.command("import")
@@ -105,6 +108,8 @@ def export_models(file: str, format: str, *, as_json: bool) -> None:  # noqa: A0
 def list_sources(*, as_json: bool) -> None:
     """List the sources of imports: the last good and the last failed import from each.
 
+    The table has the beginning of the reason of a failure, and --json all of it.
+
     Example: flask models sources
     """
     sources = services().store.sources()
@@ -127,5 +132,5 @@ def _row(source: SourceState) -> tuple[object, ...]:
     if (run := source.last_good) is not None:
         good = in_utc(run.at), run.added, run.changed, run.removed
     if (failure := source.last_failed) is not None:
-        failed = in_utc(failure.at), failure.message
+        failed = in_utc(failure.at), quote(failure.message, _REASON)
     return source.name, source.format, *good, *failed

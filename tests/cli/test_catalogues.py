@@ -13,7 +13,7 @@ def test_sources_are_listed(app, admin):
 
     good = GoodRun(at=1_800_000_000, revision=7, added=25, removed=3)
     store.record_run("litellm", good, known_format="litellm")
-    store.record_run("b", FailedRun(at=1_800_000_000, message="No catalogue.\x1b[31m"))
+    store.record_run("b", FailedRun(at=1_800_000_000, message="No catalogue.\x1b[31m" + "x" * 199))
     done = run(args=["models", "sources"])
 
     assert 0 == done.exit_code
@@ -21,7 +21,7 @@ def test_sources_are_listed(app, admin):
         "NAME     FORMAT   LAST GOOD             ADDED  CHANGED  REMOVED  LAST FAILED"
         "           REASON\n"
         "b        -        -                     -      -        -        2027-01-15T08:00:00Z"
-        "  No catalogue.\ufffd[31m\n"
+        f"  No catalogue.\ufffd[31m{'x' * 101}…\n"
         "litellm  litellm  2027-01-15T08:00:00Z  25     0        3        -"
         "                     -\n"
     ) == done.stdout
