@@ -20,6 +20,7 @@ from bench.sections import (
     bounds,
     freshness,
     growth,
+    imports,
     metrics,
     outage,
     reads,
@@ -33,7 +34,7 @@ SECTIONS = {
     section.NAME: section
     for section in (
         *(reads, writes, start, growth, storm, freshness),
-        *(outage, metrics, reload, bounds),
+        *(outage, metrics, reload, bounds, imports),
     )
 }
 

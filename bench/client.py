@@ -71,15 +71,16 @@ class Connection:
         *,
         discard: bool = False,
     ) -> Answer:
-        """Send one request, its `body` as JSON; raise `ConnectionError` when nothing comes.
+        """Send one request; raise `ConnectionError` when nothing comes.
 
-        With `discard` the body of the answer is received, and is not kept.
+        A `body` that is no bytes is sent as JSON. With `discard` the body of the answer is
+        received, and is not kept.
         """
         lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1"]
         lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
         content = b""
         if body is not None:
-            content = json.dumps(body).encode()
+            content = body if isinstance(body, bytes) else json.dumps(body).encode()
             lines += ["Content-Type: application/json", f"Content-Length: {len(content)}"]
         started = time.perf_counter()
         self._socket.sendall("\r\n".join([*lines, "", ""]).encode() + content)

@@ -52,15 +52,18 @@ class Server:
 
 
 def children(pid: int) -> list[int]:
-    """Return the ids of the children of a process."""
-    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    return [int(child) for child in text.split()]
+    """Return the ids of the children of a process, whichever of its threads has started them."""
+    threads = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for thread in threads for child in thread.read_text().split()]
 
 
-def cpu_seconds(pid: int) -> float:
-    """Return the CPU time of a process, its own and the system's on its behalf."""
+def cpu_seconds(pid: int, *, ended_children: bool = False) -> float:
+    """Return the CPU time of a process, its own and the system's on its behalf.
+
+    That of its children that have ended is added where it is asked for.
+    """
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+    return sum(map(int, fields[11 : 15 if ended_children else 13])) / _TICKS
 
 
 def memory(pid: int) -> dict[str, float]:

@@ -137,6 +137,43 @@ def _bounds() -> list[Goal]:
     ]
 
 
+def _imports() -> list[Goal]:
+    return [
+        Goal(15, "CPU s of an import of 5,000", "imports.steps.sum", "≤", 1),
+        *(
+            Goal(
+                15,
+                f"{what} of an import of 100,000, {way}",
+                f"imports.{way}.first.{part}",
+                "≤",
+                most,
+            )
+            for way in ("command", "HTTP")
+            for what, part, most in (("s", "wall", 25), ("MiB over an idle worker", "above", 500))
+        ),
+        *(
+            goal
+            for size in (5_000, 100_000)
+            for goal in (
+                Goal(
+                    15,
+                    f"p99 of readers while {size:,} change, over idle",
+                    f"imports.readers.{size}.ratio",
+                    "≤",
+                    4,
+                ),
+                Goal(
+                    15,
+                    f"longest POST while {size:,} change, over 'seconds', ms",
+                    f"imports.writers.{size}.over",
+                    "≤",
+                    50,
+                ),
+            )
+        ),
+    ]
+
+
 GOALS = (
     *_reads(),
     Goal(4, "stale of 1,000 reads, direct", "freshness.direct.stale", "=", 0),
@@ -155,6 +192,7 @@ GOALS = (
     Goal(8, "CPU that metrics add to a read, 300, %", "metrics.percent", "≤", 3),
     Goal(7, "MiB of a worker over bare Flask, 300", "start.over.largest_of", "≤", 25),
     *_bounds(),
+    *_imports(),
 )
 
 
