@@ -8,13 +8,9 @@ from typing import Any, cast
 from flask import Blueprint, Response
 from marshmallow import fields
 
-from app.administration.catalogues import (
-    Applied,
-    Applying,
-    ImportOptions,
-    report,
-    select_ids,
-)
+from app.administration.edits import select_ids
+from app.administration.imports import ImportOptions
+from app.administration.plans import Applied, Applying, report
 from app.api.context import request
 from app.api.http import (
     UnsupportedMediaType,

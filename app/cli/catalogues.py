@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from app.administration.catalogues import ON_CONFLICT, Applied, Applying, ImportOptions
+from app.administration.imports import ON_CONFLICT, ImportOptions
+from app.administration.plans import Applied, Applying
 from app.catalog.errors import quote
 from app.catalog.sources import SourceState
 from app.cli.assignments import read_fields

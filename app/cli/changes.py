@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 
 import click
 
-from app.administration.catalogues import select_ids
+from app.administration.edits import select_ids
 from app.administration.entries import Written
 from app.catalog.errors import ModelNotFound, ValidationFailed
 from app.catalog.model import Model, Permission

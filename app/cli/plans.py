@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TextIO
 
 import click
 
-from app.administration.catalogues import Applied, Applying, report
+from app.administration.plans import Applied, Applying, report
 from app.catalog.errors import PlanChanged, quote
 from app.catalog.plan import Plan, Remark
 from app.catalog.ports import Change

@@ -3,7 +3,9 @@
 import pytest
 
 from app import sources_of
-from app.administration.catalogues import Applying, CatalogueChanges, ImportOptions, report
+from app.administration.catalogues import CatalogueChanges
+from app.administration.imports import ImportOptions
+from app.administration.plans import Applying, report
 from app.catalog.catalog import Catalog
 from app.catalog.errors import InvalidValue, RowsRefused, ValidationFailed
 from app.catalog.ports import Actor

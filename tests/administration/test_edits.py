@@ -4,7 +4,8 @@ from functools import partial
 
 import pytest
 
-from app.administration.catalogues import Applying, report, select_ids
+from app.administration.edits import select_ids
+from app.administration.plans import Applying, report
 from app.catalog.errors import PlanChanged, RowsRefused, ValidationFailed
 from tests.administration.conftest import ANNA
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.administration.catalogues import report
+from app.administration.plans import report
 from app.catalog.errors import InvalidValue, RowsRefused
 
 IDS = ["a", "B", "b/c", "d:e", "f g", "0", "~", "a-1"]
