@@ -21,7 +21,7 @@ from app.catalog.errors import (
 from app.catalog.model import Model
 from app.catalog.ports import Actor
 from app.catalog.snapshot import Snapshot
-from app.catalog.sources import FailedRun, GoodRun, check_source, problem_with_source
+from app.catalog.sources import FailedRun, GoodRun, problem_with_source
 from app.names import resolve_mirrors
 from app.schemas import AdminModelSchema, check, check_together
 from app.sources import Sources
@@ -98,8 +98,8 @@ class CatalogueChanges(Plans):
             raise InvalidValue(
                 "on_conflict", f"'on_conflict' must be one of: {words}; not '{given}'."
             )
-        if options.source is not None:
-            check_source(options.source)
+        if options.source is not None and (problem := problem_with_source(options.source)):
+            raise InvalidValue("source", f"source: {problem}")
         if options.retire is not None:
             try:
                 check(_MODEL, {"shutdown_date": options.retire})

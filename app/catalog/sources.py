@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from app.catalog.errors import InvalidValue, quote
+from app.catalog.errors import quote
 
 #: A name is in the log as ``import:NAME``, and in labels, file names and options.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,63}", re.ASCII)
@@ -63,9 +63,3 @@ def problem_with_source(name: str) -> str | None:
         "Must be 1 to 64 letters, digits, '.', '_', '-' and '/', and begin with a letter or a "
         f"digit, not '{quote(name, 30)}'."
     )
-
-
-def check_source(name: str) -> None:
-    """Raise `InvalidValue` unless `name` can be that of a source."""
-    if problem := problem_with_source(name):
-        raise InvalidValue("source", f"source: {problem}")
