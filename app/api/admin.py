@@ -1,7 +1,6 @@
 """The admin routes, for entries, keys and sources of imports."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 from urllib.parse import quote as percent_encode
 
@@ -21,10 +20,10 @@ from app.api.http import (
     reply,
 )
 from app.catalog.errors import InvalidValue, ModelNotFound, quote
-from app.catalog.filters import PARAMETERS, Filter, select_keys
+from app.catalog.filters import PARAMETERS, Filter, Selection, select_keys
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model
-from app.catalog.paging import MAX_LIMIT, Window, cut
+from app.catalog.paging import MAX_LIMIT, Window
 from app.catalog.visibility import Viewer
 from app.dialects import Dialect
 from app.schemas import AdminModelSchema, KeySchema, SourceSchema
@@ -42,9 +41,8 @@ def list_models() -> Response:
     The parameters are those of the public route, and those of a `Filter`.
     """
     check_parameters("limit", "after", "owned_by", "q", *PARAMETERS)
-    snapshot = request.context.snapshot
-    accepts = partial(Filter.read(request.args).matches, now=snapshot.since)
-    page = cut([snapshot.models], _window(), accepts=accepts)
+    selection = Selection(condition=Filter.read(request.args), window=_window())
+    page = selection.page(request.context.snapshot)
     return _page(_MODEL, page.models, has_more=page.has_more)
 
 

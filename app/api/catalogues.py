@@ -10,7 +10,7 @@ from marshmallow import fields
 
 from app.administration.edits import select_ids
 from app.administration.imports import ImportOptions
-from app.administration.plans import Applied, Applying, report
+from app.administration.plans import Applying, report
 from app.api.context import request
 from app.api.http import (
     UnsupportedMediaType,
@@ -28,9 +28,9 @@ from app.api.isolated import (
     spool,
 )
 from app.catalog.errors import InvalidValue, ModelNotFound, ValidationFailed, quote
-from app.catalog.filters import PARAMETERS, Filter
+from app.catalog.filters import PARAMETERS, Filter, Selection
 from app.catalog.model import Model
-from app.catalog.paging import Window, cut
+from app.catalog.paging import Window
 from app.catalog.snapshot import Snapshot
 from app.fields import StrictBoolean, StrictInteger, StrictList, Text, got
 from app.schemas import StrictSchema, check
@@ -92,7 +92,7 @@ def import_catalogue() -> Response:
             actor=request.context.actor,
             media_type=request.mimetype,
         )
-    return _report(applied, applying)
+    return json_reply(report(applied, dry_run=applying.dry_run))
 
 
 @blueprint.get("/export")
@@ -136,7 +136,7 @@ def edit_models() -> Response:
     except ValidationFailed as error:
         errors = {f"patch.{name}": sentences for name, sentences in error.errors.items()}
         raise ValidationFailed(errors) from None
-    return _report(applied, applying)
+    return json_reply(report(applied, dry_run=applying.dry_run))
 
 
 def _import_options() -> tuple[ImportOptions, Applying]:
@@ -175,16 +175,7 @@ def _selection(given: dict[str, Any]) -> _Selection:
         return partial(select_ids, given["ids"])
     window = Window(owned_by=filters.get("owned_by"), q=filters.get("q"))
     try:
-        matches = Filter.read(filters).matches
+        selection = Selection(window, Filter.read(filters))
     except InvalidValue as error:
         raise ValidationFailed({str(error.param): [str(error)]}) from None
-
-    def select(snapshot: Snapshot) -> Sequence[Model]:
-        accepts = partial(matches, now=snapshot.since)
-        return cut([snapshot.models], window, accepts=accepts).models
-
-    return select
-
-
-def _report(applied: Applied, applying: Applying) -> Response:
-    return json_reply(report(applied, dry_run=applying.dry_run))
+    return lambda snapshot: selection.page(snapshot).models

@@ -3,13 +3,15 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import lru_cache
-from typing import Any, Self
+from functools import lru_cache, partial
+from typing import Any, NamedTuple, Self
 
 from app.catalog.errors import InvalidValue, quote
 from app.catalog.keys import STATES, ApiKey
 from app.catalog.lifecycle import is_live, is_retired, read_moment, shutdown_time, stage_of
 from app.catalog.model import Model, Rule
+from app.catalog.paging import Page, Window, cut
+from app.catalog.snapshot import Snapshot
 from app.catalog.visibility import Viewer, effective_grants, is_visible
 
 
@@ -55,6 +57,18 @@ class Filter:
             and (self.hidden is None or _is_hidden(model, now) == self.hidden)
             and (self.retiring_before is None or _retires(model, now, self.retiring_before))
         )
+
+
+class Selection(NamedTuple):
+    """Which entries an administrator asks for; without any condition equal to ``Selection()``."""
+
+    window: Window = Window()
+    condition: Filter = Filter()
+
+    def page(self, snapshot: Snapshot) -> Page:
+        """Return the entries for which all conditions hold, in order of their ids."""
+        accepts = partial(self.condition.matches, now=snapshot.since)
+        return cut([snapshot.models], self.window, accepts=accepts)
 
 
 #: The parameters of a filter.

@@ -10,12 +10,13 @@ import click
 from app.administration.edits import select_ids
 from app.administration.entries import Written
 from app.catalog.errors import ModelNotFound, ValidationFailed
+from app.catalog.filters import Selection
 from app.catalog.model import Model, Permission
 from app.catalog.snapshot import Snapshot
 from app.cli.assignments import read_fields, read_patch
 from app.cli.models import find, group
 from app.cli.plans import Mode, carry_out, planning
-from app.cli.selection import Selection, selecting
+from app.cli.selection import selecting
 from app.cli.terminal import Refusal, actor, as_json, command_line, echo_json, printable
 from app.cli.wording import seen_by
 from app.names import MIRROR_FIELDS
@@ -179,7 +180,7 @@ def _change_many(
     def select(snapshot: Snapshot) -> Sequence[Model | ModelNotFound]:
         if ids:
             return select_ids(ids, snapshot)
-        if found := selection.of(snapshot):
+        if found := selection.page(snapshot).models:
             return found
         raise Refusal("No entry matches.")
 

@@ -3,12 +3,12 @@
 import click
 
 from app.catalog.errors import ModelNotFound
-from app.catalog.filters import Filter, read_viewer
+from app.catalog.filters import Filter, Selection, read_viewer
 from app.catalog.lifecycle import shutdown_time
 from app.catalog.model import Model
 from app.catalog.paging import Window
 from app.catalog.visibility import Viewer
-from app.cli.selection import VIEWER, Selection, selecting
+from app.cli.selection import VIEWER, selecting
 from app.cli.terminal import Commands, as_json, echo_json, echo_table, in_utc
 from app.cli.wording import permission as words_of
 from app.cli.wording import seen_by
@@ -38,7 +38,7 @@ def list_models(selection: Selection, reader: str | None, *, as_json: bool) -> N
         _list_as(read_viewer(reader), selection.window, as_json=as_json)
         return
     snapshot = services().catalog.current()
-    models = selection.of(snapshot)
+    models = selection.page(snapshot).models
     if as_json:
         echo_json({"object": "list", "data": _MODEL.dump(models, many=True)})
         return

@@ -1,30 +1,16 @@
 """The options that select entries, which several commands have."""
 
-from collections.abc import Callable, Sequence
-from functools import partial, wraps
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
 
 import click
 
-from app.catalog.filters import PARAMETERS, Filter
-from app.catalog.model import Model
-from app.catalog.paging import Window, cut
-from app.catalog.snapshot import Snapshot
+from app.catalog.filters import PARAMETERS, Filter, Selection
+from app.catalog.paging import Window
 
 #: How a reader is given: see `app.catalog.filters.read_viewer`.
 VIEWER = "ORGANIZATION[/GROUP,...]"
-
-
-class Selection(NamedTuple):
-    """The conditions that the options have; without any it is equal to ``Selection()``."""
-
-    window: Window = Window()
-    condition: Filter = Filter()
-
-    def of(self, snapshot: Snapshot) -> Sequence[Model]:
-        """Return the entries for which all conditions hold, in order of their ids."""
-        accepts = partial(self.condition.matches, now=snapshot.since)
-        return cut([snapshot.models], self.window, accepts=accepts).models
 
 
 _OPTIONS = (
