@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from app.administration.rows import Entry, File
 from app.catalog.errors import InvalidValue, ValidationFailed
 from app.catalog.history import read_lines
-from app.catalog.lifecycle import deprecation_time, read_moment, rfc3339, shutdown_time
+from app.catalog.lifecycle import deprecation_before, read_moment, shutdown_time
 from app.catalog.model import Model
 from app.catalog.plan import Plan, Preserved, Remark, settle
 from app.catalog.ports import Change, Writer
@@ -188,10 +188,7 @@ def _retired(model: Model, day: str, now: int) -> Model:
     assert end is not None, "the day was checked"  # noqa: S101
     if own_end is not None and own_end <= end:
         return model
-    deprecated = deprecation_time(model)
-    if deprecated is None or deprecated > end:
-        model = replace(model, deprecation=rfc3339(min(now, end)))
-    return replace(model, shutdown_date=day)
+    return replace(model, shutdown_date=day, deprecation=deprecation_before(model, end, now))
 
 
 def _consistent(model: Model, before: Model | None, place: int | str, plan: Plan) -> Model:

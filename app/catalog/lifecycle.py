@@ -57,6 +57,12 @@ def deprecation_time(model: Model) -> float | None:
     return datetime.fromisoformat(model.deprecation.upper()).timestamp()
 
 
+def deprecation_before(model: Model, end: float, now: float) -> str | None:
+    """Return the `deprecation` of `model` if it retires at `end`: its own, or from `now` on."""
+    moment = deprecation_time(model)
+    return rfc3339(min(now, end)) if moment is None or moment > end else model.deprecation
+
+
 def boundaries_of(model: Model) -> Iterator[float]:
     """Yield the moments (Unix seconds) at which `model` appears, changes or disappears."""
     if model.available_from is not None:

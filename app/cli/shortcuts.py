@@ -7,13 +7,13 @@ import click
 
 from app.administration.entries import Precondition, Written
 from app.catalog.errors import RevisionMismatch
-from app.catalog.lifecycle import deprecation_time, read_moment
+from app.catalog.lifecycle import deprecation_before, read_moment
 from app.catalog.model import Grant, Model
 from app.catalog.visibility import Viewer, is_permitted
 from app.cli.assignments import read_fields
 from app.cli.changes import echo_written, permissions_of
 from app.cli.models import find, group
-from app.cli.terminal import Refusal, actor, as_json, command_line, in_utc, printable
+from app.cli.terminal import Refusal, actor, as_json, command_line, printable
 from app.cli.wording import retires
 from app.services import services
 from app.strict_json import dump
@@ -39,9 +39,7 @@ def retire(model_id: str, date: str, use: str | None, *, as_json: bool) -> None:
         raise click.BadParameter("Must be a date like 2027-01-31.", param_hint="--on")
     if use is not None:
         patch["deprecation_replacement_model"] = use
-    deprecated = deprecation_time(old)
-    if deprecated is None or deprecated > end:
-        patch["deprecation"] = in_utc(min(services().clock(), end))
+    patch["deprecation"] = deprecation_before(old, end, services().clock())
     written = _change(old, patch)
     echo_written(written, "Changed", as_json=as_json)
     if not as_json:
