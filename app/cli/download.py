@@ -1,8 +1,8 @@
 """The download of what a URL names, for the operator who gives the URL to a command."""
 
+import re
 from concurrent.futures import Future
 from http.client import HTTPException, HTTPResponse, IncompleteRead
-from shlex import quote as as_word
 from string import punctuation
 from threading import Thread
 from urllib.error import URLError
@@ -14,6 +14,8 @@ from app.services import VERSION
 from app.sources.reading import MAX_FILE
 
 _REDIRECTS = 5
+#: What urllib takes; it repeats all of another URL, with its query.
+_PLAIN = re.compile("[!-~]+")
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": f"roster/{VERSION}"}
 
 
@@ -43,7 +45,7 @@ def download(url: str, *, seconds: float = 20.0, most: int = MAX_FILE) -> bytes:
     except TimeoutError:
         raise Refusal(
             f"{_shown(url)} did not arrive within {seconds:g} seconds. Fetch it to a file, and "
-            f"import that: curl -fL -o FILE {as_word(url)}"
+            "import that: curl -fL -o FILE URL"
         ) from None
 
 
@@ -69,8 +71,8 @@ def _follow(url: str, most: int) -> bytes:
             reason = error.reason if isinstance(error, URLError) else error
             raise Refusal(f"{_shown(at)} cannot be fetched: {reason}.") from error
     raise Refusal(
-        f"{_shown(url)} redirects more than {_REDIRECTS} times, at last to {at}: give the URL of "
-        "the file itself."
+        f"{_shown(url)} redirects more than {_REDIRECTS} times, at last to {_shown(at)}: give "
+        "the URL of the file itself."
     )
 
 
@@ -84,8 +86,11 @@ def _checked(url: str) -> str:
             "A URL with a user or a password is not taken: others can see it. Instead: "
             "curl -fsSL -u USER URL | flask models import -"
         )
-    if parts.scheme not in ("http", "https") or not parts.hostname or not url.isascii():
-        raise Refusal(f"'{url}' is no URL with http:// or https:// and a host, all in ASCII.")
+    if parts.scheme not in ("http", "https") or not parts.hostname or not _PLAIN.fullmatch(url):
+        raise Refusal(
+            f"'{_shown(url)}' is no URL with http:// or https:// and a host, all in ASCII and "
+            "without blanks."
+        )
     return url
 
 
@@ -95,7 +100,7 @@ def _target(url: str, location: str) -> str:
     if urlsplit(target).scheme != urlsplit(url).scheme:
         raise Refusal(
             f"{_shown(url)} redirects to another scheme, which is not followed. If that is where "
-            f"it should lead, give this URL instead: {target}"
+            f"it should lead, give this URL instead: {_shown(target)}"
         )
     return target
 
@@ -105,7 +110,7 @@ def _body(response: HTTPResponse, url: str, most: int) -> bytes:
     if status in (401, 403):
         raise Refusal(
             f"{shown} answered {status}: it wants a key, and none is sent. With a key: "
-            f"curl -fsSL -H 'Authorization: Bearer KEY' {as_word(url)} | flask models import -"
+            "curl -fsSL -H 'Authorization: Bearer KEY' URL | flask models import -"
         )
     if status != 200:  # noqa: PLR2004
         raise Refusal(f"{shown} answered {status}, and 200 is wanted. Check the URL.")
@@ -113,7 +118,7 @@ def _body(response: HTTPResponse, url: str, most: int) -> bytes:
     if encoding.lower() != "identity":
         raise Refusal(
             f"{shown} is encoded as '{encoding}', and no encoding is wanted. Instead: "
-            f"curl -fsSL --compressed {as_word(url)} | flask models import -"
+            "curl -fsSL --compressed URL | flask models import -"
         )
     if (response.length or 0) > most or len(body := response.read(most + 1)) > most:
         raise Refusal(f"{shown} is longer than {most >> 20} MiB, and no file may be longer.")
@@ -123,5 +128,6 @@ def _body(response: HTTPResponse, url: str, most: int) -> bytes:
 
 
 def _shown(url: str) -> str:
-    """Return `url` without its query, which may have a key."""
-    return url.partition("?")[0]
+    """Return `url` without its query, which may have a key: sentences get to logs and others."""
+    shown, mark, _ = url.partition("?")
+    return f"{shown}?…" if mark else shown

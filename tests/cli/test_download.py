@@ -59,7 +59,10 @@ class Handler(BaseHTTPRequestHandler):
         self.head("302", Location=target.replace("+", " "), Content_Length="0")
 
     def loop(self, *_: str) -> None:
-        self.to("/loop?again=1")
+        self.to("/loop?key=secret")
+
+    def elsewhere(self, scheme: str) -> None:
+        self.to(f"{scheme}://127.0.0.1/?key=secret")
 
     def steps(self, number: str) -> None:
         self.to(f"/steps/{int(number) - 1}" if int(number) > 1 else "/body")
@@ -177,7 +180,7 @@ def test_an_encoded_body_is_refused(origin, refusal, coding):
     said = refusal(f"{origin.url}/encoded/{coding}")
 
     assert f" is encoded as '{coding}'" in said
-    assert f"curl -fsSL --compressed {origin.url}/encoded/{coding} | flask models import -" in said
+    assert "curl -fsSL --compressed URL | flask models import -" in said
 
 
 @pytest.mark.parametrize("path", ["/silent", "/drip/head", "/drip/body", "/late/1", "/to//silent"])
@@ -187,7 +190,7 @@ def test_all_of_it_has_one_time(origin, refusal, path):
 
     assert said == (
         f"{origin.url}{path} did not arrive within 0.3 seconds. Fetch it to a file, and import "
-        f"that: curl -fL -o FILE {origin.url}{path}"
+        "that: curl -fL -o FILE URL"
     )
 
 
@@ -211,7 +214,9 @@ def test_a_redirect_to_https_names_the_url_to_give(origin, refusal):
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://127.0.0.1/x", "data:,x", "http:/x"])
 def test_other_schemes_are_refused(origin, refusal, url):
     """Whether the operator gives them or a redirect does."""
-    expected = f"'{url}' is no URL with http:// or https:// and a host, all in ASCII."
+    expected = (
+        f"'{url}' is no URL with http:// or https:// and a host, all in ASCII and without blanks."
+    )
 
     assert expected == refusal(url)
     if url != "http:/x":  # beside a URL that is relative to this very server
@@ -219,7 +224,16 @@ def test_other_schemes_are_refused(origin, refusal, url):
 
 
 @pytest.mark.parametrize(
-    "url", ["", "models.json", "http://", "http://[::1/x", "http://127.0.0.1/é", "//127.0.0.1/x"]
+    "url",
+    [
+        "",
+        "models.json",
+        "http://",
+        "http://[::1/x",
+        "http://127.0.0.1/é",
+        "//127.0.0.1/x",
+        "http://127.0.0.1/a b",
+    ],
 )
 def test_what_is_no_url_is_refused(refusal, url):
     """With the same sentence."""
@@ -244,30 +258,49 @@ def test_any_status_but_200_is_refused(origin, refusal, status):
     said = refusal(f"{origin.url}/status/{status}?key=secret")
 
     assert (
-        f"{origin.url}/status/{status} answered {status}, and 200 is wanted. Check the URL."
+        f"{origin.url}/status/{status}?… answered {status}, and 200 is wanted. Check the URL."
         == said
     )
 
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_where_a_key_is_wanted_the_command_with_one_is_named(origin, refusal, status):
-    """As a shell takes it."""
+    """With a word for the URL, which may have another key."""
     said = refusal(f"{origin.url}/status/{status}?a=1&b=2")
 
     assert f"answered {status}: it wants a key, and none is sent." in said
-    assert said.endswith(
-        "curl -fsSL -H 'Authorization: Bearer KEY' "
-        f"'{origin.url}/status/{status}?a=1&b=2' | flask models import -"
-    )
+    assert said.endswith("curl -fsSL -H 'Authorization: Bearer KEY' URL | flask models import -")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/status/401",
+        "/status/404",
+        "/encoded/br",
+        "/loop",
+        "/elsewhere/https",
+        "/elsewhere/file",
+        "/long/99999999999",
+        "/short",
+        "/other",
+        "/a b",
+        "/é",
+    ],
+)
+def test_no_sentence_repeats_a_query(origin, refusal, path):
+    """It may have a key, and sentences are printed, logged and shown to other administrators."""
+    said = refusal(f"{origin.url}{path}?key=secret")
+
+    assert "secret" not in said
 
 
 def test_what_does_not_answer_in_http_is_refused(origin, refusal):
-    """Another protocol, a port where nobody listens, a URL with a blank, and a strange port."""
+    """Another protocol, a port where nobody listens, and a strange port."""
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     for url, reason in (
         (f"{origin.url}/other", "SSH-2.0"),
-        (f"{origin.url}/a b", "control characters"),
         (f"http://127.0.0.1:{port}/x", "Connection refused"),
         ("http://127.0.0.1:x/", "nonnumeric port"),
         (origin.url.replace("http:", "https:"), "SSL"),
