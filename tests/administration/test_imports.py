@@ -6,6 +6,7 @@ from contextlib import contextmanager, nullcontext
 import pytest
 import sqlalchemy as sa
 
+from app.administration import plans
 from app.catalog.errors import (
     InvalidValue,
     PlanChanged,
@@ -164,6 +165,29 @@ def test_a_change_between_plan_and_transaction_is_not_lost(roster, monkeypatch):
     assert {"a": ("by hand", "video", "openai"), "mine": (None, None, None)} == {
         i: (m.name, m.type, m.source) for i, m in roster.entries().items()
     }
+
+
+@pytest.mark.parametrize(("seconds", "tries"), [(0.0, 3), (60.0, 1)])
+def test_a_long_plan_is_made_again_without_the_lock(roster, monkeypatch, seconds, tries):
+    """If writes are always faster, it is made once more while others wait, and only then."""
+    monkeypatch.setattr(plans, "_LONG", seconds)
+    roster.update({"id": "a", "name": "A"})
+    other = Roster(roster.store.settings, lambda: 0)
+    transaction = roster.store.transaction
+    opened = []
+
+    def slow(**given):
+        opened.append(other.add(f"mine-{len(opened)}"))
+        return transaction(**given)
+
+    monkeypatch.setattr(roster.store, "transaction", slow)
+    report = roster.update({"id": "a", "name": "B"})
+    monkeypatch.undo()
+    other.store.close()
+
+    assert tries == len(opened)
+    assert ["a"] == [changed["id"] for changed in report["changed"]]
+    assert "B" == roster.entries()["a"].name
 
 
 @pytest.mark.databases("sqlite", "postgresql")
