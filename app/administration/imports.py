@@ -159,10 +159,10 @@ class Importer:
             return
         missing = [m for m in snapshot.models if m.source == self.name and m.id not in ids]
         if missing and not self.file.entries:
-            raise InvalidValue(
-                "prune",
-                f"The file has no model: with 'prune' all {len(missing)} of the source would go.",
-            )
+            name = "prune" if options.retire is None else "retire"
+            number = len(missing)
+            sentence = f"The file has no model: with '{name}' all {number} of the source would go."
+            raise InvalidValue(name, sentence)
         if options.retire is None:
             yield from (Change(model, None) for model in missing)
             return

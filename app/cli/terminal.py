@@ -33,8 +33,9 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for 
 
 #: How a sentence names a parameter of HTTP that is also an option.
 _PARAMETER = re.compile(
-    r"'((?:dry_run|force|format|min_context|on_conflict|partial|prefix|retiring_before|source"
-    r"|state)(?:=\w+)?)'(?= must| may| is | each| adds| shows| leaves| changes)"
+    r"'((?:dry_run|force|format|min_context|on_conflict|partial|prefix|prune|retire"
+    r"|retiring_before|source|state)(?:=\w+)?)'"
+    r"(?= must| may| all | is | each| adds| shows| leaves| changes)"
 )
 
 _UNITS = {"s": 1, "m": 60, "h": 60 * 60, "d": 24 * 60 * 60}  # seconds

@@ -236,9 +236,11 @@ def test_a_file_without_a_model_prunes_nothing(roster, rows, options):
     """It is refused: the source was broken, rather than all of its models gone."""
     roster.update({"id": "a"})
     before = roster.entries()
-    with pytest.raises(InvalidValue, match="has no model: with 'prune' all 1"):
+    [name] = options
+    with pytest.raises(InvalidValue, match=f"has no model: with '{name}' all 1") as refused:
         roster.update(*rows, partial=True, **options)
 
+    assert name == refused.value.param
     assert before == roster.entries()
 
 

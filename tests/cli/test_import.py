@@ -130,6 +130,19 @@ def test_a_refused_import(run: Callable[..., Result], log: Callable[[], list[Any
     assert partial.stdout.endswith("Imported at revision 3: 1 added, 3 refused.\n")
 
 
+@pytest.mark.parametrize("option", ["--prune", "--retire=2028-01-15"])
+def test_a_file_without_a_model(run: Callable[..., Result], option: str) -> None:
+    """The sentence names the option that would take all entries of the source."""
+    run("import", "-", "--yes", input=catalogue({"id": "a"}))
+    done = run("import", "-", "--yes", option, input=catalogue())
+
+    name = option.partition("=")[0]
+    assert (1, f"Error: The file has no model: with {name} all 1 of the source would go.\n") == (
+        done.exit_code,
+        done.stderr,
+    )
+
+
 def test_sentences_of_one_kind(run: Callable[..., Result]) -> None:
     """Of sentences that differ in a value the first is shown, and lists have 20 lines."""
     rows = [{"id": f"m{number:02}", "created": f"day {number}"} for number in range(25)]
