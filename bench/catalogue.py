@@ -13,7 +13,7 @@ from typing import Any
 from app.administration import Administration
 from app.catalog import keys
 from app.catalog.model import Model
-from app.catalog.ports import Actor
+from app.catalog.ports import Actor, Change
 from app.fields import PRICES
 from app.settings import Settings
 from app.store.sqlite.connection import sqlite
@@ -158,7 +158,7 @@ def _make(
                 if owner >= 0:
                     entry["id"] = private_id(owner)
                     entry["permission"] = [{"organization": organization(owner)}]
-                transaction.put_model(Model.compose(entry, now=now), None)
+                transaction.write([Change(None, Model.compose(entry, now=now))])
             secrets = tuple(keys.mint() for _ in range(organizations))
             for number, secret in enumerate(secrets):  # each in a transaction takes 2 ms
                 name = organization(number)

@@ -34,6 +34,7 @@ from tests.needs import lacking
 from tests.postgresql import Cluster, which
 from tests.sdk.environments import Environments
 from tests.sql import run_sql
+from tests.writing import write
 
 # Here, because tests of more than one folder import them, and the first must find them told.
 pytest.register_assert_rewrite(
@@ -249,7 +250,7 @@ def stocked(app: Flask, client: FlaskClient) -> list[str]:
     ids = [f"m{number:04}" for number in range(1002)]
     with app.extensions["roster"].store.transaction(actor=Actor("test"), now=0) as transaction:
         for model_id in ids:
-            transaction.put_model(Model.compose({"id": model_id}, now=0), None)
+            write(transaction, Model.compose({"id": model_id}, now=0))
     return ids
 
 

@@ -1,7 +1,7 @@
 """The changes of one entry, and the preconditions of HTTP."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from app.administration.transactions import Transactions
@@ -180,7 +180,7 @@ def _put(
     is_replaced = model.deprecation_replacement_model is not None
     replacement = check_replacement(model, stored, find) if is_replaced else ()
     prices = check_prices([Change(stored, model)]) if model.pricing else ()
-    written = transaction.put_model(model, stored)
+    written = replace(model, revision=transaction.write([Change(stored, model)]))
     warnings = (*replacement, *prices)
     return Written(written, is_new=stored is None, is_changed=True, warnings=warnings)
 

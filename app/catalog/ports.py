@@ -138,10 +138,6 @@ class Transaction(Protocol):
         """
         ...
 
-    def put_model(self, model: Model, before: Model | None) -> Model:
-        """Store `model` instead of `before` and return it with its revision."""
-        ...
-
     def key(self, kid: str) -> ApiKey | None:
         """Return the key, as all earlier writes left it."""
         ...

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -151,10 +150,6 @@ class SqlTransaction:
         for kind, (_, statement) in _WRITES.items():
             self._execute(statement, rows[kind])
         self._execute(_ADD_LINE, lines)
-
-    def put_model(self, model: Model, before: Model | None) -> Model:
-        """Store `model` in place of `before` and return it with its revision."""
-        return replace(model, revision=self.write([Change(before, model)]))
 
     def key(self, kid: str) -> ApiKey | None:
         """Return the key as it is now."""

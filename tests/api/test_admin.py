@@ -10,6 +10,7 @@ from app.catalog.filters import PARAMETERS
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model
 from app.catalog.ports import Actor
+from tests.writing import write
 
 BOTH = pytest.mark.databases("sqlite", "postgresql")
 
@@ -564,7 +565,7 @@ def test_no_error_of_the_database_has_parameters(app, admin):
         pytest.raises(sa.exc.IntegrityError) as caught,
         store.transaction(actor=Actor("test"), now=0) as transaction,
     ):
-        transaction.put_model(again, None)
+        write(transaction, again)
 
     assert "INSERT" in str(caught.value)
     assert "hunter2" not in str(caught.value)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from app.catalog.model import Model
 from app.catalog.ports import Actor, Change
+from tests.writing import write
 
 #: By dialect: the headers that select it, the path, the list's key and the key of an item's id.
 DIALECTS = {
@@ -61,7 +62,7 @@ def put(app):
         with app.extensions["roster"].store.transaction(actor=Actor("test"), now=0) as transaction:
             while stored:
                 transaction.write([Change(stored.pop(), None)])
-            stored.extend(transaction.put_model(model, None) for model in models)
+            stored.extend(write(transaction, model) for model in models)
 
     return replace
 

@@ -15,6 +15,7 @@ from app.dialects import Dialect
 from app.replies import FRAGMENT_OVERHEAD, OVERHEAD
 from app.store.backend import MAX_MEASURED, Measured
 from app.store.store import Store
+from tests.writing import write
 
 SIZES = {"roster_log_changes", "roster_database_bytes"}
 LIST = 'roster_requests_total{dialect="openai",route="/v1/models",status="200"}'
@@ -162,7 +163,7 @@ def test_the_log_and_the_database_have_a_size(app, read):
     with store.transaction(actor=Actor("test"), now=0) as transaction:
         for model_id in "abc":
             text = random.Random(model_id).randbytes(50_000).hex()  # it cannot be compressed
-            transaction.put_model(Model.compose({"id": model_id, "name": text}, now=0), None)
+            write(transaction, Model.compose({"id": model_id, "name": text}, now=0))
     found = read()
 
     assert [1, 4] == [counted["roster_log_changes"] for counted in (before, found)]

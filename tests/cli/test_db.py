@@ -19,6 +19,7 @@ from app.settings import Settings
 from app.store.schema import HEAD
 from app.store.sqlite.connection import sqlite
 from app.store.store import Store
+from tests.writing import write
 
 OLDER = "Error: The schema is older than this program: 'flask db upgrade' brings it up."
 NEWER = f"Error: The database has schema 99, this program knows schemas up to {HEAD}: "
@@ -239,7 +240,7 @@ def test_backup_during_write(run: Callable[..., Result], store: Store, tmp_path:
     run("models", "add", "x")
 
     with store.transaction(actor=Actor("test"), now=0) as transaction:
-        transaction.put_model(Model.compose({"id": "y"}, now=0), None)
+        write(transaction, Model.compose({"id": "y"}, now=0))
         done = run("db", "backup", str(copy))
 
     assert 0 == done.exit_code

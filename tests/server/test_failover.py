@@ -25,6 +25,7 @@ from tests.address import Address
 from tests.conftest import Server
 from tests.postgresql import Pair, wait_until
 from tests.server.writing import Writers, check_log
+from tests.writing import write
 
 pytestmark = pytest.mark.needs("initdb", "postgresql")
 
@@ -281,7 +282,7 @@ def test_a_restore_is_seen_as_a_whole(pair, hosts, store_on):
     store.open()
     with store.transaction(actor=Actor("test"), now=0) as transaction:
         for number in range(3000):
-            transaction.put_model(Model.compose({"id": f"m{number}"}, now=0), None)
+            write(transaction, Model.compose({"id": f"m{number}"}, now=0))
     backup = pair.primary.dump(hosts.database)
     hosts.put("later")
     with reading(hosts, *hosts.workers):

@@ -15,6 +15,7 @@ from app.catalog.model import Model
 from app.catalog.ports import Actor
 from app.store.store import Store
 from tests.sql import run_sql
+from tests.writing import write
 
 pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
@@ -182,7 +183,7 @@ def test_an_entry_beside_an_equal_alias_can_be_changed(catalogue, store, setting
     """An older program may give an entry the alias of another as its id: both can be written."""
     catalogue.create("x", "both", "own")
     with store.transaction(actor=TEST, now=NOW) as transaction:
-        transaction.put_model(Model.compose({"id": "both"}, now=NOW), None)
+        write(transaction, Model.compose({"id": "both"}, now=NOW))
     catalogue.merge("both", "its")
     catalogue.replace("x", "both", "new")
 

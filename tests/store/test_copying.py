@@ -17,6 +17,7 @@ from app.store.copying import Contents
 from app.store.sqlite.locks import IN_USE
 from app.store.store import Store
 from app.store.tables import metadata
+from tests.writing import write
 
 pytestmark = pytest.mark.databases("sqlite", "postgresql")
 NOW = 1_800_000_000
@@ -30,7 +31,7 @@ def store(settings, clock):
         for number in range(2500):
             fields = {"name": "\u00fc\U0001f600", "aliases": [f"other-{number}"]}
             new = Model.compose({"id": f"m{number}", **fields}, now=NOW)
-            stored = transaction.put_model(new, None)
+            stored = write(transaction, new)
         transaction.write([Change(stored, None)])
         key = describe(mint(), name="n", created=NOW)
         transaction.put_key(key, None, "key.create")
@@ -100,7 +101,7 @@ def test_everything_is_copied(store, target, url):
     assert store.position() == target.position()
     after = target.position()
     with target.transaction(actor=Actor("test"), now=NOW) as transaction:
-        put = transaction.put_model(Model.compose({"id": "new"}, now=NOW), None)
+        put = write(transaction, Model.compose({"id": "new"}, now=NOW))
     assert 2504 == put.revision
     assert [put] == list(target.changes_since(after).models.values())
 

@@ -14,6 +14,7 @@ from app.catalog.ports import Actor, Change, Position
 from app.store.documents import read_model, write_model
 from app.store.store import Store
 from app.store.tables import keys, models
+from tests.writing import write
 
 pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
@@ -31,7 +32,7 @@ def store(settings, clock):
 
 def put(transaction, model_id, description):
     new = Model.compose({"id": model_id, "description": description}, now=NOW)
-    return transaction.put_model(new, transaction.models_of([model_id]).get(model_id))
+    return write(transaction, new, transaction.models_of([model_id]).get(model_id))
 
 
 def remove(transaction, model_id):

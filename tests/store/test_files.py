@@ -28,6 +28,7 @@ from app.store.first_key import _read
 from app.store.sqlite.connection import journal_mode
 from app.store.sqlite.locks import try_lock
 from app.store.store import Store
+from tests.writing import write
 
 NOW = 1_800_000_000
 #: Of a user and a group that this machine need not know.
@@ -71,7 +72,7 @@ def secret(tmp_path):
 def put(store, *ids):
     with store.transaction(actor=Actor("test"), now=NOW) as transaction:
         for model_id in ids:
-            transaction.put_model(Model.compose({"id": model_id}, now=NOW), None)
+            write(transaction, Model.compose({"id": model_id}, now=NOW))
 
 
 def restore(store, backup):

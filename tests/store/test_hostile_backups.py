@@ -20,6 +20,7 @@ from app.store.documents import check_key, check_model
 from app.store.schema import HEAD
 from app.store.sqlite.connection import sqlite
 from app.store.store import Store
+from tests.writing import write
 
 NOW = 1_800_000_000
 #: How long one file may hold up a restore, in seconds.
@@ -36,7 +37,7 @@ def good(tmp_path_factory):
     store = Store(Settings(instance_path=folder), lambda: NOW)
     store.open(create=True)
     with store.transaction(actor=Actor("test"), now=NOW) as transaction:
-        transaction.put_model(Model.compose({"id": "x", "name": "X"}, now=NOW), None)
+        write(transaction, Model.compose({"id": "x", "name": "X"}, now=NOW))
         transaction.put_key(describe(SECRET, name="billing", created=NOW), None, "key.create")
     store.record_run("litellm", GoodRun(at=NOW, revision=2, added=1), known_format="litellm")
     store.record_run("litellm", FailedRun(at=NOW, message="The file is no catalogue."))

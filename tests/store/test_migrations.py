@@ -26,6 +26,7 @@ from app.store.store import Store
 from app.store.tables import metadata
 from app.store.transaction import write_connection
 from tests.sql import run_sql
+from tests.writing import write
 
 BOTH = pytest.mark.databases("sqlite", "postgresql")
 NOW = 1_800_000_000
@@ -93,7 +94,7 @@ def stamp(store, number):
 
 def put(store, model_id):
     with store.transaction(actor=Actor("test"), now=NOW) as transaction:
-        return transaction.put_model(Model.compose({"id": model_id}, now=NOW), None)
+        return write(transaction, Model.compose({"id": model_id}, now=NOW))
 
 
 @BOTH

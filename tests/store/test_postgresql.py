@@ -20,6 +20,7 @@ from app.settings import Settings
 from app.store import postgresql
 from app.store.store import Store
 from tests.postgresql import Cluster, wait_until
+from tests.writing import write
 
 pytestmark = pytest.mark.needs("initdb", "postgresql")
 
@@ -64,7 +65,7 @@ def own(fragile):
 
 def put(store, model_id):
     with store.transaction(actor=Actor("test"), now=NOW) as transaction:
-        return transaction.put_model(Model.compose({"id": model_id}, now=NOW), None)
+        return write(transaction, Model.compose({"id": model_id}, now=NOW))
 
 
 def refusal(call):

@@ -7,6 +7,7 @@ from app.catalog.errors import ValidationFailed
 from app.catalog.ports import Actor
 from app.catalog.snapshot import MAX_CHAIN
 from app.store.store import Store
+from tests.writing import write
 
 pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
@@ -92,7 +93,7 @@ def test_what_an_older_program_has_left_does_not_stop_other_changes(administrati
     with administration.store.transaction(actor=TEST, now=0) as transaction:
         old = transaction.models_of(["a"])["a"]
         circle = type(old).compose({"id": "a", FIELD: "b"}, now=0)
-        transaction.put_model(circle, old)
+        write(transaction, circle, old)
 
     assert () == administration.merge_model("a", {"name": "A"}, actor=TEST).warnings
     assert "Must not lead into a circle: a -> b -> a." == refused("c", "a")

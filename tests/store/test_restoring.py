@@ -26,6 +26,7 @@ from app.store.sqlite.connection import create_engine, sqlite
 from app.store.sqlite.locks import UseLock
 from app.store.store import Store
 from tests.sql import run_sql
+from tests.writing import write
 
 NOW = 1_800_000_000
 
@@ -50,7 +51,7 @@ def backup(store, tmp_path):
 def put(store, *ids, **fields):
     with store.transaction(actor=Actor("test"), now=NOW) as transaction:
         for model_id in ids:
-            transaction.put_model(Model.compose({"id": model_id, **fields}, now=NOW), None)
+            write(transaction, Model.compose({"id": model_id, **fields}, now=NOW))
 
 
 def ids(store):
@@ -411,7 +412,7 @@ def test_every_field_is_restored(store, administration, tmp_path):
     fields_of_x = {"id": "x" * 256, **fields}
     made = administration.create_model(fields_of_x, actor=Actor("test")).model
     with store.transaction(actor=Actor("test"), now=NOW) as transaction:
-        model = transaction.put_model(dataclasses.replace(made, source="s" * 64), made)
+        model = write(transaction, dataclasses.replace(made, source="s" * 64), made)
     store.backup(tmp_path / "backup.db")
     store.close()
     store.restore(tmp_path / "backup.db", actor=Actor("test"))
@@ -423,10 +424,10 @@ def test_texts_that_earlier_programs_took_are_restored(store, tmp_path):
     """A name with an override of bidirectional text comes back, and no id may have one."""
     old = Model.compose({"id": "a", "name": "A\u202eB", "owned_by": "\u2028"}, now=0)
     with store.transaction(actor=Actor("test"), now=0) as transaction:
-        transaction.put_model(old, None)
+        write(transaction, old)
     store.backup(tmp_path / "good.db")
     with store.transaction(actor=Actor("test"), now=0) as transaction:
-        transaction.put_model(dataclasses.replace(old, id="b\u202e"), None)
+        write(transaction, dataclasses.replace(old, id="b\u202e"))
     store.backup(tmp_path / "bad.db")
     store.close()
 

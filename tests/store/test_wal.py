@@ -22,6 +22,7 @@ from app.store.sqlite.connection import sqlite
 from app.store.sqlite.locks import WriterLock, try_lock
 from app.store.sqlite.wal import check_pair
 from app.store.store import Store
+from tests.writing import write
 
 NOW = 1_800_000_000
 PATIENCE = 30.0  # seconds
@@ -46,7 +47,7 @@ def put(store, *ids):
     with store.transaction(actor=Actor("test"), now=NOW) as transaction:
         for model_id in ids:
             new = Model.compose({"id": model_id, "description": model_id * 100}, now=NOW)
-            transaction.put_model(new, transaction.models_of([model_id]).get(model_id))
+            write(transaction, new, transaction.models_of([model_id]).get(model_id))
 
 
 def ids(store):

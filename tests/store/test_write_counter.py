@@ -18,6 +18,7 @@ from app.catalog.ports import Actor, Position
 from app.settings import Settings
 from app.store.sqlite.connection import sqlite
 from app.store.store import Store
+from tests.writing import write
 
 NOW = 1_800_000_000
 PATIENCE = 60.0  # seconds
@@ -76,7 +77,7 @@ def counter(settings):
 def put(store, model_id):
     model = Model.compose({"id": model_id}, now=NOW)
     with store.transaction(actor=Actor("test"), now=NOW) as transaction:
-        return transaction.put_model(model, None).revision
+        return write(transaction, model).revision
 
 
 def in_another_process(work):
@@ -113,7 +114,7 @@ def test_while_somebody_writes_the_database_is_read(store, reads):
     before = store.position().revision
     reads()
     with store.transaction(actor=Actor("test"), now=NOW) as transaction:
-        transaction.put_model(Model.compose({"id": "x"}, now=NOW), None)
+        write(transaction, Model.compose({"id": "x"}, now=NOW))
 
         assert [before, before] == [store.position().revision, store.position().revision]
         assert 2 == reads()
@@ -147,7 +148,7 @@ def test_a_copy_put_back_during_a_write_hides_nothing(store, settings, clock, co
     copy = counter.with_name("copy")
     shutil.copy2(counter, copy)
     with other.transaction(actor=Actor("test"), now=NOW) as transaction:
-        transaction.put_model(Model.compose({"id": "b"}, now=NOW), None)
+        write(transaction, Model.compose({"id": "b"}, now=NOW))
         copy.replace(counter)
         before = store.position().revision
     after = store.position().revision

@@ -18,6 +18,7 @@ from app.store.backend import WRITE_TIMEOUT
 from app.store.documents import read_key, read_model, write_key, write_model
 from app.store.sqlite.connection import sqlite, wait_for_others
 from app.store.store import Store
+from tests.writing import write
 
 pytestmark = pytest.mark.databases("sqlite", "postgresql")
 ON_A_FILE = pytest.mark.databases("sqlite")
@@ -39,7 +40,7 @@ def model(model_id="x", **fields):
 
 def put(store, new, before=None):
     with store.transaction(actor=Actor("test"), now=NOW) as transaction:
-        return transaction.put_model(new, before)
+        return write(transaction, new, before)
 
 
 def since(store, revision):
@@ -107,7 +108,7 @@ def test_every_change_takes_a_revision_and_a_line(store):
 def test_several_changes_of_one_write_take_a_revision_each(store):
     """The log has one line for each revision, without a gap, also within one transaction."""
     with store.transaction(actor=Actor("test"), now=NOW) as transaction:
-        revisions = [transaction.put_model(model(i), None).revision for i in "abc"]
+        revisions = [write(transaction, model(i)).revision for i in "abc"]
 
     assert [2, 3, 4] == revisions
     assert [1, 2, 3, 4] == [line["revision"] for line in log(store)]
@@ -116,7 +117,7 @@ def test_several_changes_of_one_write_take_a_revision_each(store):
 def test_many_changes_are_written_together(store):
     """Entries are added, changed and removed by one write, in order, with a name of its own."""
     with store.transaction(actor=Actor("test"), now=NOW) as transaction:
-        changed, removed = (transaction.put_model(model(i), None) for i in "ab")
+        changed, removed = (write(transaction, model(i)) for i in "ab")
     changes = [
         Change(None, model("c")),
         Change(changed, model("a", name="A")),
@@ -139,8 +140,8 @@ def test_many_changes_are_written_together(store):
 def test_an_alias_may_change_hands_in_one_write(store):
     """Two entries exchange their aliases, whichever of them is first."""
     with store.transaction(actor=Actor("test"), now=NOW) as transaction:
-        a = transaction.put_model(model("a", aliases=["x"]), None)
-        b = transaction.put_model(model("b", aliases=["y"]), None)
+        a = write(transaction, model("a", aliases=["x"]))
+        b = write(transaction, model("b", aliases=["y"]))
     with store.transaction(actor=Actor("test"), now=NOW) as transaction:
         transaction.write([Change(a, a.updated({"aliases": ["y"]})), Change(b, None)])
     with store.transaction(actor=Actor("test"), now=NOW) as transaction:
@@ -153,7 +154,7 @@ def test_an_alias_may_change_hands_in_one_write(store):
 def test_a_failure_of_any_statement_leaves_nothing(store, number):
     """If the n-th statement of a write of many changes fails, none of them took place."""
     with store.transaction(actor=Actor("test"), now=NOW) as transaction:
-        changed, removed = (transaction.put_model(model(i, aliases=[i * 2]), None) for i in "ab")
+        changed, removed = (write(transaction, model(i, aliases=[i * 2])) for i in "ab")
     before = store.load()
     changes = [
         Change(None, model("c", aliases=["bb"])),
@@ -200,7 +201,7 @@ def test_a_failed_write_leaves_nothing(store):
         pytest.raises(ZeroDivisionError),
         store.transaction(actor=Actor("t"), now=NOW) as transaction,
     ):
-        transaction.put_model(model("a"), None)
+        write(transaction, model("a"))
         _ = 1 / 0
 
     assert 1 == store.position().revision
@@ -248,7 +249,7 @@ def test_each_change_has_a_mark_and_a_transaction_a_batch(store):
     """No two changes have the same mark; the lines of one transaction share their batch."""
     with store.transaction(actor=Actor("test"), now=NOW) as transaction:
         for name in "ab":
-            transaction.put_model(model(name), None)
+            write(transaction, model(name))
     put(store, model("c"))
     lines = log(store)
 
@@ -446,7 +447,7 @@ def test_random_damage_is_never_a_short_list(store, settings, clock, tmp_path):
     """A file with damage anywhere is read whole, or not at all."""
     with store.transaction(actor=Actor("test"), now=NOW) as transaction:
         for number in range(50):
-            transaction.put_model(model(f"m{number}", description="x" * 300), None)
+            write(transaction, model(f"m{number}", description="x" * 300))
     whole = tmp_path / "whole.db"
     store.backup(whole)
     content = whole.read_bytes()
