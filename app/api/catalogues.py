@@ -80,10 +80,9 @@ def import_catalogue() -> Response:
         file.seek(0)
         if length > MAX_BYTES_HERE and not is_isolated():
             try:
-                return answer_isolated(file)
+                return answer_isolated(file, changes=not applying.dry_run)
             except Interrupted as error:
-                if not applying.dry_run:
-                    changes.record_failure(options, error)
+                changes.record_failure(options, error)
                 raise
         applied = changes.import_catalogue(
             file.read(),
@@ -105,7 +104,7 @@ def export_catalogue() -> Response:
     models = request.context.snapshot.models
     if len(models) > MAX_ENTRIES_HERE and not is_isolated():
         with spool(()) as file:
-            return answer_isolated(file)
+            return answer_isolated(file, changes=False)
     is_ndjson = form == "ndjson"
     media_type, ending = ("x-ndjson", "ndjson") if is_ndjson else ("json", "json")
     body = b"".join(export(models, ndjson=is_ndjson))
@@ -127,7 +126,7 @@ def edit_models() -> Response:
         raise ValidationFailed({"patch": [sentence]})
     if not is_isolated() and len(select(request.context.snapshot)) > MAX_ENTRIES_HERE:
         with spool([dump(body).encode()]) as file:
-            return answer_isolated(file)
+            return answer_isolated(file, changes=not given["dry_run"])
     applying = Applying(dry_run=given["dry_run"], revision=given["revision"])
     try:
         applied = request.context.services.catalogues.edit_models(

@@ -55,7 +55,7 @@ class Busy(RosterError):
 
 
 class NotStarted(StoreUnavailable):
-    """There is no child process, or no temporary file."""
+    """There is no child process, no temporary file, or no answer to what changes nothing."""
 
     sentence = "There is no room for this just now, and nothing was changed. Try again."
 
@@ -94,15 +94,15 @@ def spool(pieces: Iterable[bytes]) -> Iterator[IO[bytes]]:
         yield file
 
 
-def answer_isolated(file: IO[bytes]) -> Response:
+def answer_isolated(file: IO[bytes], *, changes: bool) -> Response:
     """Return the answer of a child process to this request, whose body is in `file`.
 
-    Raises `Busy`, `NotStarted` and `Interrupted`.
+    `changes` says whether it may change anything. Raises `Busy`, `NotStarted` and `Interrupted`.
     """
     if not _running.acquire(blocking=False):
         raise Busy
     try:
-        _run_child(file)
+        _run_child(file, changes=changes)
     finally:
         _running.release()
     reply = os.fdopen(os.dup(file.fileno()), "rb", buffering=0)  # gunicorn sends from its position
@@ -112,7 +112,7 @@ def answer_isolated(file: IO[bytes]) -> Response:
     return Response(pieces, status, headers, direct_passthrough=True)
 
 
-def _run_child(file: IO[bytes]) -> None:
+def _run_child(file: IO[bytes], *, changes: bool) -> None:
     environ = {name: text for name, text in request.environ.items() if isinstance(text, str)}
     environ.pop("HTTP_TRANSFER_ENCODING", None)
     environ["CONTENT_LENGTH"] = str(os.fstat(file.fileno()).st_size)
@@ -138,7 +138,8 @@ def _run_child(file: IO[bytes]) -> None:
         child.kill()
     if child.returncode:
         end = f"took more than {TIMEOUT} s" if is_late else f"ended with {child.returncode}"
-        raise Interrupted(f"The child process {child.pid} of {request.context.route} {end}.")
+        reason = f"The child process {child.pid} of {request.context.route} {end}."
+        raise Interrupted(reason) if changes else NotStarted(reason)
 
 
 def run(create_app: Callable[[Settings], Flask]) -> None:

@@ -473,3 +473,20 @@ def test_no_answer_of_a_child_process(send, admin, monkeypatch, caplog, case):
     failed = [source["name"] for source in admin("GET", "/admin/sources").json["data"]]
     assert (["gpu-1"] if "interrupted" in message else []) == failed
     assert 200 == send(listing("small")).status_code
+
+
+def test_no_answer_of_a_child_process_that_changes_nothing(send, admin, monkeypatch):
+    """An export and a dry run may be sent again: nothing has happened."""
+    assert 200 == send(large()).status_code
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    edit = {"q": "m", "patch": None, "dry_run": True}
+    answers = [
+        send(large(), "?dry_run=1"),
+        admin("GET", "/admin/export"),
+        admin("PATCH", "/admin/models", edit),
+    ]
+    changed = admin("PATCH", "/admin/models", {**edit, "dry_run": False})
+
+    assert {(503, "1")} == {(a.status_code, a.headers.get("Retry-After")) for a in answers}
+    assert all("nothing was changed" in answer.json["error"]["message"] for answer in answers)
+    assert "a change may have happened" in changed.json["error"]["message"]
