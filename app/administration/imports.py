@@ -136,7 +136,8 @@ class Importer:
                 yield Change(before, after)
             else:
                 names = ", ".join(Change(before, after).differences())
-                sentence = f"Exists already, with another {names}"
+                origin = f" from {before.source}" if before.source else ""
+                sentence = f"Exists already{origin}, with another {names}"
                 if self.options.on_conflict == "skip":
                     remark = Remark(entry.id, f"{sentence}.", None, entry.place)
                     plan.skipped.append(remark)

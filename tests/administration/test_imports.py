@@ -292,3 +292,13 @@ def test_a_wrong_value_removes_no_right_one(roster):
 
     assert (1, 2) == (report["unchanged"], len(report["degraded"]))
     assert 8192 == roster.entries()["a"].context_length
+
+
+def test_a_conflict_names_the_source(roster):
+    """A row that differs from the entry of another source names that source."""
+    roster.take([{"id": "a", "name": "A"}], source="proxy")
+    shown = roster.take([{"id": "a", "name": "B"}], source="other", dry_run=True)
+
+    assert ["Exists already from proxy, with another name"] == [
+        refused["message"].partition(":")[0] for refused in shown["refused"]
+    ]
