@@ -15,6 +15,12 @@ from flask import Flask
 BIN = Path(sys.executable).parent
 
 
+@pytest.fixture(autouse=True)
+def _busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy host no output says how long others have waited."""
+    monkeypatch.setattr("app.cli.plans._SHORT", 60)
+
+
 @pytest.fixture
 def run(app: Flask) -> Callable[..., Result]:
     """Run ``flask models`` with these arguments."""
