@@ -119,6 +119,8 @@ def _run_child(file: IO[bytes], *, changes: bool) -> None:
     environ["HTTP_X_REQUEST_ID"] = request.context.request_id
     given = pickle.dumps((HEAD, request.context.services.settings, environ))
     command = [sys.executable, "-P", "-c", _PROGRAM.format(path=sys.path), str(file.fileno())]
+    # The child inherits the mask: a stop lets the worker, and so its child, finish.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
     try:
         child = subprocess.Popen(  # noqa: S603
             command,
@@ -129,6 +131,8 @@ def _run_child(file: IO[bytes], *, changes: bool) -> None:
         )
     except OSError as error:
         raise NotStarted(f"There is no child process: {error}") from error
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     with child:
         assert child.stdin is not None, "it is a pipe"  # noqa: S101
         with suppress(BrokenPipeError, subprocess.TimeoutExpired):
@@ -146,8 +150,6 @@ def run(create_app: Callable[[Settings], Flask]) -> None:
     """Answer the request of standard input, in a child process."""
     head, settings, environ = pickle.load(sys.stdin.buffer)  # noqa: S301 - of our own parent
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # a stop lets the worker, and so its child, finish
     with suppress(OSError):  # without memory, the kernel is to end this process and not a worker
         Path("/proc/self/oom_score_adj").write_text("500")
     if head != HEAD:

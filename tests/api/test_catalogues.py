@@ -1,6 +1,8 @@
 """Many entries at once, over HTTP: import, export and edits of a selection."""
 
 import json
+import signal
+import subprocess
 
 import pytest
 
@@ -437,6 +439,20 @@ def test_a_child_process_answers_large_requests(send, admin, plan, access_lines)
 def large(**fields):
     """Return a file that a worker does not read itself."""
     return listing(*(f"m{number}" for number in range(500)), **fields)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_lets_a_child_process_finish(send, plan, monkeypatch, number):
+    """A signal that a stop sends to all processes of the service does not end an import."""
+
+    class Stopped(subprocess.Popen):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.send_signal(number)
+
+    monkeypatch.setattr(subprocess, "Popen", Stopped)
+
+    assert 500 == len(plan(send(large()))["added"])
 
 
 def test_errors_of_a_child_process(send, admin):
