@@ -139,7 +139,7 @@ def restore(file: Path, *, revive_keys: bool, as_json: bool) -> None:
 @click.argument("url")
 @as_json
 def copy(url: str, *, as_json: bool) -> None:
-    """Copy entries, keys and history into the empty database URL.
+    """Copy entries, keys, history and sources into the empty database URL.
 
     From SQLite to PostgreSQL and back. Stop the servers first: what they write during the copy
     stays behind. While they have a SQLite file open, the copy is refused. Then start them with URL
