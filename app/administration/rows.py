@@ -17,6 +17,8 @@ from app.sources import Row, Source
 _MODEL = AdminModelSchema()
 #: The most mistakes of a file that are read: a real one has far fewer, and each takes memory.
 MAX_MISTAKES = 200_000
+#: The most rows of a file. One may be a short line, and takes 2 KB of memory as an entry.
+MAX_ROWS = 500_000
 #: Without one of these an entry would be shown to others, or earlier, than the file says.
 _RESTRICTIONS = frozenset({"permission", "available_from"})
 
@@ -60,7 +62,9 @@ def read_rows(
     """
     file = File()
     by_id: defaultdict[str, list[Row]] = defaultdict(list)
-    for row in rows:
+    for number, row in enumerate(rows, 1):
+        if number > MAX_ROWS:
+            raise InvalidValue("format", f"The file has more than {MAX_ROWS:,} rows: split it.")
         model_id = row.id
         if prefix and row.no_model is None:
             if row.provider is None:

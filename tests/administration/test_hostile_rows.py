@@ -134,6 +134,16 @@ def test_a_file_of_mistakes_is_refused(roster, monkeypatch):
         roster.take(an_export(*({"id": f"b{n}", "name": 1} for n in range(11))))
 
 
+def test_a_file_of_too_many_rows_is_refused(roster, monkeypatch):
+    """Each may be a line of a few bytes, and takes far more memory as an entry."""
+    monkeypatch.setattr(rows, "MAX_ROWS", 10, raising=False)
+    roster.take(an_export(*({"id": f"a{n}"} for n in range(10))))
+    with pytest.raises(InvalidValue, match="more than 10 rows: split it"):
+        roster.take(an_export(*({"id": f"b{n}"} for n in range(11))))
+
+    assert "b0" not in roster.entries()
+
+
 def test_an_empty_object_is_unknown(roster):
     """It removes nothing that another source has set."""
     roster.update({"id": "a", "pricing": {"prompt": "1"}}, source="other")
