@@ -82,7 +82,8 @@ def refused(sent, answer):
     if sent.raw.startswith(b"HEAD "):
         return answer.status == 400
     error = json.loads(answer.body)["error"]
-    return error["code"] in ("invalid_request", 400, 414, 431, 501)  # as OpenAI has it, and as Gemini
+    # As OpenAI has it, and as Gemini.
+    return error["code"] in ("invalid_request", 400, 414, 431, 501)
 
 
 def check_refusal(sent, answer):
