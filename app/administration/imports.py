@@ -71,6 +71,8 @@ class Importer:
         file = self.file
         plan = Plan(
             position=snapshot.position,
+            asked=file.names,
+            source=self.name,
             skipped=[*file.skipped],
             refused=[*file.refused],
             degraded=[*file.degraded],

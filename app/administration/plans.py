@@ -14,8 +14,6 @@ from app.catalog.snapshot import Snapshot
 from app.schemas import PermissionSchema
 
 _PERMISSION = PermissionSchema()
-#: From so many seconds on, a plan is not made while other writers wait, unless nothing else helps.
-_LONG = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,33 +60,29 @@ class Plans(Transactions):
     ) -> Applied:
         """Make a plan, and write it in one transaction.
 
-        If another change was faster, the plan is made again: while other writers wait, unless that
-        takes long and may be tried once more.
+        If other changes were faster, and may matter, the plan is made again while writers wait.
         """
-        for tries_left in (2, 1, 0):
+        snapshot = self.catalog.current()
+        plan = make(snapshot)
+        if applying.dry_run:
+            return Applied(plan, plan.position.revision)
+        self._check(plan, applying, instead)
+        if not plan.changes:
+            return Applied(plan, plan.position.revision)
+        with self._transaction(actor, now) as (transaction, _):
             started = time.perf_counter()
-            plan = make(self.catalog.current())
-            takes_long = time.perf_counter() - started > _LONG
-            if applying.dry_run:
-                return Applied(plan, plan.position.revision)
-            self._check(plan, applying, instead)
-            if not plan.changes:
-                return Applied(plan, plan.position.revision)
-            with self._transaction(actor, now) as (transaction, _):
-                started = time.perf_counter()
-                base = transaction.base
-                if base != plan.position:
-                    if takes_long and tries_left:
-                        continue
+            base = transaction.base
+            if base != plan.position:
+                later = self.store.changes_since(plan.position)
+                if later is None or not plan.holds_after(later, snapshot):
                     snapshot = self.catalog.current()
                     if snapshot.revision != base.revision:
                         raise StoreUnavailable("The catalogue cannot be read while it is written.")
                     plan = make(snapshot)
                     self._check(plan, applying, instead)
-                revision = base.revision
-                if plan.changes:
-                    revision = transaction.write(plan.changes, action)
-            break
+            revision = base.revision
+            if plan.changes:
+                revision = transaction.write(plan.changes, action)
         return Applied(plan, revision, time.perf_counter() - started)
 
     def _check(self, plan: Plan, applying: Applying, instead: str) -> None:

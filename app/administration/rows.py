@@ -47,6 +47,13 @@ class File:
     refused: list[Remark] = field(default_factory=list)
     degraded: list[Remark] = field(default_factory=list)
 
+    @property
+    def names(self) -> Set[str]:
+        """Return the ids, and what the rows name: their aliases and replacements."""
+        aliases = (alias for e in self.entries for alias in e.fields.get("aliases", ()))
+        replacements = (e.fields.get("deprecation_replacement_model", e.id) for e in self.entries)
+        return self.ids.union(aliases, replacements)
+
 
 def read_rows(
     rows: Iterable[Row],

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from app.catalog.errors import ModelExists, ValidationFailed, quote
 from app.catalog.model import Model
-from app.catalog.ports import Change, Position
+from app.catalog.ports import Change, Changes, Position
 from app.catalog.snapshot import MAX_CHAIN, Snapshot
 
 #: The field that `check_replacement` is about.
@@ -60,6 +60,30 @@ class Plan:
     preserved: list[Preserved] = field(default_factory=list)
     #: What is allowed although it may be a mistake, in sentences.
     warnings: list[str] = field(default_factory=list)
+    #: The names that the plan asked for, beside those of `changes`; None if it read all entries.
+    asked: Set[str] | None = None
+    #: The source of whose entries it asked for all.
+    source: str | None = None
+
+    def holds_after(self, later: Changes, snapshot: Snapshot) -> bool:
+        """Return whether the plan, which was made for `snapshot`, needs no regard to `later`.
+
+        Entries that share no name with it do not matter, unless they name a replacement, which
+        may lead back to an entry of the plan.
+        """
+        if self.asked is None:
+            return False
+        models = (model for change in self.changes for model in change if model is not None)
+        names = {*self.asked, *(name for model in models for name in model.ids)}
+        for model_id, after in later.models.items():
+            for model in (snapshot.models.get(model_id), after):
+                if model is not None and (
+                    not names.isdisjoint(model.ids)
+                    or model.source == self.source
+                    or model.deprecation_replacement_model is not None
+                ):
+                    return False
+        return True
 
     @property
     def counts(self) -> dict[str, int]:

@@ -163,7 +163,7 @@ class Line(NamedTuple):
     source: str | None = None
 
 
-class Writer(Protocol):
+class Writer(Feed, Protocol):
     """What a change needs of the store."""
 
     def history(self, ids: Sequence[str]) -> Mapping[str, Sequence[Line]]:

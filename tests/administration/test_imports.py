@@ -1,20 +1,23 @@
 """Imports of whole catalogues: what changes, what stays, and what is refused."""
 
 import itertools
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
-from app.administration import plans
+from app.administration.imports import Importer
 from app.catalog.errors import (
     InvalidValue,
     PlanChanged,
+    RosterError,
     RowsRefused,
     StoreUnavailable,
     ValidationFailed,
 )
-from tests.administration.conftest import Roster
+from tests.administration.conftest import ANNA, Roster
 
 
 def test_a_file_is_added_in_one_transaction(roster, log):
@@ -167,27 +170,124 @@ def test_a_change_between_plan_and_transaction_is_not_lost(roster, monkeypatch):
     }
 
 
-@pytest.mark.parametrize(("seconds", "tries"), [(0.0, 3), (60.0, 1)])
-def test_a_long_plan_is_made_again_without_the_lock(roster, monkeypatch, seconds, tries):
-    """If writes are always faster, it is made once more while others wait, and only then."""
-    monkeypatch.setattr(plans, "_LONG", seconds)
-    roster.update({"id": "a", "name": "A"})
+#: What a person does between plan and transaction, and whether the plan is made again for it.
+LATER = [
+    (lambda other: other.add("mine"), False),
+    (lambda other: other.edit("old", name="by hand"), False),
+    (lambda other: other.add("mine", aliases=["new"]), True),
+    (lambda other: other.add("mine", aliases=["x"]), True),
+    (lambda other: other.add("new"), True),
+    (lambda other: other.edit("a", name="by hand"), True),
+    (lambda other: other.remove("same"), True),
+    (lambda other: other.add("mine", deprecation_replacement_model="a"), True),
+    (lambda other: other.update({"id": "more"}), True),
+]
+
+
+ROWS = [{"id": "a", "name": "B", "aliases": ["x"]}, {"id": "same"}, {"id": "new"}]
+
+
+def begun(roster):
+    roster.add("old")
+    roster.update({"id": "a", "name": "A"}, {"id": "same"}, {"id": "gone"})
+    return roster
+
+
+def facts(roster):
+    names = ("name", "aliases", "source", "deprecation_replacement_model")
+    return {i: [getattr(m, name) for name in names] for i, m in roster.entries().items()}
+
+
+@pytest.mark.parametrize(("change", "is_made_again"), LATER)
+def test_a_plan_holds_after_changes_that_do_not_matter(
+    new_roster, monkeypatch, change, is_made_again
+):
+    """It is made again for changes that may matter alone, and the outcome is always the same."""
+    roster, twin = begun(new_roster()), begun(new_roster())
+    change(twin)
+    twin.update(*ROWS, prune=True)
     other = Roster(roster.store.settings, lambda: 0)
-    transaction = roster.store.transaction
-    opened = []
+    transaction, plan = roster.store.transaction, Importer.plan
+    planned = []
 
     def slow(**given):
-        opened.append(other.add(f"mine-{len(opened)}"))
+        monkeypatch.setattr(roster.store, "transaction", transaction)
+        change(other)
         return transaction(**given)
 
+    def counted(importer, snapshot):
+        planned.append(importer.file.ids >= {"new"})
+        return plan(importer, snapshot)
+
     monkeypatch.setattr(roster.store, "transaction", slow)
-    report = roster.update({"id": "a", "name": "B"})
-    monkeypatch.undo()
+    monkeypatch.setattr(Importer, "plan", counted)
+    roster.update(*ROWS, prune=True)
     other.store.close()
 
-    assert tries == len(opened)
-    assert ["a"] == [changed["id"] for changed in report["changed"]]
-    assert "B" == roster.entries()["a"].name
+    assert facts(twin) == facts(roster)
+    assert (2 if is_made_again else 1) == planned.count(True)
+
+
+IDS = st.sampled_from("abcdef")
+ITEMS = st.lists(
+    st.fixed_dictionaries(
+        {"id": IDS},
+        optional={
+            "name": st.sampled_from("NM"),
+            "aliases": st.lists(st.sampled_from("abcdxy"), max_size=2, unique=True),
+            "deprecation_replacement_model": IDS,
+        },
+    ),
+    max_size=4,
+    unique_by=lambda item: item["id"],
+)
+
+
+def changed(roster, items, removed):
+    """Change a catalogue as a person does, as far as the rules let one."""
+    for item in items:
+        with suppress(RosterError):
+            fields = {name: value for name, value in item.items() if name != "id"}
+            roster.administration.replace_model(item["id"], fields, actor=ANNA)
+    for model_id in removed:
+        with suppress(RosterError):
+            roster.remove(model_id)
+
+
+def test_any_change_between_plan_and_transaction_counts(new_roster, monkeypatch):
+    """The outcome is that of an import which begins after the change, whatever the change is."""
+
+    # An alias of the file becomes free, which was left out before.
+    @example(
+        first=[], own=[{"id": "b"}], file=[{"id": "a", "aliases": ["b"]}], later=[], removed="b"
+    )
+    @settings(max_examples=40, deadline=None, derandomize=True)
+    @given(first=ITEMS, own=ITEMS, file=ITEMS, later=ITEMS, removed=st.sets(IDS, max_size=2))
+    def each(first, own, file, later, removed):
+        roster, twin = new_roster(), new_roster()
+        for one in (roster, twin):
+            one.update(*first)
+            changed(one, own, ())
+        changed(twin, later, removed)
+        rows = [*file, {"id": "z"}]
+        twin.update(*rows, prune=True)
+        other = Roster(roster.store.settings, lambda: 0)
+        transaction = roster.store.transaction
+
+        def slow(**given):
+            monkeypatch.undo()
+            changed(other, later, removed)
+            return transaction(**given)
+
+        monkeypatch.setattr(roster.store, "transaction", slow)
+        roster.update(*rows, prune=True)
+        expected, got = facts(twin), facts(roster)
+        for one in (roster, twin, other):
+            one.store.close()
+
+        assert expected == got
+
+    each()
 
 
 @pytest.mark.databases("sqlite", "postgresql")
