@@ -254,6 +254,7 @@ def changed(roster, items, removed):
             roster.remove(model_id)
 
 
+@pytest.mark.slow
 def test_any_change_between_plan_and_transaction_counts(new_roster, monkeypatch):
     """The outcome is that of an import which begins after the change, whatever the change is."""
 

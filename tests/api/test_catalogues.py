@@ -416,6 +416,7 @@ def test_an_edit_that_was_read_is_refused_after_a_change(admin):
     )
 
 
+@pytest.mark.slow
 @BOTH
 def test_a_child_process_answers_large_requests(send, admin, plan, access_lines):
     """A large import, export and edit is answered as a small one is, with one access line each."""
@@ -441,6 +442,7 @@ def large(**fields):
     return listing(*(f"m{number}" for number in range(500)), **fields)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_lets_a_child_process_finish(send, plan, monkeypatch, number):
     """A signal that a stop sends to all processes of the service does not end an import."""
@@ -455,6 +457,7 @@ def test_a_stop_lets_a_child_process_finish(send, plan, monkeypatch, number):
     assert 500 == len(plan(send(large()))["added"])
 
 
+@pytest.mark.slow
 def test_errors_of_a_child_process(send, admin):
     """A large file is refused as a small one is."""
     answer = send({**large(), "data": [{"id": "a?"}, *large()["data"]]}, X_Request_ID="mine")
@@ -464,6 +467,7 @@ def test_errors_of_a_child_process(send, admin):
     assert [] == admin("GET", "/admin/models").json["data"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case",
     [
@@ -491,6 +495,7 @@ def test_no_answer_of_a_child_process(send, admin, monkeypatch, caplog, case):
     assert 200 == send(listing("small")).status_code
 
 
+@pytest.mark.slow
 def test_no_answer_of_a_child_process_that_changes_nothing(send, admin, monkeypatch):
     """An export and a dry run may be sent again: nothing has happened."""
     assert 200 == send(large()).status_code

@@ -296,6 +296,7 @@ def test_a_change_after_the_plan(
     assert shown.endswith("run the command again.\r\n")
 
 
+@pytest.mark.slow
 def test_the_bar(on_terminal: Callable[..., tuple[str, int]]) -> None:
     """On a terminal a bar shows how many of many rows are checked."""
     shown, code = on_terminal("seq 2001 | flask models import - --yes", str)
