@@ -25,8 +25,6 @@ _LINES = 20
 _NAMED = 3
 #: The longest value that is shown, in characters.
 _LENGTH = 60
-
-
 #: What differs between sentences of one kind: what was got, and what comes before the advice.
 _PARTICULAR = re.compile(r"^[^']*: |, not .*$")
 #: For how long, in seconds, others may wait without a word about it.

@@ -403,3 +403,12 @@ def test_a_conflict_names_the_source(roster):
     assert ["Exists already from proxy, with another name"] == [
         refused["message"].partition(":")[0] for refused in shown["refused"]
     ]
+
+
+def test_the_time_of_a_request_is_no_change(roster):
+    """Some servers list the time of the request as `created`: it counts for a new entry alone."""
+    roster.update({"id": "a", "created": 1000})
+    report = roster.update({"id": "a", "created": 2000})
+
+    assert (1, []) == (report["unchanged"], report["changed"])
+    assert 1000 == roster.entries()["a"].created
