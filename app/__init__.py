@@ -9,6 +9,7 @@ from collections.abc import Callable
 from app import api, cli, logs
 from app.administration import Administration
 from app.administration.catalogues import CatalogueChanges
+from app.administration.history import History
 from app.api.application import Application
 from app.catalog.catalog import Catalog
 from app.dialects import Dialects
@@ -54,6 +55,7 @@ def create_app(
         catalog=catalog,
         administration=Administration(store, clock),
         catalogues=CatalogueChanges(store, clock, catalog, sources_of()),
+        history=History(store, clock, catalog),
         replies=replies,
         metrics=Metrics(catalog, replies, store) if is_wanted() else None,
         clock=clock,

@@ -9,6 +9,7 @@ from flask import Flask, current_app
 
 from app.administration import Administration
 from app.administration.catalogues import CatalogueChanges
+from app.administration.history import History
 from app.catalog.catalog import Catalog
 from app.catalog.keys import ADMIN, digest
 from app.catalog.visibility import ANONYMOUS
@@ -37,6 +38,7 @@ class Services:
     catalog: Catalog
     administration: Administration
     catalogues: CatalogueChanges
+    history: History
     replies: ReplyCache
     #: None where the extra ``metrics`` is not installed.
     metrics: Metrics | None

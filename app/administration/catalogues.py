@@ -88,7 +88,7 @@ class CatalogueChanges(Plans):
         if not applying.dry_run:
             run = GoodRun(now, applied.revision, **applied.plan.counts)
             self._record(name, run, source.name)
-        return replace(applied, format=source.name, source=name)
+        return replace(applied, about={"format": source.name, "source": name})
 
     def _checked(self, options: ImportOptions) -> ImportOptions:
         """Return `options` with checked fields; refuse wrong ones before a file is read."""

@@ -6,7 +6,6 @@ from typing import Any, TypeVar
 
 from app.administration.rows import Entry, File
 from app.catalog.errors import InvalidValue, ValidationFailed
-from app.catalog.history import read_lines
 from app.catalog.lifecycle import deprecation_before, read_moment, shutdown_time
 from app.catalog.model import Model
 from app.catalog.plan import Plan, Preserved, Remark, settle
@@ -121,10 +120,10 @@ class Importer:
         self, differing: Sequence[tuple[Entry, Change, Sequence[str]]], plan: Plan
     ) -> Iterator[Change]:
         """Yield the changes, without those of fields that a person has changed."""
-        history = self.store.history([entry.id for entry, _, _ in differing])
+        setters = self.store.log.setters([e.id for e, _, _ in differing], self.name)
         for entry, (before, given), gone in differing:
             assert given is not None, "a row never removes"  # noqa: S101
-            held, own, is_removed = read_lines(history[entry.id], self.name)
+            held, own, is_removed, _ = setters[entry.id]
             if before is None and is_removed and not self.options.force:
                 sentence = "A person has removed it; 'force' adds it again."
                 plan.skipped.append(Remark(entry.id, sentence, None, entry.place))
@@ -170,11 +169,10 @@ class Importer:
             yield from (Change(model, None) for model in missing)
             return
         for batch in _batches(missing):
-            history = self.store.history([model.id for model in batch])
+            setters = self.store.log.setters([model.id for model in batch], self.name)
             for model in batch:
                 after = _retired(model, options.retire, self.now)
-                held, _, _ = read_lines(history[model.id], self.name)
-                fields = self._preserved(Change(model, after), held, plan)
+                fields = self._preserved(Change(model, after), setters[model.id].held, plan)
                 if after == model or "shutdown_date" in fields:
                     plan.unchanged += 1
                 else:

@@ -1,8 +1,8 @@
 """Plans of many entries: written in one transaction, and reported as JSON."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from app.administration.transactions import Transactions
@@ -37,9 +37,8 @@ class Applied:
     revision: int
     #: How long its transaction held up other writers.
     seconds: float = 0.0
-    #: Of an import.
-    format: str | None = None
-    source: str | None = None
+    #: What the plan is of, as members of the report.
+    about: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +91,7 @@ class Plans(Transactions):
             sentence = f"The catalogue is at revision {plan.position.revision}, not {since} yet."
             raise InvalidValue("revision", sentence)
         if since is not None and since < plan.position.revision:
-            later = self.store.ids_changed_since(since)
+            later = self.store.log.ids_changed_since(since)
             if changed := [model_id for model_id in plan.shown_ids if model_id in later]:
                 raise PlanChanged(changed, since)
         if plan.refused and not applying.partial:
@@ -102,10 +101,9 @@ class Plans(Transactions):
 def report(applied: Applied, *, dry_run: bool) -> dict[str, Any]:
     """Return a plan as JSON, for HTTP and the command line alike."""
     plan = applied.plan
-    of_import = {"format": applied.format, "source": applied.source} if applied.format else {}
     return {
         "object": "plan",
-        **of_import,
+        **applied.about,
         "dry_run": dry_run,
         "revision": applied.revision,
         "added": [change.id for change in plan.changes if change.kind == "added"],

@@ -1,6 +1,5 @@
 """The admin routes for many entries at once: import, export, and edits of a selection."""
 
-import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, cast
@@ -29,6 +28,7 @@ from app.api.isolated import (
 )
 from app.catalog.errors import InvalidValue, ModelNotFound, ValidationFailed, quote
 from app.catalog.filters import PARAMETERS, Filter, Selection
+from app.catalog.history import read_revision
 from app.catalog.model import Model
 from app.catalog.paging import Window
 from app.catalog.snapshot import Snapshot
@@ -146,13 +146,10 @@ def _import_options() -> tuple[ImportOptions, Applying]:
         if (text := query.get(name, "0")) not in ("0", "1"):
             raise InvalidValue(name, f"'{name}' must be 1, 0 or left out, not '{quote(text)}'.")
     revision = query.get("revision")
-    if revision is not None and not re.fullmatch("[0-9]{1,15}", revision, re.ASCII):
-        sentence = f"'revision' must be a whole number, not '{quote(revision)}'."
-        raise InvalidValue("revision", sentence)
     applying = Applying(
         dry_run=flags.pop("dry_run"),
         partial=flags.pop("partial"),
-        revision=None if revision is None else int(revision),
+        revision=None if revision is None else read_revision("revision", revision),
     )
     options = ImportOptions(
         format=query.get("format", "auto"),

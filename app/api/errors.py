@@ -36,6 +36,8 @@ STATUS = {
     "insufficient_permissions": 403,
     "model_not_found": 404,
     "key_not_found": 404,
+    "history_pruned": 404,
+    "revision_unknown": 404,
     "unknown_url": 404,
     "method_not_allowed": 405,
     "key_ended": 409,

@@ -179,6 +179,35 @@ class RevisionMismatch(RosterError):
         super().__init__(f"The precondition does not hold: the model {state}")
 
 
+class HistoryPruned(RosterError):
+    """The log no longer has what the catalogue was at a revision."""
+
+    code = "history_pruned"
+    param = "as_of"
+
+    def __init__(self, oldest: int, time: str) -> None:
+        super().__init__(
+            f"The history before revision {oldest}, of {time}, was removed from the log."
+        )
+
+
+class RevisionUnknown(RosterError):
+    """No line of the log has a revision: a restored backup did not know it.
+
+    `before` and `behind` are the nearest revisions that the log has; None if there is none.
+    """
+
+    code = "revision_unknown"
+    param = "as_of"
+
+    def __init__(self, before: int, behind: int | None) -> None:
+        then = "" if behind is None else f", and the next one {behind}"
+        super().__init__(
+            "The log does not have what the catalogue was then, because a backup was restored: "
+            f"the last revision before is {before}{then}."
+        )
+
+
 class PlanChanged(RosterError):
     """An entry that a plan touches has changed since the plan was shown."""
 

@@ -7,8 +7,9 @@ from functools import lru_cache, partial
 from typing import Any, NamedTuple, Self
 
 from app.catalog.errors import InvalidValue, quote
+from app.catalog.history import Entries, read_time
 from app.catalog.keys import STATES, ApiKey
-from app.catalog.lifecycle import is_live, is_retired, read_moment, shutdown_time, stage_of
+from app.catalog.lifecycle import is_live, is_retired, shutdown_time, stage_of
 from app.catalog.model import Model, Rule
 from app.catalog.paging import Page, Window, cut
 from app.catalog.snapshot import Snapshot
@@ -65,10 +66,10 @@ class Selection(NamedTuple):
     window: Window = Window()
     condition: Filter = Filter()
 
-    def page(self, snapshot: Snapshot) -> Page:
-        """Return the entries for which all conditions hold, in order of their ids."""
-        accepts = partial(self.condition.matches, now=snapshot.since)
-        return cut([snapshot.models], self.window, accepts=accepts)
+    def page(self, entries: Snapshot | Entries) -> Page:
+        """Return those of `entries` for which all conditions hold, in order of their ids."""
+        accepts = partial(self.condition.matches, now=entries.since)
+        return cut([entries.models], self.window, accepts=accepts)
 
 
 #: The parameters of a filter.
@@ -134,21 +135,10 @@ def _read_boolean(text: str) -> bool:
     return text == "true"
 
 
-def _read_moment(text: str) -> float:
-    moment = read_moment(text)
-    if moment is None:
-        raise InvalidValue(
-            "retiring_before",
-            "'retiring_before' must be a day like 2027-01-31, an RFC 3339 time or Unix seconds, "
-            f"not '{quote(text)}'.",
-        )
-    return moment
-
-
 #: What reads the text of a parameter that is no word.
 _READERS: Mapping[str, Callable[[str], Any]] = {
     "min_context": _read_number,
     "visible_to": read_viewer,
     "hidden": _read_boolean,
-    "retiring_before": _read_moment,
+    "retiring_before": partial(read_time, "retiring_before"),
 }

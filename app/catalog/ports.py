@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, Protocol
 
+from app.catalog.history import Act, Line, LogFilter, Past, Setters
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model
 from app.catalog.sources import FailedRun, GoodRun
@@ -151,33 +152,61 @@ class Transaction(Protocol):
         ...
 
 
-class Line(NamedTuple):
-    """A line of the log, of one entry."""
+class Log(Protocol):
+    """What the log of the store has of earlier changes."""
 
-    #: Such as ``model.update``, or ``import:models.dev``.
-    action: str
-    #: The names of the fields that differ before and after it.
-    fields: Set[str]
-    is_removal: bool
-    #: The source of the entry after it; None if it has none.
-    source: str | None = None
+    def setters(self, ids: Sequence[str], source: str) -> Mapping[str, Setters]:
+        """Return by id who has set the fields of these entries."""
+        ...
+
+    def ids_changed_since(self, revision: int) -> Set[str]:
+        """Return the ids of the entries that the log changes after `revision`."""
+        ...
+
+    def last_changes(self, ids: Sequence[str], after: int) -> Mapping[str, tuple[int, str]]:
+        """Return by id revision and actor of the last change after the revision `after`."""
+        ...
+
+    def lines(self, selection: LogFilter, limit: int) -> Sequence[Line]:
+        """Return the first `limit` lines that `selection` asks for, newest first."""
+        ...
+
+    def act(self, revision: int) -> Act | None:
+        """Return the act that has this revision, None if no line has."""
+        ...
+
+    def changes_of(self, act: Act) -> Sequence[Change]:
+        """Return what an act has changed, each entry once."""
+        ...
+
+    def revision_at(self, moment: float) -> int:
+        """Return the last revision up to a time (Unix seconds), 0 before the first.
+
+        Raises `RevisionUnknown` where the log lacks the changes around that time.
+        """
+        ...
+
+    def past(self, revision: int) -> Past:
+        """Return what the catalogue was at `revision`.
+
+        Raises `HistoryPruned` before the log begins, and `RevisionUnknown` where no line has this
+        revision.
+        """
+        ...
 
 
 class Writer(Feed, Protocol):
     """What a change needs of the store."""
 
-    def history(self, ids: Sequence[str]) -> Mapping[str, Sequence[Line]]:
-        """Return by id the lines of these entries, oldest first."""
+    @property
+    def log(self) -> Log:
+        """Return the log."""
         ...
 
     def record_run(
         self, name: str, run: GoodRun | FailedRun, *, known_format: str | None = None
     ) -> None:
         """Record how an import from the source `name` ended; this takes no revision."""
-        ...
-
-    def ids_changed_since(self, revision: int) -> Set[str]:
-        """Return the ids of the entries that the log changes after `revision`."""
         ...
 
     def transaction(self, *, actor: Actor, now: int) -> AbstractContextManager[Transaction]:

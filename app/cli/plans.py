@@ -98,8 +98,9 @@ def carry_out(
     if is_dry and plan.refused and not partial:
         if not mode.as_json:
             click.echo(f"Plan: {_summary(plan)}.")
-        advice = " --partial leaves these out." if applied.format else ""
-        what = "rows" if applied.format else "entries"
+        is_import = "format" in applied.about
+        advice = " --partial leaves these out." if is_import else ""
+        what = "rows" if is_import else "entries"
         raise Refusal(f"Nothing is changed, because {what} are refused.{advice}")
     if mode.terminal is not None:
         if plan.changes and not _is_confirmed(_summary(plan), mode.terminal):

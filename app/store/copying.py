@@ -12,6 +12,8 @@ from app.store.tables import catalogue, changes, keys, models, sources
 _BATCH = 1000
 #: The tables that are copied as they are.
 _TABLES = (models, keys, changes, sources)
+#: What the row of the catalogue says of them.
+_STATE = (catalogue.c.revision, catalogue.c.mark, catalogue.c.pruned)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ def copy(source: sa.Connection, target: sa.Connection) -> Contents:
     """
     if any(_count(target, table) for table in _TABLES):
         raise StoreRefused("The database to copy to is not empty: nothing was copied.")
-    state = source.execute(sa.select(catalogue.c.revision, catalogue.c.mark)).mappings().one()
+    state = source.execute(sa.select(*_STATE)).mappings().one()
     for table in _TABLES:
         rows = source.execution_options(yield_per=_BATCH).execute(sa.select(table))
         for batch in rows.mappings().partitions():

@@ -1,8 +1,7 @@
 """The store: what the catalogue, the commands and the metrics use of the database."""
 
-import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import sqlalchemy as sa
 from app.catalog.errors import StoreRefused, StoreUnavailable
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model
-from app.catalog.ports import Actor, Changes, Line, Position, StoredCatalog
+from app.catalog.ports import Actor, Changes, Position, StoredCatalog
 from app.catalog.sources import FailedRun, GoodRun, SourceState
 from app.settings import Settings
 from app.store.backend import MAX_MEASURED, OPEN_TIMEOUT, Backend, Measured, Restored
@@ -19,6 +18,7 @@ from app.store.copying import Contents, contents, copy
 from app.store.documents import read_key, read_model, read_source, write_run
 from app.store.files import new_file
 from app.store.first_key import add_given_key
+from app.store.log import Log
 from app.store.opening import START, Opening
 from app.store.revision import RevisionReader
 from app.store.schema import HEAD, newer_schema, upgrade
@@ -31,14 +31,6 @@ from app.store.writing import Writer
 _CATALOGUE = sa.select(catalogue.c.revision, catalogue.c.mark, catalogue.c.oldest_schema)
 _MODELS = sa.select(models.c.document, models.c.revision)
 _KEYS = sa.select(keys)
-_HISTORY = (
-    sa.select(changes.c.model_id, changes.c.action, changes.c.before, changes.c.after)
-    .where(changes.c.model_id.in_(sa.bindparam("ids", expanding=True)))
-    .order_by(changes.c.model_id, changes.c.revision)
-)
-_CHANGED_IDS = sa.select(changes.c.model_id).where(
-    changes.c.revision > sa.bindparam("after"), changes.c.model_id.is_not(None)
-)
 _base = changes.alias("base")
 # Grouped by the bare column, SQLite would walk the index on it, and so the whole log.
 _CHANGED_ID = changes.c.model_id.concat(sa.literal_column("''"))
@@ -105,6 +97,7 @@ class Store:
         self._clock = clock
         self._opening = Opening(settings, clock, monotonic)
         self.writer = Writer(self._opening, settings.threads)
+        self.log = Log(self._opening)
         # Methods of this class that only call these would cost each request a call.
         self.position = RevisionReader(self._opening).position
         self.transaction = self.writer.transaction
@@ -209,22 +202,6 @@ class Store:
         if not count or newest - position.revision != count or newest != last.revision:
             return None
         return Changes(newest, changed, changed_keys, last.mark)
-
-    def history(self, ids: Sequence[str]) -> dict[str, list[Line]]:
-        """Return by id the lines of these entries, oldest first."""
-        found: dict[str, list[Line]] = {model_id: [] for model_id in ids}
-        with self._opening.reading() as connection:
-            for model_id, action, *documents in connection.execute(_HISTORY, {"ids": ids}):
-                before, after = (json.loads(text or "{}") for text in documents)
-                fields = {n for n in before | after if before.get(n) != after.get(n)}
-                line = Line(action, fields, is_removal=not after, source=after.get("source"))
-                found[model_id].append(line)
-        return found
-
-    def ids_changed_since(self, revision: int) -> set[str]:
-        """Return the ids of the entries that the log changes after `revision`."""
-        with self._opening.reading() as connection:
-            return {*connection.execute(_CHANGED_IDS, {"after": revision}).scalars()}
 
     def copy_to(self, url: str) -> Contents:
         """Copy everything into the empty database `url`, as one transaction saw it.

@@ -13,6 +13,7 @@ metadata = sa.MetaData()
 #: One row. Its revision and mark are the `app.catalog.ports.Position`. Its oldest schema is that
 #: of the oldest program which may still write here, beside the newer one that made the tables
 #: what they are. Programs of schema 2 follow the lineage, and load everything when it changes.
+#: The log is complete from the revision `pruned` on; lines before it may have been removed.
 catalogue = sa.Table(
     "catalogue",
     metadata,
@@ -27,6 +28,7 @@ catalogue = sa.Table(
     sa.Column("lineage", sa.Text, nullable=False, server_default=""),
     sa.Column("oldest_schema", sa.Integer, nullable=False, server_default="1"),
     sa.Column("mark", sa.Text, nullable=False, server_default=""),
+    sa.Column("pruned", sa.BigInteger, nullable=False, server_default="0"),
 )
 
 models = sa.Table(
@@ -85,4 +87,6 @@ changes = sa.Table(
     sa.Column("batch", sa.BigInteger),
     sa.Column("request_id", sa.Text),
     sa.Index("changes_by_model", "model_id", "revision"),
+    sa.Index("changes_by_time", "at", "revision"),
+    sa.Index("changes_by_actor", "actor", "revision"),
 )

@@ -9,6 +9,7 @@ import pytest
 from app import sources_of
 from app.administration import Administration
 from app.administration.catalogues import CatalogueChanges
+from app.administration.history import History
 from app.administration.imports import ImportOptions
 from app.administration.plans import Applying, report
 from app.catalog.catalog import Catalog
@@ -29,6 +30,7 @@ class Roster:
         self.catalog = Catalog(self.store, clock)
         self.administration = Administration(self.store, clock)
         self.catalogues = CatalogueChanges(self.store, clock, self.catalog, sources_of())
+        self.history = History(self.store, clock, self.catalog)
 
     def put(self, entries):
         """Replace all entries: each is added by the import of its source, or by a person."""
@@ -73,9 +75,26 @@ class Roster:
         """Return all entries by id, as they are stored."""
         return {model.id: model for model in self.store.load().models}
 
-    def export(self, *, ndjson=False):
-        """Return the bytes of the export."""
-        return b"".join(export(self.catalog.current().models, ndjson=ndjson))
+    def export(self, *, as_of=None, ndjson=False):
+        """Return the bytes of the export, as it is or as it was at a revision or time."""
+        snapshot = self.catalog.current()
+        if as_of is not None:
+            snapshot = self.history.as_of(self.history.find(str(as_of), snapshot), snapshot)
+        return b"".join(export(snapshot.models, ndjson=ndjson))
+
+    def undo(self, revision=None, model_id=None, *, force=False, **applying):
+        """Take an act back, and return the report."""
+        act = self.history.find_act(revision, model_id)
+        applying = Applying(**applying)
+        applied = self.history.undo(act, model_id, applying, force=force, actor=ANNA)
+        return report(applied, dry_run=applying.dry_run)
+
+    def revert(self, revision, model_id=None, **applying):
+        """Return to a revision, and return the report."""
+        moment = self.history.find(str(revision), self.catalog.current(), "revision")
+        applying = Applying(**applying)
+        applied = self.history.revert(moment, model_id, applying, actor=ANNA)
+        return report(applied, dry_run=applying.dry_run)
 
     @property
     def revision(self):

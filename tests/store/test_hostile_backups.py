@@ -190,7 +190,7 @@ ROWS = {
     "a long number": f"UPDATE alembic_version SET version_num = '{'9' * 5000}'",
     "a newer schema": f"UPDATE alembic_version SET version_num = '{HEAD + 1:04}'",
     "no catalogue": "DELETE FROM catalogue",
-    "two catalogues": "INSERT INTO catalogue VALUES (2, 9, '', 1, '')",
+    "two catalogues": "INSERT INTO catalogue VALUES (2, 9, '', 1, '', 0)",
     "a revision in words": "UPDATE catalogue SET revision = 'many'",
     "the last revision": f"UPDATE catalogue SET revision = {2**63 - 1}",
     "a revision below an entry's": "UPDATE catalogue SET revision = 1",

@@ -157,7 +157,10 @@ def _copy(backup: Any, target: sa.Connection, highest: int) -> int:
     if not is_whole(oldest, 1):
         raise StoreRefused("its catalogue has an oldest_schema that is no number")
     _check_number(oldest)
-    known = {name: state[name] for name in ("revision", "oldest_schema") if name in state}
+    if not is_whole(state.get("pruned", 0), 0, revision):
+        raise StoreRefused(f"its catalogue has a pruned that is not one of 0 to {revision}")
+    names = ("revision", "oldest_schema", "pruned")
+    known = {name: state[name] for name in names if name in state}
     target.execute(sa.update(catalogue).values(**known))
     checks: dict[sa.Table, Callable[[_Row, int], object]] = {
         models: partial(_check_model, {}),

@@ -1,0 +1,163 @@
+"""The catalogue as it was, and changes that are taken back."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from app.administration.entries import merged
+from app.administration.plans import Applied, Applying, Plans
+from app.catalog.errors import InvalidValue, ModelNotFound, ValidationFailed
+from app.catalog.history import Act, Entries, LogFilter, Moment, read_when
+from app.catalog.model import Model
+from app.catalog.plan import Plan, Remark, settle
+from app.catalog.ports import Actor, Change
+from app.catalog.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class History(Plans):
+    """Reads what the catalogue was, and brings entries back to that; keys never."""
+
+    def find(self, text: str, snapshot: Snapshot, param: str = "as_of") -> Moment:
+        """Return the moment of the parameter `param`, which is a revision or a time.
+
+        Raises `InvalidValue` for one that is not yet, or that is neither.
+        """
+        revision, time = read_when(param, text)
+        if time is not None:
+            if time > self.clock():
+                raise InvalidValue(param, f"'{param}' must not be in the future.")
+            return Moment(self.store.log.revision_at(time), time)
+        assert revision is not None, "it is one of the two"  # noqa: S101
+        if revision > snapshot.revision:
+            sentence = (
+                f"'{param}': the catalogue is at revision {snapshot.revision}, not {revision} yet."
+            )
+            raise InvalidValue(param, sentence)
+        return Moment(revision, None)
+
+    def as_of(self, moment: Moment, snapshot: Snapshot) -> Entries:
+        """Return what the entries of `snapshot` were at an earlier moment.
+
+        Raises `HistoryPruned` and `RevisionUnknown`.
+        """
+        if moment.revision == snapshot.revision and moment.time is None:
+            return Entries(snapshot.models, snapshot.since)
+        past = self.store.log.past(moment.revision)
+        time = past.at if moment.time is None else moment.time
+        return Entries(snapshot.models.changed(past.models), time)
+
+    def find_act(self, revision: int | None, model_id: str | None) -> Act:
+        """Return the act with this revision; if it is None, the last one, or the last of an entry.
+
+        Raises `InvalidValue` if there is none, or if it has not changed the entry.
+        """
+        log = self.store.log
+        if revision is None:
+            found = log.lines(LogFilter(model=model_id, of_entries=True), 1)
+            if not found and model_id is not None:
+                raise ModelNotFound(model_id)
+            revision = found[0].revision if found else 0
+        act = log.act(revision)
+        if act is None:
+            raise InvalidValue("revision", f"No line of the log has the revision {revision}.")
+        if act.keys:
+            sentence = f"Revision {revision} is of a key, and what was done to keys stays."
+            raise InvalidValue("revision", sentence)
+        return act
+
+    def undo(
+        self, act: Act, model_id: str | None, applying: Applying, *, force: bool, actor: Actor
+    ) -> Applied:
+        """Take an act back, or only what it has done to one entry.
+
+        Entries that were changed again since are refused, unless `force`. Raises `RowsRefused`.
+        """
+        changes = self.store.log.changes_of(act)
+        if model_id is not None:
+            changes = [change for change in changes if change.id == model_id]
+            if not changes:
+                raise ModelNotFound(model_id)
+        targets = {change.id: change.before for change in changes}
+        now = int(self.clock())
+
+        def make(snapshot: Snapshot) -> Plan:
+            later = {} if force else self.store.log.last_changes([*targets], act.last)
+            return plan_return(snapshot, targets, later, now)
+
+        applied = self._apply(
+            make,
+            applying,
+            actor=actor,
+            now=now,
+            action=f"undo:{act.batch}",
+            instead="'force' takes the change back all the same.",
+        )
+        return replace(applied, about={"undone": act.batch})
+
+    def revert(
+        self, moment: Moment, model_id: str | None, applying: Applying, *, actor: Actor
+    ) -> Applied:
+        """Put the catalogue, or one entry, back to what it was at an earlier moment.
+
+        Raises `HistoryPruned`, `RevisionUnknown`, and `RowsRefused`.
+        """
+        revision, now = moment.revision, int(self.clock())
+
+        def make(snapshot: Snapshot) -> Plan:
+            targets = self.store.log.past(revision).models
+            if model_id is not None:
+                known = targets.get(model_id, snapshot.models.get(model_id))
+                if known is None and model_id not in targets:
+                    raise ModelNotFound(model_id)
+                targets = {model_id: known}
+            return plan_return(snapshot, targets, {}, now)
+
+        applied = self._apply(
+            make,
+            applying,
+            actor=actor,
+            now=now,
+            action=f"revert:{revision}",
+            instead="'dry_run' shows all of them.",
+        )
+        return replace(applied, about={"reverted_to": revision})
+
+
+def plan_return(
+    snapshot: Snapshot,
+    targets: Mapping[str, Model | None],
+    later: Mapping[str, tuple[int, str]],
+    now: int,
+) -> Plan:
+    """Return the plan that makes of each entry what `targets` has by its id.
+
+    An entry is refused if it is in `later`, which has revision and author of its last change.
+    """
+    plan = Plan(position=snapshot.position)
+    settle(plan, _allowed(snapshot, targets, later, now, plan), snapshot, strict=True)
+    return plan
+
+
+def _allowed(
+    snapshot: Snapshot,
+    targets: Mapping[str, Model | None],
+    later: Mapping[str, tuple[int, str]],
+    now: int,
+    plan: Plan,
+) -> Iterable[Change]:
+    for model_id, after in sorted(targets.items()):
+        before = snapshot.models.get(model_id)
+        if after == before:
+            plan.unchanged += 1
+        elif model_id in later:
+            revision, actor = later[model_id]
+            sentence = f"Was changed again, at revision {revision} by {actor}."
+            plan.refused.append(Remark(model_id, sentence))
+        else:
+            try:
+                if after is not None:
+                    merged(after, {}, now)  # it may be of a restored file, or of an older program
+            except ValidationFailed as error:
+                plan.refused.append(Remark(model_id, f"Cannot be stored as it was: {error}"))
+            else:
+                yield Change(before, after)

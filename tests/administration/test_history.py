@@ -1,0 +1,97 @@
+"""The catalogue as it was, and changes that are taken back."""
+
+import pytest
+
+from app.catalog.errors import HistoryPruned, InvalidValue, ModelNotFound, RowsRefused
+from app.catalog.history import LogFilter
+
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
+
+
+def test_the_catalogue_as_it_was(roster):
+    """At each earlier revision it is what the export was then, also after entries have gone."""
+    exports = {roster.revision: roster.export()}
+    for change in (
+        lambda: roster.add("a", name="A"),
+        lambda: roster.add("b"),
+        lambda: roster.edit("a", name="B"),
+        lambda: roster.update({"id": "a", "name": "C"}, {"id": "c"}, source="s"),
+        lambda: roster.remove("b"),
+    ):
+        change()
+        exports[roster.revision] = roster.export()
+
+    assert exports == {revision: roster.export(as_of=revision) for revision in exports}
+
+
+def test_an_act_is_taken_back(roster):
+    """All that one import has done is gone; to take that back brings it again."""
+    roster.add("a", name="A")
+    before = roster.export()
+    roster.update({"id": "a", "name": "B"}, {"id": "b"}, source="s")
+    after = roster.export()
+    undone = roster.undo()
+    without = roster.export()
+    redone = roster.undo()
+
+    assert (before, ["b"], ["a"]) == (without, undone["removed"], [undone["changed"][0]["id"]])
+    assert (after, ["b"]) == (roster.export(), redone["added"])
+
+
+def test_an_entry_that_was_changed_again(roster):
+    """It is refused, with who did that, unless force is given."""
+    roster.add("a", name="A")
+    roster.edit("a", name="B")
+    revision = roster.revision
+    roster.edit("a", name="C")
+    with pytest.raises(RowsRefused, match=f"'a': Was changed again, at revision {revision + 1}"):
+        roster.undo(revision)
+    roster.undo(revision, force=True)
+
+    assert "A" == roster.entries()["a"].name
+
+
+def test_one_entry_of_an_act(roster):
+    """With an act and an entry only that entry is taken back; with an entry, its last act."""
+    roster.update({"id": "a"}, {"id": "b"}, {"id": "c"}, source="s")
+    batch = roster.store.log.lines(LogFilter(), 1)[0].batch
+    roster.undo(batch, "b")
+    left = {*roster.entries()}
+    with pytest.raises(ModelNotFound):
+        roster.undo(None, "d")
+
+    assert {"a", "c"} == left
+
+
+def test_returning_to_a_revision(roster):
+    """All entries, or one of them, are what they were then; other changes are gone."""
+    roster.add("a", name="A")
+    roster.add("b", name="A")
+    revision, before = roster.revision, roster.export()
+    roster.edit("a", name="B")
+    roster.remove("b")
+    roster.add("c")
+    roster.revert(revision, "a")
+    names = {model.id: model.name for model in roster.entries().values()}
+    roster.revert(revision)
+
+    assert {"a": "A", "c": None} == names
+    assert before == roster.export()
+
+
+@pytest.mark.parametrize("when", ["99", "yesterday", "2999-01-01"])
+def test_moments_that_cannot_be_shown(roster, when):
+    """A revision that is not yet, what is no time, and the future are refused."""
+    with pytest.raises(InvalidValue, match="as_of"):
+        roster.export(as_of=when)
+
+
+def test_before_the_log_begins(roster, sql):
+    """It is said from where on the log has the history."""
+    roster.add("a")
+    roster.add("b")
+    sql("UPDATE catalogue SET pruned = 2")
+    with pytest.raises(HistoryPruned, match="before revision 2, of 2027-"):
+        roster.export(as_of=1)
+
+    assert b'"a"' in roster.export(as_of=2)
