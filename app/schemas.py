@@ -14,7 +14,8 @@ from marshmallow import Schema, ValidationError, fields, pre_load, validate
 
 from app.catalog.errors import ValidationFailed
 from app.catalog.keys import READ, SCOPES
-from app.catalog.model import TYPES
+from app.catalog.lifecycle import problem_with_dates
+from app.catalog.model import TYPES, Model
 from app.catalog.sources import problem_with_source
 from app.fields import (
     MAX_LIST,
@@ -299,8 +300,11 @@ def check(schema: StrictSchema, data: Mapping[str, Any]) -> dict[str, Any]:
     return loaded
 
 
-def check_together(fields: Mapping[str, Any]) -> None:
-    """Raise `ValidationFailed` for fields of an entry that contradict one another."""
+def check_together(fields: Mapping[str, Any], stored: Model | None = None) -> None:
+    """Raise `ValidationFailed` for fields of an entry that contradict one another.
+
+    `stored` is the entry before: its dates are not checked again.
+    """
     errors = {}
     context, most = fields.get("context_length"), fields.get("max_input_tokens")
     if context is not None and most is not None and most > context:
@@ -311,6 +315,9 @@ def check_together(fields: Mapping[str, Any]) -> None:
     if efforts is not None and default is not None and default not in efforts:
         sentence = f"Must be one of supported_efforts, not '{shown(default)}'."
         errors["reasoning.default_effort"] = [sentence]
+    dates = fields.get("available_from"), fields.get("shutdown_date")
+    if None not in dates and (problem := problem_with_dates(*dates, stored)):
+        errors["shutdown_date"] = [problem]
     if fields["id"] in fields.get("aliases", ()):
         errors["aliases"] = ["Must not contain the id of the entry itself."]
     if errors:

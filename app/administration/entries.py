@@ -144,7 +144,7 @@ def merged(stored: Model, patch: Mapping[str, Any], now: int) -> Model:
 def _compose(checked: Mapping[str, Any], now: int, stored: Model | None) -> Model:
     """Return the entry with these fields, or raise `ValidationFailed`."""
     fields = resolve_mirrors(checked, stored)
-    check_together(fields)
+    check_together(fields, stored)
     return Model.compose(fields, now=now, stored=stored)
 
 

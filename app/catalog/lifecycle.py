@@ -63,6 +63,21 @@ def deprecation_before(model: Model, end: float, now: float) -> str | None:
     return rfc3339(min(now, end)) if moment is None or moment > end else model.deprecation
 
 
+def problem_with_dates(begin: int | None, day: str | None, stored: Model | None) -> str | None:
+    """Return why nobody would ever see an entry with these dates, None if somebody might.
+
+    Those that `stored`, the entry before, has are no problem: any other write would be refused.
+    """
+    end = None if day is None else read_moment(day)
+    is_old = stored is not None and (begin, day) == (stored.available_from, stored.shutdown_date)
+    if begin is None or end is None or begin < end or is_old:
+        return None
+    return (
+        f"Must be after available_from, which is {rfc3339(begin)}, not {day} (00:00 UTC): change "
+        "one of them, or remove the entry."
+    )
+
+
 def boundaries_of(model: Model) -> Iterator[float]:
     """Yield the moments (Unix seconds) at which `model` appears, changes or disappears."""
     if model.available_from is not None:

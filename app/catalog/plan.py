@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from app.catalog.errors import ModelExists, ValidationFailed, quote
+from app.catalog.lifecycle import problem_with_dates
 from app.catalog.model import Model
 from app.catalog.ports import Change, Changes, Position
 from app.catalog.snapshot import MAX_CHAIN, Snapshot
@@ -149,6 +150,9 @@ def settle(
             if after == before:
                 plan.unchanged += 1
                 continue
+            # An import stores them: without one of them somebody would see the entry after all.
+            if problem := problem_with_dates(after.available_from, after.shutdown_date, before):
+                plan.warnings.append(f"Nobody will see '{after.id}'. shutdown_date: {problem}")
         plan.changes.append(Change(before, after))
     plan.warnings += [*_orphans(plan.changes, snapshot), *check_prices(plan.changes)]
 

@@ -17,7 +17,12 @@ from app.catalog.errors import (
     StoreUnavailable,
     ValidationFailed,
 )
+from app.catalog.lifecycle import boundaries_of, rfc3339
+from app.catalog.visibility import ANONYMOUS, is_visible
 from tests.administration.conftest import ANNA, Roster
+
+#: A day, and a moment (Unix seconds) one second after its end.
+ENDS, BEGINS = "2028-01-14", 1_831_507_201
 
 
 def test_a_file_is_added_in_one_transaction(roster, log):
@@ -50,6 +55,7 @@ def test_a_file_is_added_in_one_transaction(roster, log):
         ({"fields": {"permission": None}}, "permission"),
         ({"fields": {"context_length": 1, "max_model_len": 2}}, "max_model_len"),
         ({"fields": {"context_length": 1, "max_input_tokens": 2}}, "max_input_tokens"),
+        ({"fields": {"available_from": BEGINS, "shutdown_date": ENDS}}, "shutdown_date"),
     ],
 )
 def test_a_wrong_option_is_refused_before_the_file_is_read(roster, options, param):
@@ -329,6 +335,62 @@ def test_a_prune_leaves_what_others_have_brought(roster):
         [row["id"] for row in report["refused"]],
     )
     assert ["a", "mine", "other", "twice"] == sorted(roster.entries())
+
+
+def is_seen(roster, model_id):
+    """Return whether somebody sees the entry at any of its boundaries, or a year before them."""
+    model = roster.entries()[model_id]
+    moments = [*boundaries_of(model)]
+    times = [*moments, min(moments) - 365 * 24 * 60 * 60]
+    return any(is_visible(model, ANONYMOUS, now) for now in times)
+
+
+def test_a_row_that_retires_before_it_appears_is_seen_by_nobody(roster):
+    """Both dates are stored, with a warning: without one the entry would be seen after all."""
+    rows = [{"id": i, "available_from": BEGINS, "shutdown_date": ENDS} for i in "ab"]
+    roster.update({"id": "a"})
+    report = roster.update(*rows)
+    moments = f"which is {rfc3339(BEGINS)}, not {ENDS} (00:00 UTC)"
+    sentence = (
+        "Nobody will see '{}'. shutdown_date: Must be after available_from, "
+        f"{moments}: change one of them, or remove the entry."
+    )
+
+    assert [False, False] == [is_seen(roster, i) for i in "ab"]
+    assert [sentence.format("a"), sentence.format("b")] == report["warnings"]
+    assert [] == report["degraded"]
+
+    again = roster.update(*rows)
+    renamed = roster.update(*[{**row, "name": "N"} for row in rows])
+
+    assert ([], []) == (again["warnings"], renamed["warnings"])
+
+    mended = roster.update(*[{**row, "shutdown_date": "2029-01-31"} for row in rows])
+
+    assert [] == mended["warnings"]
+    assert [True, True] == [is_seen(roster, i) for i in "ab"]
+
+
+def test_an_upcoming_entry_that_its_source_has_no_more_never_appears(roster):
+    """With ``retire`` it gets the day, and is seen by nobody if that is before it appears."""
+    roster.update({"id": "a", "available_from": BEGINS}, {"id": "b"})
+    report = roster.update({"id": "b"}, retire=ENDS)
+
+    assert ENDS == roster.entries()["a"].shutdown_date
+    assert not is_seen(roster, "a")
+    assert report["warnings"][0].startswith("Nobody will see 'a'. ")
+
+
+@pytest.mark.parametrize("person", [{"available_from": BEGINS}, {"shutdown_date": ENDS}])
+def test_a_persons_date_that_contradicts_the_rows_stays(roster, person):
+    """So nobody sees the entry, as both want: one not so early, the other not so long."""
+    other = {"available_from": BEGINS, "shutdown_date": ENDS}.items() - person.items()
+    roster.update({"id": "a"})
+    roster.edit("a", **person)
+    report = roster.update({"id": "a", **dict(other)})
+
+    assert not is_seen(roster, "a")
+    assert (1, []) == (len(report["warnings"]), report["degraded"])
 
 
 @pytest.mark.parametrize("rows", [[], [{"id": 7}], [{"id": "x", "name": "1"}, {"id": "x"}]])

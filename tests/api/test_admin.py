@@ -26,6 +26,17 @@ DEFAULT_PERMISSION = {
     "group": None,
     "is_blocking": False,
 }
+#: 2027-01-15T00:00:00Z, and an entry that ends then.
+MIDNIGHT = 1_799_971_200
+ENDS = {"shutdown_date": "2027-01-15"}
+
+
+@pytest.fixture
+def older(app, admin):
+    """An entry that retires before it appears, as an older release may have stored it."""
+    model = Model.compose({"id": "older", "available_from": MIDNIGHT, **ENDS}, now=0)
+    with app.extensions["roster"].store.transaction(actor=Actor("test"), now=0) as transaction:
+        write(transaction, model)
 
 
 def error(answer):
@@ -334,6 +345,45 @@ def test_a_patch_is_checked_by_name(admin, patch, param):
     admin.add("x")
 
     assert (422, "validation_error", param) == error(admin("PATCH", "/admin/models/x", patch))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/admin/models", {"id": "new", "available_from": MIDNIGHT, **ENDS}),
+        ("PUT", "/admin/models/new", {"available_from": MIDNIGHT, **ENDS}),
+        ("PATCH", "/admin/models/upcoming", ENDS),
+        ("PATCH", "/admin/models/ending", {"available_from": MIDNIGHT}),
+        ("PUT", "/admin/models/older", {"available_from": MIDNIGHT + 1, **ENDS}),
+    ],
+)
+def test_what_retires_before_it_appears_is_refused(admin, older, method, path, body):
+    """The sentence is at shutdown_date, has both dates, and says what to do; nothing changes."""
+    admin.add("upcoming", available_from=MIDNIGHT)
+    admin.add("ending", **ENDS)
+    before = admin("GET", "/admin/models").json
+    answer = admin(method, path, body)
+    moment = "2027-01-15T00:00:01Z" if path.endswith("older") else "2027-01-15T00:00:00Z"
+    sentence = (
+        f"Must be after available_from, which is {moment}, not 2027-01-15 (00:00 UTC): change one "
+        "of them, or remove the entry."
+    )
+
+    assert (422, "shutdown_date") == (answer.status_code, answer.json["error"]["param"])
+    assert [sentence] == answer.json["error"]["errors"]["shutdown_date"]
+    assert before == admin("GET", "/admin/models").json
+
+
+def test_stored_dates_refuse_no_other_write(admin, client, older):
+    """An entry that an older release has let retire before it appears can be edited and mended."""
+    shown = admin("GET", "/admin/models/older").json
+    many = {"ids": ["older"], "patch": {"owned_by": "acme"}}
+
+    assert 200 == admin("PATCH", "/admin/models/older", {"name": "Older"}).status_code
+    assert 200 == admin("PUT", "/admin/models/older", shown).status_code
+    assert 200 == admin("PATCH", "/admin/models", many).status_code
+    assert 404 == client.get("/v1/models/older").status_code
+    assert 200 == admin("PATCH", "/admin/models/older", {"available_from": None}).status_code
 
 
 def test_an_object_without_members_is_left_out(admin):

@@ -33,6 +33,11 @@ dates = st.fixed_dictionaries(
         "available_from": st.integers(MIDNIGHT - DAY, MIDNIGHT + DAY),
         "shutdown_date": st.integers(13, 17).map("2027-01-{}".format),
     },
+).filter(
+    lambda found: (
+        len(found) < 2
+        or found["available_from"] < MIDNIGHT + (int(found["shutdown_date"][-2:]) - 15) * DAY
+    )
 )
 instants = st.integers(MIDNIGHT - 3 * DAY, MIDNIGHT + 3 * DAY)
 

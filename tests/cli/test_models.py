@@ -255,8 +255,11 @@ def test_times(run: Callable[..., Result]) -> None:
     for number, text in enumerate(
         ("2027-01-31", "2027-01-31T00:00:00Z", "2027-01-31t01:00:00+01:00", "1801353600")
     ):
-        run("models", "add", f"{number}", *(f"{name}={text}" for name in names))
-        stored.append([shown(run, f"{number}")[name] for name in names])
+        ids = (f"begins {number}", f"ends {number}")  # one entry cannot do both then
+        for model_id, own in zip(ids, (names[:2], names[2:]), strict=True):
+            run("models", "add", model_id, *(f"{name}={text}" for name in own))
+        facts = shown(run, ids[0]) | {n: shown(run, ids[1])[n] for n in names[2:]}
+        stored.append([facts[name] for name in names])
 
     assert 4 * [[1801353600, 1801353600, "2027-01-31"]] == [[*x[:2], x[3]] for x in stored]
     assert ["2027-01-31T00:00:00Z", "2027-01-31T00:00:00Z", "2027-01-31t01:00:00+01:00"] == [
@@ -366,6 +369,21 @@ def test_retire(run: Callable[..., Result]) -> None:
     assert ["2027-01-15T08:00:00Z", "2027-03-31", "y"] == dates("x")
     assert ["2027-01-01T00:00:00Z", "2027-03-31", None] == dates("y")
     assert ["2027-01-01T00:00:00Z", "2027-01-01", None] == dates("z")
+
+
+def test_retire_before_it_appears(run: Callable[..., Result]) -> None:
+    """It is refused, with a sentence that has both dates, and so is such a copy."""
+    run("models", "add", "x", "available_from=2027-02-01")
+    early = run("models", "retire", "x", "--on", "2027-02-01")
+    late = run("models", "retire", "x", "--on", "2027-02-02")
+    copied = run("models", "copy", "x", "y", "available_from=2027-02-03")
+    sentence = "Error: shutdown_date: Must be after available_from, which is 2027-02-01T00:00:00Z,"
+
+    assert (1, f"{sentence} not") == (early.exit_code, early.stderr[: len(sentence) + 4])
+    assert 0 == late.exit_code
+    assert "2027-02-02" == shown(run, "x")["shutdown_date"]
+    assert 1 == copied.exit_code
+    assert copied.stderr.startswith(sentence.replace("01T", "03T"))
 
 
 def test_retire_in_a_year_without_four_digits(run: Callable[..., Result]) -> None:
