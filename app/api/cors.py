@@ -11,7 +11,7 @@ from app.api.http import empty_reply
 from app.settings import normal_origin
 
 #: The response headers that a web page may read, beside those that browsers always show it.
-EXPOSED = "x-request-id, request-id, retry-after, etag"
+EXPOSED = "x-request-id, request-id, retry-after, etag, deprecation, sunset, link"
 
 _HEADER_NAMES = re.compile(r"[A-Za-z0-9_, -]{1,4096}", re.ASCII)
 

@@ -5,7 +5,7 @@ Flask's `get_json` accepts what is no JSON, and can fail with a RecursionError: 
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,8 @@ _TAGS = re.compile(rf"[\s,]*{_TAG.pattern}(?:\s*,[\s,]*{_TAG.pattern})*[\s,]*")
 
 #: The names of the attributes that Flask gives a response when it builds one.
 _PARTS = frozenset(vars(Response()))
+#: Header fields: names and values.
+Fields = Sequence[tuple[str, str]]
 _STATUS_LINES = {200: "200 OK", 304: "304 NOT MODIFIED"}
 
 
@@ -191,12 +193,18 @@ class LazyResponse(Response):
         return (self.content,) if self.content and environ["REQUEST_METHOD"] != "HEAD" else ()
 
 
-def reply(environ: Mapping[str, Any], body: Reply, *, tagged: bool = True) -> LazyResponse:
-    """Return the response with `body`, or a 304 to a client that has it."""
-    fields = [("ETag", body.etag)] if tagged else []
+def reply(
+    environ: Mapping[str, Any], body: Reply, others: Fields = (), *, tagged: bool = True
+) -> LazyResponse:
+    """Return the response with `body` and `others`, or a 304 to a client that has them.
+
+    The entity tag is of both: after a 304, nginx and others send the header fields that they have.
+    """
+    etag = Reply(f"{body.etag}{others}".encode()).etag if others else body.etag
+    fields = [("ETag", etag), *others] if tagged else [*others]
     if body.encoding is not None:
         fields.append(("Content-Encoding", body.encoding))
-    if tagged and is_known(environ.get("HTTP_IF_NONE_MATCH"), body.etag):
+    if tagged and is_known(environ.get("HTTP_IF_NONE_MATCH"), etag):
         return LazyResponse(b"", 304, fields)
     fields.append(("Content-Type", "application/json"))
     fields.append(("Content-Length", str(len(body.content))))

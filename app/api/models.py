@@ -4,16 +4,21 @@
 their base URL, and others put ``/openai`` before it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from math import floor
 from typing import Any
+from urllib.parse import quote
 
 from flask import Blueprint, Flask, Response
+from werkzeug.http import http_date
 
 from app.api import cors
 from app.api.context import RequestContext, request
 from app.api.http import MAX_LOOKUP, accepts_gzip, read_body, reply
-from app.catalog.errors import InvalidValue
-from app.compression import Reply
+from app.catalog.errors import InvalidValue, ModelNotFound
+from app.catalog.lifecycle import deprecation_time, shutdown_time
+from app.catalog.model import Model
 from app.dialects import Routes
 from app.services import services_of
 from app.strict_json import parse_object
@@ -70,8 +75,7 @@ def list_models() -> Response:
 @blueprint.get("/v1/models/<path:model_id>")
 def show_model(model_id: str) -> Response:
     """Return one model, if the caller sees it."""
-    current = request.context
-    return reply(current.environ, _entry(current, model_id))
+    return _entry(request.context, model_id)
 
 
 def look_up_model() -> Response:
@@ -85,7 +89,7 @@ def look_up_model() -> Response:
         [name, *_] = routes.lookup_fields
         raise InvalidValue(name, f"'{name}' must be the id of a model.")
     # An entity tag is for GET: here it would be of no use.
-    return reply(current.environ, _entry(current, model_id), tagged=False)
+    return _entry(current, model_id, tagged=False)
 
 
 def show_constant() -> Response:
@@ -111,11 +115,31 @@ def preflight(model_id: str | None = None) -> Response:  # noqa: ARG001 - any id
     return cors.preflight_response(current.services.settings.cors_origins, current.environ)
 
 
-def _entry(current: RequestContext, model_id: str) -> Reply:
+def _entry(current: RequestContext, model_id: str, *, tagged: bool = True) -> Response:
     dialect, viewer = current.dialect, current.viewer
-    return current.services.replies.entry(
+    model = current.snapshot.find(model_id, viewer, dialect.default_tag)
+    body = current.services.replies.entry(
         dialect,
-        current.snapshot.find(model_id, viewer, dialect.default_tag),
+        model,
         viewer,
         gzipped=accepts_gzip(current.environ.get("HTTP_ACCEPT_ENCODING")),
     )
+    has_end = model.deprecation or model.shutdown_date or model.deprecation_replacement_model
+    others = [*_end_of(model, current)] if has_end else ()
+    return reply(current.environ, body, others, tagged=tagged)
+
+
+def _end_of(model: Model, current: RequestContext) -> Iterator[tuple[str, str]]:
+    """Yield the headers about the end of `model`: RFC 9745, RFC 8594, and its replacement.
+
+    The link is to what the caller now retrieves by GET, beside the URL that was asked for.
+    """
+    if (moment := deprecation_time(model)) is not None:
+        yield "Deprecation", f"@{floor(moment)}"
+    if (moment := shutdown_time(model)) is not None:
+        yield "Sunset", http_date(moment)
+    path, is_path_of_models, _ = (current.route or "").partition("<")
+    if is_path_of_models and (name := model.deprecation_replacement_model):
+        with suppress(ModelNotFound):
+            current.snapshot.find(name, current.viewer)
+            yield "Link", f'<{path}{quote(name, safe="")}>; rel="successor-version"'

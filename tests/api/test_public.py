@@ -551,12 +551,12 @@ PAGE = "https://chat.example.com"
 
 
 def test_an_allowed_page_may_read_answers_and_errors(cors):
-    """A listed origin is echoed, also on errors, and may read the four headers."""
+    """A listed origin is echoed, also on errors, and may read headers of ours."""
     for path in ("/v1/models", "/v1/models/absent", "/v1/other"):
         headers = cors(PAGE).get(path, headers={"Origin": PAGE}).headers
 
         assert PAGE == headers["Access-Control-Allow-Origin"]
-        exposed = "x-request-id, request-id, retry-after, etag"
+        exposed = "x-request-id, request-id, retry-after, etag, deprecation, sunset, link"
         assert exposed == headers["Access-Control-Expose-Headers"]
 
 

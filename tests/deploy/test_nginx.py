@@ -308,6 +308,30 @@ def test_a_known_etag_is_answered_with_304(site, direct, method):
     assert 200 == site(method, "/v1/models", If_None_Match='"x"').status
 
 
+def test_the_headers_of_dates_are_soon_seen(site, direct):
+    """Also from the cache, in a dialect whose body has no dates, and with a 304."""
+    path = site.add(fresh_id(), shutdown_date="2099-01-31").replace("/v1/", "/v1beta/")
+    site.add(successor := fresh_id())
+    first = site("GET", path).headers
+    patch = {
+        "shutdown_date": "2098-01-31",
+        "deprecation": "2027-01-01T00:00:00Z",
+        "deprecation_replacement_model": successor,
+    }
+    admin_path = path.replace("/v1beta/", "/admin/")
+    assert 200 == site("PATCH", admin_path, patch, direct.admin_key).status
+    expected = ["@1798761600", "Fri, 31 Jan 2098 00:00:00 GMT"]
+    expected += [f'</v1beta/models/{successor}>; rel="successor-version"']
+    deadline = time.monotonic() + PATIENCE
+    while (answer := site("GET", path)).headers["Sunset"] == first["Sunset"]:
+        assert time.monotonic() < deadline
+    known = site("GET", path, If_None_Match=answer.headers["ETag"])
+
+    assert (200, 304) == (answer.status, known.status)
+    for headers in (answer.headers, known.headers):
+        assert expected == [headers[name] for name in ("Deprecation", "Sunset", "Link")]
+
+
 def test_every_answer_has_its_own_request_id(site, direct):
     """Also a kept one; the caller's own is taken, unless it is malformed or looks like a key."""
     ids = []

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from app.dialects import Problem
+from tests.dialects.derived import address
 
 #: An entry of which everything is known.
 FULL = {
@@ -44,6 +45,26 @@ def compact():
         return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
 
     return dump
+
+
+@pytest.fixture
+def answers(app, client):
+    """What asks each dialect for the list and for a model, and gives both answers by name."""
+
+    def ask(model_id=FULL["id"], **headers):
+        found = {}
+        for dialect in app.extensions["roster"].dialects:
+            path, own = address(dialect)
+            given = {**own, **headers}
+            listing = client.get(path, headers=given)
+            if dialect.routes is not None and dialect.routes.lookup is not None:
+                one = client.post(dialect.routes.lookup, json={"model": model_id}, headers=headers)
+            else:
+                one = client.get(f"{path}/{model_id}", headers=given)
+            found[dialect.name] = listing, one
+        return found
+
+    return ask
 
 
 @pytest.fixture

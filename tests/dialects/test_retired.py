@@ -3,7 +3,6 @@
 import pytest
 
 from tests.dialects.conftest import FULL
-from tests.dialects.derived import address
 
 #: By dialect, what a client gets; a retired model may have a replacement, which is the advice.
 BODIES = {
@@ -29,25 +28,6 @@ BODIES = {
     },
     "ollama": {"error": "model 'acme/seer:8b' not found{advice}"},
 }
-
-
-@pytest.fixture
-def answers(app, client):
-    """What asks each dialect for the list and for the model, and gives both answers by name."""
-
-    def ask():
-        found = {}
-        for dialect in app.extensions["roster"].dialects:
-            path, headers = address(dialect)
-            listing = client.get(path, headers=headers)
-            if dialect.routes is not None and dialect.routes.lookup is not None:
-                one = client.post(dialect.routes.lookup, json={"model": FULL["id"]})
-            else:
-                one = client.get(f"{path}/{FULL['id']}", headers=headers)
-            found[dialect.name] = listing, one
-        return found
-
-    return ask
 
 
 @pytest.mark.parametrize("replacement", [None, "x"])

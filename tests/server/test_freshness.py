@@ -1,7 +1,9 @@
 """A write that was answered is in the next reply of every worker."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from datetime import UTC, datetime
 
 import pytest
 
@@ -36,6 +38,32 @@ def test_no_read_is_stale(serve):
                     stale.append((number, name, shown))
 
     assert [] == stale
+
+
+@pytest.mark.slow
+def test_dates_change_the_list_of_every_worker_without_a_write(serve):
+    """One entry appears and another is deprecated at its second, and never before it."""
+    server = serve()
+    seen = {False: set(), True: set()}
+    with server.connections_to_each() as readers:
+        moment = int(time.time()) + 3
+        deprecation = datetime.fromtimestamp(moment, UTC).isoformat()
+        server.admin("POST", "/admin/models", {"id": "ending", "deprecation": deprecation})
+        server.admin("POST", "/admin/models", {"id": "upcoming", "available_from": moment})
+        revision = server("GET", "/readyz").json["revision"]
+        while len(seen[True]) < len(readers):
+            for reader in readers:
+                began = time.time()
+                answer = server("GET", "/v1/models", connection=reader, anthropic_version="x")
+                is_past = began >= moment
+                if is_past or time.time() < moment:  # else it may be either
+                    shown = [(model["id"], model["lifecycle"]) for model in answer.json["data"]]
+                    after = [("ending", "deprecated"), ("upcoming", "active")]
+                    assert (after if is_past else [("ending", "active")]) == shown
+                    seen[is_past].add(reader)
+
+        assert [2, 2] == [*map(len, seen.values())]
+    assert revision == server("GET", "/readyz").json["revision"]
 
 
 def test_a_revoked_key_is_refused_by_every_worker(serve):
