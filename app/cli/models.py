@@ -80,6 +80,37 @@ def show(model_id: str, *, as_json: bool) -> None:
     echo_table(("FIELD", "VALUE"), rows)
 
 
+@group.command()
+@click.option("--days", metavar="DAYS", type=click.IntRange(1), default=30, help="30 if left out.")
+@as_json
+def expiring(days: int, *, as_json: bool) -> None:
+    """List the entries that retire within so many days, the soonest first.
+
+    Example: flask models expiring --days 7
+    """
+    condition = Filter(retiring_before=services().clock() + days * 24 * 60 * 60)
+    found = Selection(condition=condition).page(services().catalog.current()).models
+    models = sorted(found, key=lambda model: shutdown_time(model) or 0)
+    if as_json:
+        echo_json({"object": "list", "data": _MODEL.dump(models, many=True)})
+    elif models:
+        echo_table(
+            ("ID", "NAME", "OWNED BY", "RETIRES", "REPLACEMENT"),
+            (
+                (
+                    m.id,
+                    m.name,
+                    m.owned_by,
+                    in_utc(shutdown_time(m)),
+                    m.deprecation_replacement_model,
+                )
+                for m in models
+            ),
+        )
+    else:
+        click.echo(f"No entry retires within {days} days.")
+
+
 def find(model_id: str) -> Model:
     """Return the entry with this id or alias; raise `ModelNotFound` if there is none."""
     model = services().store.model(model_id)

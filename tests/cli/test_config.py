@@ -157,7 +157,7 @@ def examples(run: Callable[..., Result], path: tuple[str, ...]) -> list[list[str
 def test_commands(app: Flask) -> None:
     """These are all the commands."""
     assert {
-        *(("models", name) for name in ("list", "show", "add", "edit", "remove")),
+        *(("models", name) for name in ("list", "show", "expiring", "add", "edit", "remove")),
         *(("models", name) for name in ("copy", "retire", "hide", "allow")),
         *(("models", name) for name in ("import", "export", "sources")),
         *(("keys", name) for name in ("create", "list", "show", "edit", "revoke", "rotate")),
@@ -197,6 +197,7 @@ def test_groups(app: Flask, run: Callable[..., Result]) -> None:
     [
         "models list",
         "models show x",
+        "models expiring",
         "models add x",
         "models edit x name=X",
         "models remove x",

@@ -130,6 +130,36 @@ def test_list_filters(run: Callable[..., Result]) -> None:
     assert "Error: --min-context must be a whole number, not 'many'.\n" == refused.stderr
 
 
+def test_expiring(run: Callable[..., Result], clock: Any) -> None:
+    """What retires within so many days is listed, the soonest first, hidden or not."""
+    none = run("models", "expiring")
+    run("models", "add", "a", "shutdown_date=2027-02-14", "name=A", "owned_by=acme")
+    run("models", "add", "b", "shutdown_date=2027-01-31", "permission=[]")
+    run("models", "add", "c", "shutdown_date=2027-01-15")
+    run("models", "add", "d", "shutdown_date=2027-02-15")
+    run("models", "add", "e")
+    run("models", "edit", "b", "deprecation_replacement_model=a")
+    shown = run("models", "expiring").stdout
+
+    assert (0, "No entry retires within 30 days.\n") == (none.exit_code, none.stdout)
+    assert (
+        "ID  NAME  OWNED BY  RETIRES               REPLACEMENT\n"
+        "b   -     custom    2027-01-31T00:00:00Z  a\n"
+        "a   A     acme      2027-02-14T00:00:00Z  -\n"
+    ) == shown
+
+    def ids(days: int) -> str:
+        done = run("models", "expiring", f"--days={days}", "--json")
+        return "".join(entry["id"] for entry in json.loads(done.stdout)["data"])
+
+    assert ["", "b", "bad"] == [ids(days) for days in (15, 16, 31)]
+
+    clock.now += 24 * 60 * 60
+
+    assert "b" == ids(15)
+    assert 2 == run("models", "expiring", "--days=0").exit_code
+
+
 def test_list_as_a_reader(run: Callable[..., Result], app: Flask, admin: Admin) -> None:
     """With --as the list is that of a reader: in JSON the bytes that their key gets."""
     run("models", "add", "b", "created=60", 'permission=[{"organization":"acme","group":"g"}]')
