@@ -160,7 +160,9 @@ def read_lines(lines: Iterable[Line], source: str) -> Setters:
         fields = line.differences().keys()
         by_person = line.action.startswith("model.")
         if (revision := revision_returned_to(line.action)) is not None:
-            now = next(state for number, state in reversed(states) if number <= revision)
+            # A restored log may have taken back what comes before all changes.
+            earlier = (state for number, state in reversed(states) if number <= revision)
+            now = next(earlier, Setters())
         elif line.after is None:
             now = Setters(is_removed=by_person and now.is_ours)
         elif line.action == f"import:{source}":

@@ -54,6 +54,7 @@ def setters(lines):
         ([imported("a"), by_person("a"), returned("undo:2")], "", "a", False),
         ([imported("a"), by_person("a"), imported("b"), returned("revert:2")], "a", "", False),
         ([imported("a"), returned("undo:1")], "", "", False),
+        ([imported("a"), returned("undo:0")], "", "", False),  # of a restored log
         ([imported("a"), by_person("a", removed=True), returned("undo:2")], "", "a", False),
         (
             [imported("a"), by_person("a"), returned("undo:2"), returned("undo:3")],
