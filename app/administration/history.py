@@ -5,12 +5,20 @@ from dataclasses import dataclass, replace
 
 from app.administration.entries import merged
 from app.administration.plans import Applied, Applying, Plans
-from app.catalog.errors import InvalidValue, ModelNotFound, ValidationFailed
+from app.catalog.errors import (
+    InvalidValue,
+    ModelNotFound,
+    RosterError,
+    StoreUnavailable,
+    ValidationFailed,
+    quote,
+)
 from app.catalog.history import Act, Entries, LogFilter, Moment, read_when
 from app.catalog.model import Model
 from app.catalog.plan import Plan, Remark, settle
 from app.catalog.ports import Actor, Change
 from app.catalog.snapshot import Snapshot
+from app.catalog.sources import problem_with_source
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +36,10 @@ class History(Plans):
                 raise InvalidValue(param, f"'{param}' must not be in the future.")
             return Moment(self.store.log.revision_at(time), time)
         assert revision is not None, "it is one of the two"  # noqa: S101
+        return self.at_revision(revision, snapshot, param)
+
+    def at_revision(self, revision: int, snapshot: Snapshot, param: str) -> Moment:
+        """Return the moment of a revision; raise `InvalidValue` for one that is not yet."""
         if revision > snapshot.revision:
             sentence = (
                 f"'{param}': the catalogue is at revision {snapshot.revision}, not {revision} yet."
@@ -55,8 +67,10 @@ class History(Plans):
         if revision is None:
             found = log.lines(LogFilter(model=model_id, of_entries=True), 1)
             if not found and model_id is not None:
-                raise ModelNotFound(model_id)
-            revision = found[0].revision if found else 0
+                raise self._unchanged(model_id, "the log")
+            if not found:
+                raise InvalidValue("revision", "No entry was changed yet.")
+            revision = found[0].revision
         act = log.act(revision)
         if act is None:
             raise InvalidValue("revision", f"No line of the log has the revision {revision}.")
@@ -76,7 +90,7 @@ class History(Plans):
         if model_id is not None:
             changes = [change for change in changes if change.id == model_id]
             if not changes:
-                raise ModelNotFound(model_id)
+                raise self._unchanged(model_id, f"the act of revision {act.batch}")
         targets = {change.id: change.before for change in changes}
         now = int(self.clock())
 
@@ -108,7 +122,7 @@ class History(Plans):
             if model_id is not None:
                 known = targets.get(model_id, snapshot.models.get(model_id))
                 if known is None and model_id not in targets:
-                    raise ModelNotFound(model_id)
+                    raise self._unchanged(model_id, "the log")
                 targets = {model_id: known}
             return plan_return(snapshot, targets, {}, now)
 
@@ -121,6 +135,14 @@ class History(Plans):
             instead="'dry_run' shows all of them.",
         )
         return replace(applied, about={"reverted_to": revision})
+
+    def _unchanged(self, model_id: str, where: str) -> RosterError:
+        """Return the error for an entry that was not changed: it may exist, or be an alias."""
+        found = self.catalog.current().get(model_id)
+        if found is not None and found.id == model_id:
+            sentence = f"No change of the model '{quote(model_id)}' is in {where}."
+            return InvalidValue("model", sentence)
+        return ModelNotFound(model_id, holder=None if found is None else found.id)
 
 
 def plan_return(
@@ -155,9 +177,21 @@ def _allowed(
             plan.refused.append(Remark(model_id, sentence))
         else:
             try:
-                if after is not None:
-                    merged(after, {}, now)  # it may be of a restored file, or of an older program
+                yield Change(before, None if after is None else _storable(after, now))
             except ValidationFailed as error:
                 plan.refused.append(Remark(model_id, f"Cannot be stored as it was: {error}"))
-            else:
-                yield Change(before, after)
+
+
+def _storable(model: Model, now: int) -> Model:
+    """Return an entry of the log as it may be stored, or raise `ValidationFailed`.
+
+    It may be of a restored file, where any member may be anything, or of an older program.
+    """
+    try:
+        checked = merged(model, {}, now)
+        problem = None if model.source is None else problem_with_source(model.source)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise ValidationFailed({"": ["Is no entry."]}) from None
+    if problem is not None:
+        raise ValidationFailed({"source": [problem]})
+    return checked

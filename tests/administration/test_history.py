@@ -1,5 +1,7 @@
 """The catalogue as it was, and changes that are taken back."""
 
+import json
+
 import pytest
 
 from app.catalog.errors import HistoryPruned, InvalidValue, ModelNotFound, RowsRefused
@@ -95,3 +97,44 @@ def test_before_the_log_begins(roster, sql):
         roster.export(as_of=1)
 
     assert b'"a"' in roster.export(as_of=2)
+
+
+@pytest.mark.parametrize(
+    "members", [{"owned_by": None}, {"architecture": 5}, {"source": 5}, {"tags": "x"}]
+)
+def test_an_entry_of_a_restored_log(roster, sql, members):
+    """Where it is no entry as we store them, it is refused; a null is as if it were left out."""
+    roster.add("a", name="A")
+    roster.edit("a", name="B")
+    [[text]] = sql("SELECT before FROM changes WHERE revision = 3")
+    sql("UPDATE changes SET before = :text", text=json.dumps({**json.loads(text), **members}))
+    if members != {"owned_by": None}:
+        with pytest.raises(RowsRefused, match="'a': Cannot be stored as it was: "):
+            roster.undo()
+    else:
+        roster.undo()
+
+    entry = roster.entries()["a"]
+    assert ("custom", None, None, None) == (
+        entry.owned_by,
+        entry.architecture,
+        entry.source,
+        entry.tags,
+    )
+
+
+def test_an_entry_without_a_change(roster):
+    """The error says that it is an alias, or that the act or the log has not changed it."""
+    with pytest.raises(InvalidValue, match="No entry was changed yet"):
+        roster.undo()
+    roster.add("a", aliases=["x"])
+    roster.add("b")
+    for call in (
+        lambda: roster.undo(None, "x"),
+        lambda: roster.undo(2, "x"),
+        lambda: roster.revert(2, "x"),
+    ):
+        with pytest.raises(ModelNotFound, match="it is an alias, use 'a' instead"):
+            call()
+    with pytest.raises(InvalidValue, match="'b' is in the act of revision 2"):
+        roster.undo(2, "b")
