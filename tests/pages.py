@@ -64,6 +64,9 @@ def same_everywhere(text):
     text = re.sub(r"created=\d{10}", "created=TIME", text)
     text = re.sub(r'"created_at":"[0-9TZ:-]{20}"', '"created_at":TIME', text)
     text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "DATE", text)
+    text = re.sub(r'"at":\d{10}', '"at":TIME', text)
+    text = re.sub(r"req_[0-9a-f]{24}", "REQUEST", text)
+    text = re.sub(r"(?<=key:)[0-9A-Za-z]{8}", "KID", text)
     text = re.sub(r"cli:\S+", "PERSON", text)
     text = re.sub(
         r"^[0-9A-Za-z]{8}(?=  )|(?<=Key )[0-9A-Za-z]{8}", "KID", text, flags=re.MULTILINE

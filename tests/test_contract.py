@@ -8,6 +8,7 @@ from app.api.catalogues import FLAGS
 from app.api.context import MAX_PARAMETERS
 from app.api.cors import EXPOSED
 from app.api.errors import STATUS
+from app.api.history import MAX_REVISIONS_HERE, PAGE
 from app.api.http import MAX_BODY, MAX_LENGTH, MAX_LOOKUP
 from app.api.isolated import MAX_BYTES_HERE, MAX_ENTRIES_HERE, TIMEOUT
 from app.catalog.paging import MAX_LIMIT
@@ -107,6 +108,9 @@ def test_the_bounds_are_those_of_the_code():
     assert f"up to {MAX_FILE // 1024**2} MiB" in text
     assert f"more than {MAX_BYTES_HERE // 1024} KiB, and an export" in text
     assert f"more than {MAX_ENTRIES_HERE} entries" in text
+    assert f"more than {MAX_ENTRIES_HERE} revisions" in text
+    assert f"over more than {MAX_REVISIONS_HERE:,}" in text
+    assert f"`limit` is {PAGE} by default" in text
     assert f"takes more than {TIMEOUT} seconds" in text
     assert f"`limit` (1 to {MAX_LIMIT:,}, else 400)" in text
 
@@ -119,6 +123,14 @@ def test_plans_are_shown(admin):
 
     assert [*plan] == [*answer.json]
     assert [] == [name for name in (*MEDIA_TYPES, *FLAGS) if f"`{name}`" not in text]
+
+
+def test_a_line_of_the_log_is_shown(admin):
+    """It has the members that the page shows."""
+    admin.add("x")
+    [line] = admin("GET", "/admin/changes?limit=1").json["data"]
+
+    assert [*shown("Administration", "item")] == [*line]
 
 
 def test_every_setting_exists():

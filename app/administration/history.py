@@ -9,7 +9,6 @@ from app.catalog.errors import (
     InvalidValue,
     ModelNotFound,
     RosterError,
-    StoreUnavailable,
     ValidationFailed,
     quote,
 )

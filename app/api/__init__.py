@@ -1,6 +1,6 @@
 """HTTP: routes, status codes, headers; everything that needs Flask."""
 
-from app.api import admin, catalogues, errors, models, operation
+from app.api import admin, catalogues, errors, history, models, operation
 from app.api.application import Application
 
 
@@ -10,5 +10,5 @@ def init_app(app: Application) -> None:
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     errors.init_app(app)
     models.init_app(app)
-    for blueprint in (admin.blueprint, catalogues.blueprint, operation.blueprint):
-        app.register_blueprint(blueprint)
+    for module in (admin, catalogues, history, operation):
+        app.register_blueprint(module.blueprint)

@@ -9,6 +9,7 @@ from marshmallow import Schema
 
 from app.administration.entries import Written
 from app.api.context import request
+from app.api.history import answer_as_of
 from app.api.http import (
     accepts_gzip,
     check_parameters,
@@ -21,9 +22,11 @@ from app.api.http import (
 )
 from app.catalog.errors import InvalidValue, ModelNotFound, quote
 from app.catalog.filters import PARAMETERS, Filter, Selection, select_keys
+from app.catalog.history import Entries
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model
 from app.catalog.paging import MAX_LIMIT, Window
+from app.catalog.snapshot import Snapshot
 from app.catalog.visibility import Viewer
 from app.dialects import Dialect
 from app.schemas import AdminModelSchema, KeySchema, SourceSchema
@@ -38,12 +41,16 @@ _SOURCE = SourceSchema()
 def list_models() -> Response:
     """Return a page of all entries, hidden ones included.
 
-    The parameters are those of the public route, and those of a `Filter`.
+    The parameters are those of the public route, those of a `Filter`, and `as_of`.
     """
-    check_parameters("limit", "after", "owned_by", "q", *PARAMETERS)
+    check_parameters("limit", "after", "owned_by", "q", "as_of", *PARAMETERS)
     selection = Selection(condition=Filter.read(request.args), window=_window())
-    page = selection.page(request.context.snapshot)
-    return _page(_MODEL, page.models, has_more=page.has_more)
+
+    def answer(entries: Snapshot | Entries) -> Response:
+        page = selection.page(entries)
+        return _page(_MODEL, page.models, has_more=page.has_more)
+
+    return answer_as_of(answer)
 
 
 @blueprint.post("/models")
@@ -58,16 +65,22 @@ def create_model() -> Response:
 
 @blueprint.get("/models/<path:model_id>")
 def show_model(model_id: str) -> Response:
-    """Return one entry, hidden or not."""
-    check_parameters()
-    model = request.context.snapshot.get(model_id)
-    if model is None:
-        raise ModelNotFound(model_id)
-    if is_known(request.headers.get("If-None-Match"), _etag(model)):
-        response = empty_reply(304)
-        response.headers["ETag"] = _etag(model)
-        return response
-    return _entry(model, _MODEL.dump(model))
+    """Return one entry, hidden or not: as it is with an ETag, as it was without."""
+    check_parameters("as_of")
+
+    def answer(entries: Snapshot | Entries) -> Response:
+        model = entries.get(model_id)
+        if model is None:
+            raise ModelNotFound(model_id)
+        if "as_of" in request.args:
+            return json_reply(_MODEL.dump(model))
+        if is_known(request.headers.get("If-None-Match"), _etag(model)):
+            response = empty_reply(304)
+            response.headers["ETag"] = _etag(model)
+            return response
+        return _entry(model, _MODEL.dump(model))
+
+    return answer_as_of(answer)
 
 
 @blueprint.put("/models/<path:model_id>")
