@@ -205,13 +205,19 @@ def test_a_slow_import_reaches_the_application_when_all_of_it_is_here(nginx, sil
             assert asked.recv(100).startswith(b"GET /v1/models ")
 
 
-def test_an_import_may_take_longer_than_other_requests(nginx, silent):
-    """nginx waits for its answer for five minutes, and then it is a 504 as all others."""
-    site = nginx(
-        silent.getsockname(), changes={"proxy_read_timeout 300s": "proxy_read_timeout 1s"}
-    )
+@pytest.mark.parametrize(
+    ("path", "shipped"),
+    [
+        ("import", "proxy_read_timeout 300s;  # 100,000"),
+        ("undo", "(undo|revert)$ {\n            proxy_read_timeout 300s;"),
+        ("revert", "(undo|revert)$ {\n            proxy_read_timeout 300s;"),
+    ],
+)
+def test_an_import_may_take_longer_than_other_requests(nginx, silent, path, shipped):
+    """nginx waits for its answer, and that of an undo, for five minutes; then it is a 504."""
+    site = nginx(silent.getsockname(), changes={shipped: shipped.replace("300s", "1s")})
 
-    assert 504 == site("POST", "/admin/import", [], "x").status
+    assert 504 == site("POST", f"/admin/{path}", [], "x").status
 
 
 @every_dialect
