@@ -123,7 +123,10 @@ class History(Plans):
                 if known is None and model_id not in targets:
                     raise self._unchanged(model_id, "the log")
                 targets = {model_id: known}
-            return plan_return(snapshot, targets, {}, now)
+            plan = plan_return(snapshot, targets, {}, now)
+            if model_id is None:  # a later change of any entry is to be taken back, too
+                plan.asked = None
+            return plan
 
         applied = self._apply(
             make,
@@ -154,7 +157,7 @@ def plan_return(
 
     An entry is refused if it is in `later`, which has revision and author of its last change.
     """
-    plan = Plan(position=snapshot.position)
+    plan = Plan(position=snapshot.position, asked=targets.keys())
     settle(plan, _allowed(snapshot, targets, later, now, plan), snapshot, strict=True)
     return plan
 

@@ -63,7 +63,7 @@ class Plan:
     warnings: list[str] = field(default_factory=list)
     #: The names that the plan asked for, beside those of `changes`; None if it read all entries.
     asked: Set[str] | None = None
-    #: The source of whose entries it asked for all.
+    #: The source of whose entries it asked for all; None if it did not.
     source: str | None = None
 
     def holds_after(self, later: Changes, snapshot: Snapshot) -> bool:
@@ -80,7 +80,7 @@ class Plan:
             for model in (snapshot.models.get(model_id), after):
                 if model is not None and (
                     not names.isdisjoint(model.ids)
-                    or model.source == self.source
+                    or (self.source is not None and model.source == self.source)
                     or model.deprecation_replacement_model is not None
                 ):
                     return False

@@ -1,11 +1,14 @@
 """The catalogue as it was, and changes that are taken back."""
 
 import json
+from contextlib import suppress
 
 import pytest
 
+from app.administration.history import plan_return
 from app.catalog.errors import HistoryPruned, InvalidValue, ModelNotFound, RowsRefused
 from app.catalog.history import LogFilter
+from tests.administration.conftest import Roster
 
 pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
@@ -138,3 +141,59 @@ def test_an_entry_without_a_change(roster):
             call()
     with pytest.raises(InvalidValue, match="'b' is in the act of revision 2"):
         roster.undo(2, "b")
+
+
+@pytest.mark.parametrize(
+    ("change", "matters"),
+    [
+        (lambda other: other.add("mine"), False),
+        (lambda other: other.edit("old", name="by hand"), False),
+        (lambda other: other.add("mine", aliases=["x"]), True),
+        (lambda other: other.add("mine", deprecation_replacement_model="a"), True),
+        (lambda other: other.edit("a", name="by hand"), True),
+        (lambda other: other.remove("a"), True),
+    ],
+)
+@pytest.mark.parametrize(
+    "act",
+    [
+        (lambda roster: roster.undo(4), False),
+        (lambda roster: roster.revert(3, "a"), False),
+        (lambda roster: roster.revert(3), True),
+    ],
+    ids=["undo", "revert one", "revert all"],
+)
+def test_a_change_between_plan_and_transaction(new_roster, monkeypatch, change, matters, act):
+    """The plan is made again if it may matter, and the outcome is as if it had come before."""
+    call, is_of_all = act
+    roster, twin = new_roster(), new_roster()
+    for each in (roster, twin):
+        each.add("old")
+        each.add("a", name="A", aliases=["x"])
+        each.edit("a", name="B", aliases=None)
+    change(twin)
+    with suppress(RowsRefused):
+        call(twin)
+    other = Roster(roster.store.settings, lambda: 0)
+    transaction, plans = roster.store.transaction, []
+
+    def slow(**given):
+        monkeypatch.setattr(roster.store, "transaction", transaction)
+        change(other)
+        return transaction(**given)
+
+    def counted(*given):
+        plans.append(plan_return(*given))
+        return plans[-1]
+
+    monkeypatch.setattr(roster.store, "transaction", slow)
+    monkeypatch.setattr("app.administration.history.plan_return", counted)
+    with suppress(RowsRefused):
+        call(roster)
+    other.store.close()
+
+    def facts(each):
+        return {i: (model.name, model.aliases) for i, model in each.entries().items()}
+
+    assert facts(twin) == facts(roster)
+    assert (2 if matters or is_of_all else 1) == len(plans)
