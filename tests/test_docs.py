@@ -16,6 +16,7 @@ import pytest
 from app.api.context import KEY_HEADERS
 from app.api.errors import STATUS
 from app.catalog.filters import PARAMETERS
+from app.catalog.history import LOG_PARAMETERS
 from app.catalog.sources import GoodRun
 from app.cli.selection import selecting
 from app.settings import Settings, short_path
@@ -223,6 +224,13 @@ def test_the_filters_are_those_of_the_code():
     rows = tables("docs/api.md", "Filters")
 
     assert sorted(PARAMETERS) == sorted(name for row in rows for name in code(row[0]))
+
+
+def test_the_parameters_of_the_log_are_those_of_the_code():
+    """Each parameter of a page of the log has its row, and no other."""
+    rows = tables("docs/api.md", "History")
+
+    assert sorted((*LOG_PARAMETERS, "limit")) == sorted(n for row in rows for n in code(row[0]))
 
 
 def test_the_codes_are_those_of_the_code():

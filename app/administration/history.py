@@ -103,7 +103,7 @@ class History(Plans):
             actor=actor,
             now=now,
             action=f"undo:{act.batch}",
-            instead="'force' takes the change back all the same.",
+            instead="'dry_run' shows all of them, 'force' overrides what was changed again.",
         )
         return replace(applied, about={"undone": act.batch})
 

@@ -51,7 +51,9 @@ class Busy(RosterError):
     code = "unavailable"
 
     def __init__(self) -> None:
-        super().__init__("Another import, export or edit of many entries is under way. Try again.")
+        super().__init__(
+            "Another import, export, edit or undo of many entries is under way. Try again."
+        )
 
 
 class NotStarted(StoreUnavailable):

@@ -162,6 +162,8 @@ def test_filters_of_the_log(admin, clock, revisions, import_ids):
     assert [] == revisions(batch=4)
     assert [3] == revisions(since=at - 10, until=at, model="a", actor=actor, batch=3, after=4)
     assert [4, 3] == revisions(since="2027-01-15T08:00:10Z", until="2027-01-15T08:00:20.0Z")
+    assert [5] == revisions(since="2027-01-15T08:00:10.5Z")
+    assert [4, 3, 2, 1] == revisions(until="2027-01-15T09:00:10.5+01:00")
     assert [] == revisions(since="2999-01-01")
     assert [] == revisions(model="A") == revisions(actor="nobody") == revisions(model="a\0")
 
@@ -420,7 +422,9 @@ def test_an_entry_that_was_changed_again(admin, send):
     refused = admin("POST", "/admin/undo", {"revision": 3})
 
     assert (422, "rows_refused", None) == error(refused)
-    assert "'a': Was changed again, at revision 4 by key:" in refused.json["error"]["message"]
+    message = refused.json["error"]["message"]
+    assert "'a': Was changed again, at revision 4 by key:" in message
+    assert "'force' overrides what was changed again" in message
     [row] = send("/admin/undo", revision=3, dry_run=True)["refused"]
     assert "a" == row["id"]
     assert "C" == admin("GET", "/admin/models/a").json["name"]
@@ -467,6 +471,21 @@ def test_a_return_of_one_entry(admin, send):
     answer = admin("POST", "/admin/revert", {"revision": 3, "model": "c"})
     assert (404, "model_not_found", "model") == error(answer)
     assert ["a"] == send("/admin/revert", revision=1, model="a")["removed"]
+
+
+def test_an_undo_that_would_take_a_name(admin, send):
+    """A removed entry whose alias is another's by now is refused, `force` or not."""
+    admin.add("a", aliases=["x"])
+    admin("DELETE", "/admin/models/a")
+    admin.add("x")
+    answers = [
+        admin("POST", "/admin/undo", {"revision": 3, "force": True}),
+        admin("POST", "/admin/revert", {"revision": 2, "model": "a"}),
+    ]
+
+    assert [(422, "rows_refused", None)] * 2 == [error(answer) for answer in answers]
+    assert all("'x' exists already" in answer.text for answer in answers)
+    assert ["a"] == send("/admin/revert", revision=2)["added"]
 
 
 def test_an_alias_as_the_model(admin):
@@ -587,6 +606,7 @@ def test_a_revoked_key_stays_revoked(admin, client, send):
     assert "revoked" == state
 
 
+@pytest.mark.slow
 @BOTH
 def test_a_child_process_answers_large_requests(admin, import_ids, monkeypatch, access_lines):
     """A large undo and revert, and a moment far back, have the bytes that a worker makes."""
