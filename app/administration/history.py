@@ -51,8 +51,6 @@ class History(Plans):
 
         Raises `HistoryPruned` and `RevisionUnknown`.
         """
-        if moment.revision == snapshot.revision and moment.time is None:
-            return Entries(snapshot.models, snapshot.since)
         past = self.store.log.past(moment.revision)
         time = past.at if moment.time is None else moment.time
         return Entries(snapshot.models.changed(past.models), time)
