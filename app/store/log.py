@@ -100,10 +100,18 @@ _BEHIND = (
 
 
 def _last_until(seconds: sa.ColumnElement[int] | sa.BindParameter[int]) -> sa.Select[int]:
-    """Return the query for the last line up to a time, even if a clock was wrong at another."""
+    """Return the query for the last line up to a time, even if a clock was wrong at another.
+
+    A line of a clock that was ahead is not the last one: the line after it is of an earlier time.
+    """
+    after = changes.alias("after")
+    # As a value, and not as a condition, it is read for one line after the other.
+    following = (
+        sa.select(after.c.at).where(after.c.revision == changes.c.revision + 1).scalar_subquery()
+    )
     return (
         sa.select(changes.c.revision)
-        .where(changes.c.at <= seconds)
+        .where(changes.c.at <= seconds, sa.func.coalesce(following, seconds + 1) > seconds)
         .order_by(changes.c.at.desc(), changes.c.revision.desc())
         .limit(1)
     )
