@@ -51,7 +51,9 @@ class History(Plans):
 
         Raises `HistoryPruned` and `RevisionUnknown`.
         """
-        past = self.store.log.past(moment.revision)
+        if moment.revision > snapshot.revision:  # by its time: others have written since
+            snapshot = self.catalog.current()
+        past = self.store.log.past(moment.revision, snapshot.position)
         time = past.at if moment.time is None else moment.time
         return Entries(snapshot.models.changed(past.models), time)
 
@@ -115,7 +117,7 @@ class History(Plans):
         revision, now = moment.revision, int(self.clock())
 
         def make(snapshot: Snapshot) -> Plan:
-            targets = self.store.log.past(revision).models
+            targets = self.store.log.past(revision, snapshot.position).models
             if model_id is not None:
                 known = targets.get(model_id, snapshot.models.get(model_id))
                 if known is None and model_id not in targets:

@@ -9,7 +9,7 @@ from app.administration.transactions import Transactions
 from app.catalog.catalog import Catalog
 from app.catalog.errors import InvalidValue, PlanChanged, RowsRefused, StoreUnavailable, quote
 from app.catalog.plan import Plan, Remark
-from app.catalog.ports import Actor
+from app.catalog.ports import Actor, Position
 from app.catalog.snapshot import Snapshot
 from app.schemas import PermissionSchema
 
@@ -61,7 +61,9 @@ class Plans(Transactions):
 
         If other changes were faster, and may matter, the plan is made again while writers wait.
         """
-        snapshot = self.catalog.current()
+        snapshot, is_stale = self.catalog.current_or_stale()
+        if is_stale:  # perhaps with changes that a failover has lost
+            raise StoreUnavailable(self.catalog.outage or "The catalogue cannot be read.")
         plan = make(snapshot)
         if applying.dry_run:
             return Applied(plan, plan.position.revision)
@@ -75,7 +77,8 @@ class Plans(Transactions):
                 later = self.store.changes_since(plan.position)
                 if later is None or not plan.holds_after(later, snapshot):
                     snapshot = self.catalog.current()
-                    if snapshot.revision != base.revision:
+                    # After a restore no line has the mark of the last change.
+                    if base not in (snapshot.position, Position(snapshot.revision, "")):
                         raise StoreUnavailable("The catalogue cannot be read while it is written.")
                     plan = make(snapshot)
                     self._check(plan, applying, instead)

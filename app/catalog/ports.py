@@ -186,11 +186,12 @@ class Log(Protocol):
         """
         ...
 
-    def past(self, revision: int) -> Past:
-        """Return what the catalogue was at `revision`.
+    def past(self, revision: int, position: Position) -> Past:
+        """Return what the catalogue at `position` was at `revision`.
 
-        Raises `HistoryPruned` before the log begins, and `RevisionUnknown` where no line has this
-        revision.
+        Raises `HistoryPruned` before the log begins, `RevisionUnknown` where no line has this
+        revision, and `StoreUnavailable` if that is later than `position`, or if the log has lost
+        changes up to `position`.
         """
         ...
 

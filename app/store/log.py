@@ -17,7 +17,7 @@ from app.catalog.errors import (
 from app.catalog.history import Act, Line, LogFilter, Past, Setters, read_lines
 from app.catalog.lifecycle import rfc3339
 from app.catalog.model import Model
-from app.catalog.ports import Change
+from app.catalog.ports import Change, Position
 from app.store.documents import read_model
 from app.store.opening import Opening
 from app.store.tables import catalogue, changes
@@ -84,7 +84,10 @@ _OF_ACT = (
     )
     .order_by(changes.c.revision)
 )
-_STATE = sa.select(catalogue.c.revision, catalogue.c.pruned)
+_STATE = sa.select(catalogue.c.revision, catalogue.c.mark, catalogue.c.pruned)
+_HAS = sa.select(
+    sa.exists().where(changes.c.revision == _REVISION, changes.c.mark == sa.bindparam("mark"))
+)
 _UP_TO = (
     sa.select(changes.c.revision, changes.c.at)
     .where(changes.c.revision <= _REVISION)
@@ -251,16 +254,19 @@ class Log:
             raise RevisionUnknown(revision, behind and behind.revision)
         return revision
 
-    def past(self, revision: int) -> Past:
-        """Return what the catalogue was at `revision`."""
+    def past(self, revision: int, position: Position) -> Past:
+        """Return what the catalogue at `position` was at `revision`."""
         self._opening.open()
         with self._opening.reading() as connection:
-            state = connection.execute(_STATE).one()
+            state = _check_begin(connection, revision)
+            is_logged = (state.revision, state.mark) == position or connection.execute(
+                _HAS, position._asdict()
+            ).scalar()
+            if revision > position.revision or not is_logged:
+                raise StoreUnavailable("The entries that were read are not those of the log.")
             of_revision = {"revision": revision}
             line = connection.execute(_UP_TO, of_revision).first()
             behind = connection.execute(_BEHIND, of_revision).first()
-            if revision < state.pruned:
-                raise HistoryPruned(state.pruned, rfc3339(_at(connection, state.pruned)))
             if revision not in (state.revision, line.revision if line else 0):
                 raise RevisionUnknown(line.revision if line else 0, behind and behind.revision)
             is_far = state.revision - revision > _FAR
@@ -273,9 +279,13 @@ class Log:
         return Past(revision, known.at if known else 0, models)
 
 
-def _at(connection: sa.Connection, revision: int) -> int:
-    row = connection.execute(_UP_TO, {"revision": revision}).first()
-    return row.at if row else 0
+def _check_begin(connection: sa.Connection, revision: int) -> sa.Row[int, str, int]:
+    """Return the state of the catalogue; `HistoryPruned` if the log begins after `revision`."""
+    state = connection.execute(_STATE).one()
+    if revision < state.pruned:
+        first = connection.execute(_UP_TO, {"revision": state.pruned}).first()
+        raise HistoryPruned(state.pruned, rfc3339(first.at if first else 0))
+    return state
 
 
 def _line(row: Any) -> Line:
