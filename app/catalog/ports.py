@@ -176,7 +176,7 @@ class Log(Protocol):
         ...
 
     def changes_of(self, act: Act) -> Sequence[Change]:
-        """Return what an act has changed, each entry once."""
+        """Return what an act has changed, each entry once; `HistoryPruned` if lines are gone."""
         ...
 
     def revision_at(self, moment: float) -> int:

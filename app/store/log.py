@@ -229,6 +229,7 @@ class Log:
         """Return what an act has changed, each entry once."""
         found: dict[str, Change] = {}
         with self._opening.reading() as connection:
+            _check_begin(connection, act.batch)
             of_act = {"revision": act.batch, "last": act.last}
             for row in connection.execute(_OF_ACT, of_act):
                 before, after = (

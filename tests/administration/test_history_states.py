@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.catalog.errors import RowsRefused, StoreUnavailable
+from app.catalog.errors import HistoryPruned, RowsRefused, StoreUnavailable
 from app.catalog.history import LogFilter
 from tests.administration.conftest import Roster
 
@@ -196,6 +196,22 @@ def test_a_plan_is_made_again_for_what_is_stored(roster, lost, monkeypatch):
         roster.undo(2, force=True)
 
     assert "A" == roster.entries()["a"].name
+
+
+def test_an_act_that_is_only_in_part_in_the_log(roster, sql):
+    """It is not taken back in part: its lines before the log begins are gone."""
+    roster.update({"id": "a"}, {"id": "b"}, {"id": "c"}, source="s")
+    roster.add("d")
+    before = roster.export()
+    sql("UPDATE catalogue SET pruned = 4")
+    sql("DELETE FROM changes WHERE revision < 4")
+    with pytest.raises(HistoryPruned):
+        roster.undo(4)
+
+    assert before == roster.export()
+    roster.undo(5)
+
+    assert {"a", "b", "c"} == {*roster.entries()}
 
 
 #: The times of lines, by revision from 2 on; what was at a time, by revision.
