@@ -15,6 +15,8 @@ from app.catalog.ordered import OrderedModels
 _RETURN = re.compile(r"(undo|revert):([0-9]+)", re.ASCII)
 #: A number of fewer digits than Unix seconds have: see `app.catalog.lifecycle.read_moment`.
 _REVISION = re.compile(r"[0-9]{1,8}", re.ASCII)
+#: What `deciding` has in the place of field and setter of an entry that is removed.
+_REMOVAL = ("", "")
 
 
 class Line(NamedTuple):
@@ -173,6 +175,50 @@ def read_lines(lines: Iterable[Line], source: str) -> Setters:
             now = Setters(held, now.own - fields, is_ours=is_ours)
         states.append((line.revision, now))
     return now
+
+
+def deciding(lines: Iterable[Line], pruned: int) -> tuple[int, Set[int]]:
+    """Return which lines up to the revision `pruned` may be removed from the log of one entry.
+
+    These are the lines up to the first result whose revisions are not in the second. `lines` are
+    all of the entry, newest first; of those after `pruned` only the actions count. Without what
+    may be removed, `read_lines` has the same results for each source, also after further lines
+    that return to `pruned` or later. That holds at any time if the oldest are removed first.
+    """
+    unchanged = returned = pruned
+    # By field and what has set it, the last line; of each source, the first that names it.
+    last: dict[tuple[str, str], int] = {}
+    named: dict[str, int] = {}
+    is_over = False
+    for line in lines:
+        target = revision_returned_to(line.action)
+        by_person = line.action.startswith("model.")
+        if line.revision > unchanged:
+            # If it returns to before `pruned`, what has decided then is needed, too.
+            unchanged = min(unchanged, unchanged if target is None else target)
+        elif line.revision > returned or is_over:
+            continue
+        elif target is not None:
+            returned = target
+        elif line.after is None:
+            # Whether a source hears of a removal depends on the lines before that name it.
+            is_over = bool(last) or not by_person
+            if not is_over:
+                last[_REMOVAL] = line.revision
+        else:
+            setter = "" if by_person else line.action
+            for field in line.differences() if _REMOVAL not in last else ():
+                last.setdefault((field, setter), line.revision)
+            for source in (line.after.get("source"), _source_of(line.action)):
+                if isinstance(source, str):
+                    named[source] = line.revision
+    return unchanged, {pruned, *(last.values() if named else ()), *named.values()}
+
+
+def _source_of(action: str) -> str | None:
+    """Return the source whose import has done this; None if no import has."""
+    kind, _, source = action.partition(":")
+    return source if kind == "import" else None
 
 
 def read_when(name: str, text: str) -> tuple[int | None, float | None]:
