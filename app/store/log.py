@@ -120,7 +120,8 @@ def _last_until(seconds: sa.ColumnElement[int] | sa.BindParameter[int]) -> sa.Se
     )
 
 
-_LAST_UNTIL = _last_until(sa.bindparam("at"))
+#: The query for the last line up to the time `at` (Unix seconds).
+LAST_UNTIL = _last_until(sa.bindparam("at"))
 
 
 def _first_lines(model_id: sa.ColumnElement[str]) -> sa.Select[Any]:
@@ -170,6 +171,7 @@ class Log:
     def ids_changed_since(self, revision: int) -> set[str]:
         """Return the ids of the entries that the log changes after `revision`."""
         with self._opening.reading() as connection:
+            _check_begin(connection, revision)
             return {*connection.execute(_CHANGED_IDS, {"revision": revision}).scalars()}
 
     def last_changes(self, ids: Sequence[str], after: int) -> dict[str, tuple[int, str]]:
@@ -216,6 +218,7 @@ class Log:
         with self._opening.reading() as connection:
             row = connection.execute(_LINE, {"revision": revision}).one_or_none()
             if row is None:
+                _check_begin(connection, revision)
                 return None
             line = _line(row)
             of_batch = {"revision": line.batch}
@@ -226,10 +229,10 @@ class Log:
         return Act(line.batch, last, line.at, line.actor, line.action, line.request_id, *counts)
 
     def changes_of(self, act: Act) -> list[Change]:
-        """Return what an act has changed, each entry once."""
+        """Return what an act has changed, each entry once; raise `HistoryPruned` if unknown."""
         found: dict[str, Change] = {}
         with self._opening.reading() as connection:
-            _check_begin(connection, act.batch)
+            _check_begin(connection, act.batch - 1)
             of_act = {"revision": act.batch, "last": act.last}
             for row in connection.execute(_OF_ACT, of_act):
                 before, after = (
@@ -248,7 +251,7 @@ class Log:
         self._opening.open()
         with self._opening.reading() as connection:
             state = connection.execute(_STATE).one()
-            revision = connection.execute(_LAST_UNTIL, {"at": int(moment)}).scalar() or 0
+            revision = connection.execute(LAST_UNTIL, {"at": int(moment)}).scalar() or 0
             behind = connection.execute(_BEHIND, {"revision": revision}).first()
         following = state.revision + 1 if behind is None else behind.revision
         if revision >= state.pruned and following != revision + 1:
@@ -273,7 +276,10 @@ class Log:
             is_far = state.revision - revision > _FAR
             first_lines = _FIRST_LINES_FAR if is_far else _FIRST_LINES_NEAR
             models = {
-                row.model_id: _model(row.model_id, row.before, row.revision or 0)
+                # The line that has made an entry so may be gone: then its revision is not known.
+                row.model_id: _model(
+                    row.model_id, row.before, max(row.revision or 0, state.pruned)
+                )
                 for row in connection.execute(first_lines, of_revision)
             }
         known = line or behind

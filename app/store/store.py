@@ -20,6 +20,7 @@ from app.store.files import new_file
 from app.store.first_key import add_given_key
 from app.store.log import Log
 from app.store.opening import START, Opening
+from app.store.pruning import Pruning
 from app.store.revision import RevisionReader
 from app.store.schema import HEAD, newer_schema, upgrade
 from app.store.sqlite.backend import SQLite
@@ -98,6 +99,7 @@ class Store:
         self._opening = Opening(settings, clock, monotonic)
         self.writer = Writer(self._opening, settings.threads)
         self.log = Log(self._opening)
+        self.pruning = Pruning(self._opening, self.writer)
         # Methods of this class that only call these would cost each request a call.
         self.position = RevisionReader(self._opening).position
         self.transaction = self.writer.transaction
