@@ -1,19 +1,34 @@
 """``flask db``: the database itself."""
 
 import os
+import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from app.catalog.errors import StoreUnavailable
+from app.catalog.history import read_time
 from app.cli.files import access
-from app.cli.terminal import Commands, Refusal, actor, as_json, echo_json, echo_table, printable
+from app.cli.plans import Mode, is_confirmed, planning
+from app.cli.terminal import (
+    Commands,
+    PastTime,
+    Refusal,
+    actor,
+    as_json,
+    echo_json,
+    echo_table,
+    in_utc,
+    printable,
+)
 from app.services import services
 from app.settings import parse_database_url, short_path
+from app.store.pruning import Removal
 from app.store.schema import HEAD
 
-group = Commands("db", help="Upgrade, inspect, back up, restore and copy the database.")
+group = Commands("db", help="Upgrade, inspect, back up, restore, copy and prune the database.")
 
 
 @group.command()
@@ -163,3 +178,56 @@ def copy(url: str, *, as_json: bool) -> None:
             f"Copied {copied.entries} entries, {copied.keys} keys and {copied.changes} changes, "
             f"revision {copied.revision}."
         )
+
+
+@group.command("prune-history")
+@click.option(
+    "--before",
+    type=PastTime(),
+    required=True,
+    metavar="TIME",
+    help="Remove what was changed before.",
+)
+@planning
+def prune_history(before: Callable[[float], str], mode: Mode) -> None:
+    """Remove old changes from the log, while servers go on.
+
+    The last change before TIME stays, and is the first that can be shown and returned to. The
+    lines that say who has set the fields of imported entries stay, too. TIME is a day, an RFC 3339
+    time, Unix seconds, or a span back from now.
+
+    Example: flask db prune-history --before 365d --dry-run
+    """
+    mode = mode.ask_on(sys.stdin)
+    now = services().clock()
+    moment = read_time("before", before(now))
+    if moment > now:
+        raise click.BadParameter("The time must not be in the future.", param_hint="--before")
+    pruning = services().store.pruning
+    done = pruning.plan(moment)
+    if done.lines and not mode.dry_run:
+        if mode.terminal is not None and not is_confirmed(_words(done), mode.terminal):
+            raise Refusal("Nothing was changed.")
+        done = pruning.remove(done)
+    if mode.as_json:
+        echo_json({"dry_run": mode.dry_run, **done._asdict()})
+    elif not done.lines:
+        click.echo("No line of the log is to be removed.")
+    elif mode.dry_run:
+        click.echo(f"Plan: remove {_words(done)}.")
+    else:
+        room = (
+            "PostgreSQL uses the room again after its next VACUUM."
+            if services().settings.database_path is None
+            else "The file stays as large, and new changes use the room. For a smaller one, stop "
+            "the servers, and run 'flask db backup FILE' and 'flask db restore FILE'."
+        )
+        click.echo(f"Removed {_words(done)}.\n{room}")
+
+
+def _words(removal: Removal) -> str:
+    """Return what is removed, and what the log has then."""
+    return (
+        f"{removal.lines:,} of {removal.of:,} lines of the log, about {removal.size:,} bytes; "
+        f"it is complete from revision {removal.revision} of {in_utc(removal.at)} on"
+    )

@@ -103,7 +103,7 @@ def carry_out(
         what = "rows" if is_import else "entries"
         raise Refusal(f"Nothing is changed, because {what} are refused.{advice}")
     if mode.terminal is not None:
-        if plan.changes and not _is_confirmed(_summary(plan), mode.terminal):
+        if plan.changes and not is_confirmed(_summary(plan), mode.terminal):
             raise Refusal("Nothing was changed.")
         try:
             applied = run(Applying(partial=partial, revision=applied.revision))
@@ -117,7 +117,8 @@ def carry_out(
         click.echo(f"{done} at revision {applied.revision}{waited}: {summary}.")
 
 
-def _is_confirmed(summary: str, terminal: TextIO) -> bool:
+def is_confirmed(summary: str, terminal: TextIO) -> bool:
+    """Ask on `terminal` whether to do what `summary` says."""
     click.echo(f"{summary}. Do it? [y/N]: ", nl=False, err=True)
     return terminal.readline().strip().lower() in ("y", "yes")
 

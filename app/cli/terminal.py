@@ -38,7 +38,9 @@ _PARAMETER = re.compile(
     r"(?= must| may| all | is | each| adds| shows| leaves| changes)"
 )
 
-_UNITS = {"s": 1, "m": 60, "h": 60 * 60, "d": 24 * 60 * 60}  # seconds
+_DAY = 24 * 60 * 60  # seconds
+_UNITS = {"s": 1, "m": 60, "h": 60 * 60, "d": _DAY}  # seconds
+_DAYS_BACK = {"today": 0, "yesterday": 1}
 
 
 class Refusal(click.ClickException):
@@ -49,7 +51,7 @@ class Refusal(click.ClickException):
 
 
 #: Commands that cannot be undone by the next one. No hint names them for a word that is none.
-_DESTRUCTIVE = frozenset({"remove", "revoke", "restore", "rotate"})
+_DESTRUCTIVE = frozenset({"prune-history", "remove", "revoke", "restore", "rotate"})
 
 
 class Commands(AppGroup):
@@ -139,6 +141,34 @@ class Moment(click.ParamType[Callable[[float], int]]):
                 ctx,
             )
         return lambda _: ceil(moment)
+
+
+class PastTime(click.ParamType[Callable[[float], str]]):
+    """A time that has been, also as a span back, ``today`` or ``yesterday``.
+
+    It becomes a function of now (Unix seconds), which gives a text that `read_time` takes.
+    """
+
+    name = "time"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Callable[[float], str]:
+        """Return what gives the time."""
+        text = str(value)
+        if (span := _read_span(text)) is not None:
+            return lambda now: rfc3339(max(now - span, 0))
+        if text in _DAYS_BACK:
+            return lambda now: rfc3339((now // _DAY - _DAYS_BACK[text]) * _DAY)
+        if read_moment(text) is None:
+            self.fail(
+                f"'{value}' is no time: give a day like 2027-01-31, today, yesterday, "
+                "an RFC 3339 time like 2027-01-31T08:00:00Z, Unix seconds, or a span back from "
+                "now such as 7d, 24h, 30m or 45s.",
+                param,
+                ctx,
+            )
+        return lambda _: text
 
 
 def actor() -> Actor:

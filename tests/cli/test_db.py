@@ -13,7 +13,7 @@ from flask import Flask
 from app import create_app
 from app.catalog.keys import describe, mint
 from app.catalog.model import Model
-from app.catalog.ports import Actor
+from app.catalog.ports import Actor, Change
 from app.fields import UNWANTED
 from app.settings import Settings
 from app.store.schema import HEAD
@@ -417,6 +417,59 @@ def test_copy(run: Callable[..., Result], store: Store, tmp_path: Path) -> None:
         assert store.load().models == copied.load().models
 
 
+@pytest.mark.databases("sqlite", "postgresql")
+def test_pruning_the_history(
+    run: Callable[..., Result], clock: Any, log: Callable[[], list[Any]], settings: Settings
+) -> None:
+    """It is shown what would be removed, then it is removed, and then there is nothing more."""
+    for name in "abc":
+        run("models", "edit", "x", f"name={name}") if log()[1:] else run("models", "add", "x")
+    clock.now += 2 * 86400
+    run("models", "edit", "x", "name=d")
+    args = ("db", "prune-history", "--before", "yesterday")
+
+    shown = run(*args, "--dry-run")
+    lines = log()
+    planned = json.loads(run(*args, "--dry-run", "--json").stdout)
+    done = run(*args, "--yes")
+    again = run(*args, "--yes")
+
+    size = planned.pop("size")
+    what = (
+        f"3 of 5 lines of the log, about {size:,} bytes; it is complete from revision 4 of "
+        "2027-01-15T08:00:00Z on.\n"
+    )
+    room = "PostgreSQL uses" if settings.database_url else "The file stays as large, and"
+    assert (f"Plan: remove {what}", 5) == (shown.stdout, len(lines))
+    assert {"dry_run": True, "lines": 3, "of": 5, "revision": 4, "at": 1800000000} == planned
+    assert done.stdout.startswith(f"Removed {what}{room} ")
+    assert [4, 5] == [line.revision for line in log()]
+    assert "No line of the log is to be removed.\n" == again.stdout
+
+
+def test_a_smaller_file(
+    run: Callable[..., Result], clock: Any, store: Store, settings: Settings, tmp_path: Path
+) -> None:
+    """After a pruning, the file is as large as before until a backup of it is restored."""
+    with store.transaction(actor=Actor("test"), now=0) as transaction:
+        for number in range(50):
+            model = Model.compose({"id": str(number), "name": "x" * 9000}, now=0)
+            transaction.write([Change(None, model)])
+            transaction.write([Change(model, None)])
+    store.close()
+    large = settings.database_path.stat().st_size
+    removed = json.loads(run("db", "prune-history", "--before", "1d", "--yes", "--json").stdout)
+    copy = str(tmp_path / "copy.db")
+    run("db", "backup", copy)
+    store.close()
+    before = settings.database_path.stat().st_size
+    run("db", "restore", copy)
+    store.close()
+
+    assert large <= before
+    assert removed["size"] / 2 < before - settings.database_path.stat().st_size
+
+
 @pytest.mark.parametrize(
     ("args", "code", "sentence"),
     [
@@ -429,6 +482,11 @@ def test_copy(run: Callable[..., Result], store: Store, tmp_path: Path) -> None:
         (["restore"], 2, "Error: Missing argument 'FILE'."),
         (["restore", "absent.db"], 1, "absent.db cannot be read: No such file or directory"),
         (["restore", "."], 2, "is a directory"),
+        (["prune-history"], 2, "Error: Missing option '--before'."),
+        (["prune-history", "--before", "soon"], 2, "'soon' is no time: give a day like"),
+        (["prune-history", "--before", "2999-01-01", "--yes"], 2, "must not be in the future."),
+        (["prune-history", "--before", "1d"], 1, "There is no terminal to ask you on"),
+        (["prune-history", "--before", "1d", "--json"], 2, "--json asks no question"),
         (["downgrade"], 2, "Error: No such command 'downgrade'."),
     ],
 )

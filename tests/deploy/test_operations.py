@@ -178,7 +178,7 @@ def test_no_block_replaces_a_key_and_revokes_it(replaces):
 
 def test_every_command_of_ours_is_there(app):
     """Each `roster` command is one of flask's, and each file of `deploy/` exists."""
-    for group, name in re.findall(r"sudo roster (\w+) (\w+)", PAGE):
+    for group, name in re.findall(r"sudo roster (\w+) ([\w-]+)", PAGE):
         assert name in app.cli.commands[group].commands
     for name in re.findall(r"deploy/[\w./]+", PAGE):
         assert (ROOT / name).exists(), name
