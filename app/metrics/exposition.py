@@ -91,6 +91,11 @@ class _Collector(Collector):
         if measured is not None:
             text = "Revisions from the first change in the log to the last."
             yield GaugeMetricFamily("roster_log_changes", text, measured.log_changes)
+            if measured.log_oldest is not None:
+                text = "Time of the first change in the log, in Unix seconds."
+                yield GaugeMetricFamily(
+                    "roster_log_oldest_timestamp_seconds", text, measured.log_oldest
+                )
             text = "Size of the database on its disk."
             yield GaugeMetricFamily("roster_database_bytes", text, measured.database_bytes)
             yield from _imports(measured)

@@ -59,8 +59,10 @@ class RestoredKeys:
 class Measured:
     """What the metrics have of a database."""
 
-    #: Revisions from the first line of the log to the last.
+    #: Revisions from the first line of the log that counts to the last: see `catalogue.pruned`.
     log_changes: int
+    #: The time of that first line, in Unix seconds; None if the log is empty.
+    log_oldest: int | None
     #: The size on the disk.
     database_bytes: int
     #: The first `MAX_MEASURED` sources of imports, in the database's order of names.

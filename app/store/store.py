@@ -67,9 +67,16 @@ _CHANGES = (
     .outerjoin(keys, keys.c.kid == _CHANGED.c.kid)
 )
 # Each subquery reads one end of the index; one query for both would make SQLite read all of it.
+# Lines before `pruned` are not counted: most are gone.
 _LAST = sa.select(sa.func.max(changes.c.revision)).scalar_subquery()
-_FIRST = sa.select(sa.func.min(changes.c.revision)).scalar_subquery()
-_LOG_CHANGES = sa.select(sa.func.coalesce(_LAST - _FIRST + 1, 0))
+_OLDEST = (
+    sa.select(changes.c.revision, changes.c.at)
+    .where(changes.c.revision >= sa.select(catalogue.c.pruned).scalar_subquery())
+    .order_by(changes.c.revision)
+    .limit(1)
+    .subquery("oldest")
+)
+_LOG = sa.select(_LAST - _OLDEST.c.revision + 1, _OLDEST.c.at)
 _SOURCES = sa.select(sources)
 _MEASURED_SOURCES = _SOURCES.order_by(sources.c.name).limit(MAX_MEASURED)
 _RECORD = """INSERT INTO sources (name, format, {0}) VALUES (:name, :format, :run)
@@ -158,9 +165,9 @@ class Store:
         """Return what the metrics have of the database; wait no longer than a reader may."""
         self._opening.open()
         with self._opening.outages(), self.backend.revision_connection() as connection:
-            log_changes = connection.execute(_LOG_CHANGES).scalar_one()
+            number, oldest = connection.execute(_LOG).one_or_none() or (0, None)
             found = [read_source(*row) for row in connection.execute(_MEASURED_SOURCES)]
-            return Measured(log_changes, self.backend.size(connection), found, self._clock())
+            return Measured(number, oldest, self.backend.size(connection), found, self._clock())
 
     def sources(self) -> list[SourceState]:
         """Return all sources of imports, in order of their names."""

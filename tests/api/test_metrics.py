@@ -9,7 +9,7 @@ import pytest
 from app import create_app
 from app.catalog.keys import mint
 from app.catalog.model import Model
-from app.catalog.ports import Actor
+from app.catalog.ports import Actor, Change
 from app.catalog.sources import FailedRun, GoodRun
 from app.dialects import Dialect
 from app.replies import FRAGMENT_OVERHEAD, OVERHEAD
@@ -17,7 +17,7 @@ from app.store.backend import MAX_MEASURED, Measured
 from app.store.store import Store
 from tests.writing import write
 
-SIZES = {"roster_log_changes", "roster_database_bytes"}
+SIZES = {"roster_log_changes", "roster_log_oldest_timestamp_seconds", "roster_database_bytes"}
 LIST = 'roster_requests_total{dialect="openai",route="/v1/models",status="200"}'
 
 
@@ -147,7 +147,7 @@ def test_the_snapshot_and_the_cache(admin, client, read):
 
 def test_an_outage_is_a_number(unopened_app, samples, monkeypatch):
     """Without a database there are metrics all the same, and its size is not asked for."""
-    monkeypatch.setattr(Store, "measure", lambda _: Measured(1, 1, [], 0))
+    monkeypatch.setattr(Store, "measure", lambda _: Measured(1, 1, 1, [], 0))
     found = samples(unopened_app.test_client().get("/metrics").text)
 
     assert 1 == found["roster_outage"]
@@ -168,6 +168,26 @@ def test_the_log_and_the_database_have_a_size(app, read):
 
     assert [1, 4] == [counted["roster_log_changes"] for counted in (before, found)]
     assert found["roster_database_bytes"] > before["roster_database_bytes"] + 300_000
+
+
+@pytest.mark.databases("sqlite", "postgresql")
+def test_a_pruned_log_begins_later(app, admin, clock, read):
+    """Removed changes do not count, nor lines before them that say who has set a field."""
+    store, began = app.extensions["roster"].store, clock.now
+    with store.transaction(actor=Actor("test"), now=int(began)) as transaction:
+        transaction.write([Change(None, Model.compose({"id": "a"}, now=0))], "import:s")
+    clock.now += 100
+    admin.add("b")
+    admin.add("c")
+    before = read()
+    clock.now += 100
+    admin.add("d")
+    store.pruning.remove(store.pruning.plan(clock.now))
+    found = read()
+
+    name = "roster_log_oldest_timestamp_seconds"
+    assert [4, 2] == [counted["roster_log_changes"] for counted in (before, found)]
+    assert [began, began + 100] == [counted[name] for counted in (before, found)]
 
 
 def test_the_size_of_a_file_includes_its_wal(app, admin, read):
