@@ -20,7 +20,6 @@ from app.catalog.history import LOG_PARAMETERS
 from app.catalog.sources import GoodRun
 from app.cli.selection import selecting
 from app.settings import Settings, short_path
-from app.store.tables import changes
 from bench.report import number, short
 from tests.dialects.derived import parameters_of
 from tests.pages import PAGES, ROOT, anchors, blocks, code, same_everywhere, section, steps, tables
@@ -280,13 +279,6 @@ def test_the_commands_are_those_of_flask(app):
         "docs/commands.md", "Filters"
     )
     assert {"models", "keys", "db", "config"} == set(app.cli.commands)
-
-
-def test_the_columns_of_the_log_are_those_of_its_table():
-    """The page has each column, in its order."""
-    rows = tables("docs/commands.md", "Models")
-
-    assert changes.columns.keys() == [name for row in rows for name in code(row[0])]
 
 
 def test_the_metrics_are_those_that_are_exposed(app, client, samples):

@@ -119,13 +119,12 @@ class EntryChanges(Transactions):
 
     def remove_model(
         self, model_id: str, *, actor: Actor, precondition: Precondition = UNCONDITIONAL
-    ) -> Model:
-        """Remove an entry and return what it was, which stays in the log."""
+    ) -> int:
+        """Remove an entry, which stays in the log, and return the revision of that."""
         with self._transaction(actor, int(self.clock())) as (transaction, _):
             stored = _find(transaction, model_id)
             precondition.check(stored)
-            transaction.write([Change(stored, None)])
-            return stored
+            return transaction.write([Change(stored, None)])
 
 
 def check_fields(patch: Mapping[str, Any]) -> None:

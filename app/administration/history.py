@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from app.administration.entries import merged
 from app.administration.plans import Applied, Applying, Plans
@@ -12,7 +13,7 @@ from app.catalog.errors import (
     ValidationFailed,
     quote,
 )
-from app.catalog.history import Act, Entries, LogFilter, Moment, read_when
+from app.catalog.history import Act, Entries, Line, LogFilter, Moment, read_when
 from app.catalog.model import Model
 from app.catalog.plan import Plan, Remark, settle
 from app.catalog.ports import Actor, Change
@@ -145,6 +146,22 @@ class History(Plans):
             sentence = f"No change of the model '{quote(model_id)}' is in {where}."
             return InvalidValue("model", sentence)
         return ModelNotFound(model_id, holder=None if found is None else found.id)
+
+
+def shown_line(line: Line) -> dict[str, Any]:
+    """Return a line of the log as JSON, for HTTP and the command line alike."""
+    differences = line.differences().items()
+    return {
+        "revision": line.revision,
+        "at": line.at,
+        "actor": line.actor,
+        "action": line.action,
+        "kind": line.kind,
+        "batch": line.batch,
+        "request_id": line.request_id,
+        **({"model": line.model_id} if line.kid is None else {"key": line.kid}),
+        "fields": {name: {"old": old, "new": new} for name, (old, new) in differences},
+    }
 
 
 def plan_return(

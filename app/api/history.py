@@ -5,12 +5,13 @@ from typing import Any
 
 from flask import Blueprint, Response
 
+from app.administration.history import shown_line
 from app.administration.plans import Applying, report
 from app.api.context import request
 from app.api.http import check_parameters, json_reply, read_object
 from app.api.isolated import MAX_ENTRIES_HERE, answer_isolated, is_isolated, spool
 from app.catalog.errors import HistoryPruned, RevisionUnknown, StoreUnavailable
-from app.catalog.history import LOG_PARAMETERS, Entries, Line, LogFilter
+from app.catalog.history import LOG_PARAMETERS, Entries, LogFilter
 from app.catalog.snapshot import Snapshot
 from app.dialects.parameters import read_limit
 from app.fields import StrictBoolean, StrictInteger, Text, check_id
@@ -59,7 +60,7 @@ def list_changes() -> Response:
     selection = LogFilter.read(request.args)
     limit = read_limit("limit", request.args) or PAGE
     lines = request.context.services.store.log.lines(selection, limit + 1)
-    data = [_shown(line) for line in lines[:limit]]
+    data = [shown_line(line) for line in lines[:limit]]
     first, last = (data[0]["revision"], data[-1]["revision"]) if data else (None, None)
     ends = {"has_more": len(lines) > limit, "first_id": first, "last_id": last}
     return json_reply({"object": "list", "data": data, **ends})
@@ -122,18 +123,3 @@ def answer_as_of(answer: Callable[[Snapshot | Entries], Response]) -> Response:
 def _answer_isolated(body: dict[str, Any], given: dict[str, Any]) -> Response:
     with spool([dump(body).encode()]) as file:
         return answer_isolated(file, changes=not given["dry_run"])
-
-
-def _shown(line: Line) -> dict[str, Any]:
-    of = {"key": line.kid} if line.model_id is None else {"model": line.model_id}
-    return {
-        "revision": line.revision,
-        "at": line.at,
-        "actor": line.actor,
-        "action": line.action,
-        "kind": line.kind,
-        "batch": line.batch,
-        "request_id": line.request_id,
-        **of,
-        "fields": {n: {"old": old, "new": new} for n, (old, new) in line.differences().items()},
-    }

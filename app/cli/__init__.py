@@ -6,9 +6,10 @@ Every command prints a table or sentences for people, and JSON with ``--json``.
 
 from flask import Flask
 
-from app.cli import catalogues as catalogues  # these three add commands to the group of `models`
+from app.cli import catalogues as catalogues  # these four add commands to the group of `models`
 from app.cli import changes as changes
 from app.cli import config, db, keys, models
+from app.cli import history as history
 from app.cli import shortcuts as shortcuts
 
 

@@ -15,14 +15,13 @@ from app.catalog.model import Model, Permission
 from app.catalog.snapshot import Snapshot
 from app.cli.assignments import read_fields, read_patch
 from app.cli.models import find, group
-from app.cli.plans import Mode, carry_out, planning
+from app.cli.plans import Mode, carry_out, echo_undo, planning
 from app.cli.selection import selecting
-from app.cli.terminal import Refusal, actor, as_json, command_line, echo_json, printable
+from app.cli.terminal import Refusal, actor, as_json, echo_json, printable
 from app.cli.wording import seen_by
 from app.names import MIRROR_FIELDS
 from app.schemas import AdminModelSchema
 from app.services import services
-from app.strict_json import dump
 
 _MODEL = AdminModelSchema()
 
@@ -126,7 +125,7 @@ def copy(model_id: str, new_id: str, assignments: tuple[str, ...], *, as_json: b
     if fields["id"] != new_id:
         raise ValidationFailed({"id": ["Must be left out or equal to NEW."]})
     written = services().administration.create_model(fields, actor=actor())
-    echo_written(written, "Added", as_json=as_json, audience=True)
+    echo_written(written, "Added", as_json=as_json, about=seen_now(written.model))
 
 
 @group.command()
@@ -137,7 +136,7 @@ def remove(ids: tuple[str, ...], selection: Selection, mode: Mode) -> None:
     """Remove an entry, and print the command that brings it back.
 
     With several ids, or with filters instead, what would be removed is shown, and you are asked
-    whether to do it. What an entry was stays in the log.
+    whether to do it.
 
     Example: flask models remove gpt-x
 
@@ -147,14 +146,12 @@ def remove(ids: tuple[str, ...], selection: Selection, mode: Mode) -> None:
         _change_many(ids, selection, None, "Removed", mode)
         return
     [model_id] = ids
-    removed = services().administration.remove_model(model_id, actor=actor())
+    revision = services().administration.remove_model(model_id, actor=actor())
     if mode.as_json:
-        echo_json({"id": model_id, "removed": True})
+        echo_json({"id": model_id, "removed": True, "revision": revision})
         return
-    click.echo(f"Removed {model_id}.")
-    given = [_typed(name, value) for name, value in _fields_of(removed).items() if name != "id"]
-    command = command_line("models", "add", model_id, *given)
-    click.echo(printable(f"To bring it back: {command}"))
+    click.echo(f"Removed {model_id} at revision {revision}.")
+    echo_undo(revision)
 
 
 def _is_one(ids: Sequence[str], selection: Selection, mode: Mode) -> bool:
@@ -206,21 +203,24 @@ def permissions_of(model: Model) -> list[dict[str, Any]]:
     ]
 
 
-def _typed(name: str, value: object) -> str:
-    """Return FIELD=VALUE."""
-    return f"{name}={value}" if isinstance(value, str) else f"{name}={dump(value)}"
+def seen_now(model: Model) -> str:
+    """Return a sentence that says who sees `model`."""
+    return f"Seen by: {seen_by(model, services().clock())}."
 
 
-def echo_written(written: Written, done: str, *, as_json: bool, audience: bool = False) -> None:
-    """Print what a change has made; `done` is its verb. With `audience`, who sees the entry."""
+def echo_written(written: Written, done: str, *, as_json: bool, about: str | None = None) -> None:
+    """Print what a change has made, with the sentence `about` it; `done` is its verb."""
     model = written.model
     for sentence in written.warnings:
         click.echo(printable(f"Warning: {sentence}"), err=True)
     if as_json:
         echo_json(_MODEL.dump(model))
-    elif written.is_changed:
+        return
+    if written.is_changed:
         click.echo(f"{done} {model.id} at revision {model.revision}.")
     else:
         click.echo(f"{model.id} was so already, at revision {model.revision}.")
-    if audience and not as_json:
-        click.echo(printable(f"Seen by: {seen_by(model, services().clock())}."))
+    if about is not None:
+        click.echo(printable(about))
+    if written.is_changed and not written.is_new:
+        echo_undo(model.revision)

@@ -1,15 +1,22 @@
 """``flask models``: the group of its commands, and those that read."""
 
+import re
+from collections.abc import Callable
+from typing import Any
+
 import click
 
 from app.catalog.errors import ModelNotFound
 from app.catalog.filters import Filter, Selection, read_viewer
+from app.catalog.history import Entries
 from app.catalog.lifecycle import shutdown_time
 from app.catalog.model import Model
 from app.catalog.paging import Window
+from app.catalog.ports import StoredCatalog
+from app.catalog.snapshot import Snapshot
 from app.catalog.visibility import Viewer
 from app.cli.selection import VIEWER, selecting
-from app.cli.terminal import Commands, as_json, echo_json, echo_table, in_utc
+from app.cli.terminal import Commands, PastTime, as_json, echo_json, echo_table, in_utc
 from app.cli.wording import permission as words_of
 from app.cli.wording import seen_by
 from app.schemas import AdminModelSchema
@@ -23,11 +30,35 @@ group = Commands("models", help="List, show, add, edit and remove the entries of
 group.instead = dict.fromkeys(("rename", "move", "mv", "cp"), _COPY)
 
 
+class When(PastTime):
+    """A revision, or a time that has been."""
+
+    name = "when"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Callable[[float], str]:
+        """Return what gives the text that `History.find` takes."""
+        text = str(value)
+        is_revision = re.fullmatch(r"[0-9]{1,8}", text, re.ASCII)
+        return (lambda _: text) if is_revision else super().convert(value, param, ctx)
+
+
+_as_of = click.option("--as-of", type=When(), help="As it was at a revision, or a time.")
+
+
 @group.command("list")
 @selecting
 @click.option("--as", "reader", metavar=VIEWER, help="The list as such a reader gets it.")
+@_as_of
 @as_json
-def list_models(selection: Selection, reader: str | None, *, as_json: bool) -> None:
+def list_models(
+    selection: Selection,
+    reader: str | None,
+    as_of: Callable[[float], str] | None,
+    *,
+    as_json: bool,
+) -> None:
     """List all entries, hidden ones too.
 
     Example: flask models list --supports vision --min-context 100000
@@ -35,17 +66,17 @@ def list_models(selection: Selection, reader: str | None, *, as_json: bool) -> N
     if reader is not None:
         if selection.condition != Filter():
             raise click.UsageError("--as takes --owned-by and --q: readers have no other filter.")
-        _list_as(read_viewer(reader), selection.window, as_json=as_json)
+        _list_as(_entries(as_of), read_viewer(reader), selection.window, as_json=as_json)
         return
-    snapshot = services().catalog.current()
-    models = selection.page(snapshot).models
+    entries = _entries(as_of)
+    models = selection.page(entries).models
     if as_json:
         echo_json({"object": "list", "data": _MODEL.dump(models, many=True)})
         return
     echo_table(
         ("ID", "NAME", "OWNED BY", "SEEN BY", "RETIRES"),
         (
-            (m.id, m.name, m.owned_by, seen_by(m, snapshot.since), in_utc(shutdown_time(m)))
+            (m.id, m.name, m.owned_by, seen_by(m, entries.since), in_utc(shutdown_time(m)))
             for m in models
         ),
     )
@@ -53,13 +84,16 @@ def list_models(selection: Selection, reader: str | None, *, as_json: bool) -> N
 
 @group.command()
 @click.argument("model_id", metavar="ID")
+@_as_of
 @as_json
-def show(model_id: str, *, as_json: bool) -> None:
+def show(model_id: str, as_of: Callable[[float], str] | None, *, as_json: bool) -> None:
     """Show one entry, field by field.
 
     Example: flask models show chatgpt-4o-latest
     """
-    model = find(model_id)
+    entries = None if as_of is None else _entries(as_of)
+    now = services().clock() if entries is None else entries.since
+    model = find(model_id, entries)
     shown = _MODEL.dump(model)
     if as_json:
         echo_json(shown)
@@ -73,7 +107,7 @@ def show(model_id: str, *, as_json: bool) -> None:
     rows: list[tuple[str, object]] = []
     for name, value in shown.items():
         if name == "permission":
-            rows.append(("seen by", seen_by(model, services().clock())))
+            rows.append(("seen by", seen_by(model, now)))
             rows += [(name, words_of(permission)) for permission in model.permission]
         else:
             rows.append((name, value))
@@ -111,21 +145,32 @@ def expiring(days: int, *, as_json: bool) -> None:
         click.echo(f"No entry retires within {days} days.")
 
 
-def find(model_id: str) -> Model:
+def find(model_id: str, entries: Snapshot | Entries | None = None) -> Model:
     """Return the entry with this id or alias; raise `ModelNotFound` if there is none."""
-    model = services().store.model(model_id)
+    model = services().store.model(model_id) if entries is None else entries.get(model_id)
     if model is None:
         raise ModelNotFound(model_id)
     return model
 
 
-def _list_as(viewer: Viewer, window: Window, *, as_json: bool) -> None:
+def _entries(as_of: Callable[[float], str] | None) -> Snapshot | Entries:
+    """Return the entries as they are, or as they were."""
+    current = services()
+    snapshot = current.catalog.current()
+    if as_of is None:
+        return snapshot
+    moment = current.history.find(as_of(current.clock()), snapshot)
+    return current.history.as_of(moment, snapshot)
+
+
+def _list_as(
+    entries: Snapshot | Entries, viewer: Viewer, window: Window, *, as_json: bool
+) -> None:
     """Print the list that `viewer` gets in the default dialect."""
     current = services()
+    snapshot = Snapshot.of(StoredCatalog(0, entries.models, ()), entries.since)
     dialect = current.dialects.default
-    reply = current.replies.listing(
-        current.catalog.current(), dialect, viewer, window, gzipped=False
-    )
+    reply = current.replies.listing(snapshot, dialect, viewer, window, gzipped=False)
     listing = parse_object(reply.content)
     if as_json:
         echo_json(listing)

@@ -14,13 +14,15 @@ import click
 
 from app.administration.plans import Applied, Applying, report
 from app.catalog.errors import PlanChanged, quote
+from app.catalog.history import Line
 from app.catalog.plan import Plan, Remark
 from app.catalog.ports import Change
-from app.cli.terminal import Refusal, as_json, as_options, echo_json, printable
-from app.cli.wording import permission as words_of
+from app.cli.terminal import Refusal, as_json, as_options, echo_json, in_utc, printable
+from app.cli.wording import permissions
+from app.fields import MAX_TIME
 
 #: How many lines of each list are shown; ``--json`` has all.
-_LINES = 20
+LINES = 20
 #: How many other entries are named that have a sentence of the same kind.
 _NAMED = 3
 #: The longest value that is shown, in characters.
@@ -29,8 +31,12 @@ _LENGTH = 60
 _PARTICULAR = re.compile(r"^[^']*: |, not .*$")
 #: For how long, in seconds, others may wait without a word about it.
 _SHORT = 0.1
+#: The fields that are Unix seconds.
+_TIMES = frozenset({"created", "available_from", "expires_at", "retires_at", "revoked_at"})
+#: What may be done where entries are refused, by a member of the report.
+_ADVICE = {"format": "--partial leaves these out.", "undone": "--force changes them, too."}
 #: What each kind of change has in front, and its colour.
-_SIGNS = {"added": ("+ ", "green"), "changed": ("~ ", "yellow"), "removed": ("- ", "red")}
+SIGNS = {"added": ("+ ", "green"), "changed": ("~ ", "yellow"), "removed": ("- ", "red")}
 
 
 class Mode(NamedTuple):
@@ -98,10 +104,9 @@ def carry_out(
     if is_dry and plan.refused and not partial:
         if not mode.as_json:
             click.echo(f"Plan: {_summary(plan)}.")
-        is_import = "format" in applied.about
-        advice = " --partial leaves these out." if is_import else ""
-        what = "rows" if is_import else "entries"
-        raise Refusal(f"Nothing is changed, because {what} are refused.{advice}")
+        advice = [text for member, text in _ADVICE.items() if member in applied.about]
+        what = "rows" if "format" in applied.about else "entries"
+        raise Refusal(" ".join([f"Nothing is changed, because {what} are refused.", *advice]))
     if mode.terminal is not None:
         if plan.changes and not is_confirmed(_summary(plan), mode.terminal):
             raise Refusal("Nothing was changed.")
@@ -115,6 +120,13 @@ def carry_out(
         waited = f" (others waited {applied.seconds:.2f} s)" if applied.seconds > _SHORT else ""
         summary = _summary(applied.plan)
         click.echo(f"{done} at revision {applied.revision}{waited}: {summary}.")
+        if changes := applied.plan.changes:
+            echo_undo(applied.revision - len(changes) + 1)
+
+
+def echo_undo(revision: int) -> None:
+    """Print the command that takes back what has begun at `revision`."""
+    click.echo(f"To undo it: flask models undo --revision {revision}")
 
 
 def is_confirmed(summary: str, terminal: TextIO) -> bool:
@@ -137,11 +149,12 @@ def _summary(plan: Plan) -> str:
 
 def _show(plan: Plan) -> None:
     """Print the lists of a plan."""
-    for kind, (sign, colour) in _SIGNS.items():
+    for kind, (sign, colour) in SIGNS.items():
         changes = [change for change in plan.changes if change.kind == kind]
-        _list(sign, [*chain.from_iterable(map(_lines, changes))], colour)
+        lines = chain.from_iterable(lines_of(change.id, change) for change in changes)
+        _list(sign, [*lines], colour)
     own = [
-        f"{model_id}  {name}: {_value(stored)}, not {_value(given)}"
+        f"{model_id}  {name}: {_value(name, stored)}, not {_value(name, given)}"
         for model_id, name, stored, given in plan.preserved
     ]
     _list("  ", own, "cyan", "Left as a person has changed it, unless you give --force:")
@@ -154,25 +167,34 @@ def _show(plan: Plan) -> None:
 def _list(sign: str, lines: Sequence[str], colour: str | None, heading: str = "") -> None:
     if heading and lines:
         click.echo(heading)
+    for line in lines[:LINES]:
+        echo_coloured(sign + line, colour)
+    if len(lines) > LINES:
+        click.echo(f"  and {len(lines) - LINES:,} more (--json has all)")
+
+
+def echo_coloured(line: str, colour: str | None) -> None:
+    """Print a line, in a colour if standard output is a terminal."""
     color = False if os.environ.get("NO_COLOR") else None  # None: if it is a terminal
-    for line in lines[:_LINES]:
-        shown = printable(sign + line)
-        click.echo(click.style(shown, fg=colour) if colour else shown, color=color)
-    if len(lines) > _LINES:
-        click.echo(f"  and {len(lines) - _LINES:,} more (--json has all)")
+    shown = printable(line)
+    click.echo(click.style(shown, fg=colour) if colour else shown, color=color)
 
 
-def _lines(change: Change) -> Iterator[str]:
+def lines_of(shown_id: str, change: Change | Line) -> Iterator[str]:
+    """Yield the lines of a change: one of each field, if the entry is neither new nor gone."""
     if change.kind != "changed":
-        yield change.id
+        yield shown_id
         return
     for name, (old, new) in change.differences().items():
-        yield f"{change.id}  {name}: {_value(old)} → {_value(new)}"
+        yield f"{shown_id}  {name}: {_value(name, old)} → {_value(name, new)}"
 
 
-def _value(value: object) -> str:
-    if isinstance(value, tuple):
-        value = ", ".join(map(words_of, value)) or "nobody sees it"
+def _value(name: str, value: Any) -> str:
+    if name == "permission":
+        with suppress(TypeError):  # of a restored file, or of a newer program
+            value = permissions(value)
+    elif name in _TIMES and isinstance(value, int) and 0 <= value <= MAX_TIME:
+        value = in_utc(value)
     return "-" if value is None else quote(value, _LENGTH)
 
 

@@ -11,12 +11,11 @@ from app.catalog.lifecycle import deprecation_before, read_moment
 from app.catalog.model import Grant, Model
 from app.catalog.visibility import Viewer, is_permitted
 from app.cli.assignments import read_fields
-from app.cli.changes import echo_written, permissions_of
+from app.cli.changes import echo_written, permissions_of, seen_now
 from app.cli.models import find, group
-from app.cli.terminal import Refusal, actor, as_json, command_line, printable
+from app.cli.terminal import Refusal, actor, as_json
 from app.cli.wording import retires
 from app.services import services
-from app.strict_json import dump
 
 
 @group.command()
@@ -27,8 +26,7 @@ from app.strict_json import dump
 def retire(model_id: str, date: str, use: str | None, *, as_json: bool) -> None:
     """Let an entry disappear on a date, and name its replacement.
 
-    It is deprecated from now on, unless it is already. 'flask models edit ID --unset shutdown_date
-    --unset deprecation --unset deprecation_replacement_model' takes that back.
+    It is deprecated from now on, unless it is already.
 
     Example: flask models retire gpt-x --on 2027-03-31 --use gpt-x-2
     """
@@ -41,10 +39,9 @@ def retire(model_id: str, date: str, use: str | None, *, as_json: bool) -> None:
         patch["deprecation_replacement_model"] = use
     patch["deprecation"] = deprecation_before(old, end, services().clock())
     written = _change(old, patch)
-    echo_written(written, "Changed", as_json=as_json)
-    if not as_json:
-        done = "Retires" if end > services().clock() else "Retired at once, for that is past"
-        click.echo(f"{done}: {retires(written.model)}.")
+    done = "Retires" if end > services().clock() else "Retired at once, for that is past"
+    about = f"{done}: {retires(written.model)}."
+    echo_written(written, "Changed", as_json=as_json, about=about)
 
 
 @group.command()
@@ -55,13 +52,8 @@ def hide(model_id: str, *, as_json: bool) -> None:
 
     Example: flask models hide gpt-x
     """
-    old = find(model_id)
-    written = _change(old, {"permission": []})
-    echo_written(written, "Changed", as_json=as_json, audience=True)
-    if written.is_changed and not as_json:
-        again = f"permission={dump(permissions_of(old))}"
-        command = command_line("models", "edit", old.id, again)
-        click.echo(printable(f"To show it as before: {command}"))
+    written = _change(find(model_id), {"permission": []})
+    echo_written(written, "Changed", as_json=as_json, about=seen_now(written.model))
 
 
 @group.command()
@@ -87,7 +79,7 @@ def allow(
         if not is_permitted(rule, Viewer(organization, frozenset(filter(None, (name,))))):
             given.append({"organization": organization, "group": name})
     written = _change(old, {"permission": given})
-    echo_written(written, "Changed", as_json=as_json, audience=True)
+    echo_written(written, "Changed", as_json=as_json, about=seen_now(written.model))
     if not written.is_changed and not only and not as_json:
         click.echo("With --only nobody else sees it.")
 

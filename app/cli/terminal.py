@@ -33,9 +33,10 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for 
 
 #: How a sentence names a parameter of HTTP that is also an option.
 _PARAMETER = re.compile(
-    r"'((?:dry_run|force|format|min_context|on_conflict|partial|prefix|prune|retire"
+    r"'((?:as_of|dry_run|force|format|min_context|on_conflict|partial|prefix|prune|retire"
     r"|retiring_before|source|state)(?:=\w+)?)'"
-    r"(?= must| may| all | is | each| adds| shows| leaves| changes)"
+    r"(?= must| may| all | is | each| adds| shows| leaves| changes| takes| overrides"
+    r"|: the catalogue is)"
 )
 
 _DAY = 24 * 60 * 60  # seconds

@@ -1,6 +1,8 @@
 """Entries in words: who sees them, and what each permission does."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from typing import Any
 
 from app.catalog.lifecycle import is_retired, shutdown_time
 from app.catalog.model import Grant, Model, Permission
@@ -49,3 +51,9 @@ def permission(given: Permission) -> str:
         if name.startswith("allow_") and name != "allow_view" and value != getattr(_DEFAULT, name)
     ]
     return f"{readers(given.grant)}: {effect}" + (f" ({', '.join(others)})" if others else "")
+
+
+def permissions(given: Iterable[Permission | Mapping[str, Any]]) -> str:
+    """Return what all permissions of an entry do; one may be as the log has it."""
+    known = (one if isinstance(one, Permission) else Permission(**one) for one in given)
+    return ", ".join(map(permission, known)) or "nobody sees it"

@@ -160,6 +160,7 @@ def test_commands(app: Flask) -> None:
         *(("models", name) for name in ("list", "show", "expiring", "add", "edit", "remove")),
         *(("models", name) for name in ("copy", "retire", "hide", "allow")),
         *(("models", name) for name in ("import", "export", "sources")),
+        *(("models", name) for name in ("log", "undo", "revert")),
         *(("keys", name) for name in ("create", "list", "show", "edit", "revoke", "rotate")),
         *(("db", name) for name in ("upgrade", "status", "backup", "restore", "copy")),
         ("config",),

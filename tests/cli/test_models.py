@@ -206,7 +206,8 @@ def test_edit(run: Callable[..., Result]) -> None:
 
     done = run("models", "edit", "x", "name=Y", "--unset", "description")
 
-    assert "Changed x at revision 3.\n" == done.stdout
+    undo = "To undo it: flask models undo --revision 3\n"
+    assert f"Changed x at revision 3.\n{undo}" == done.stdout
     assert ("Y", "acme") == (shown(run, "x")["name"], shown(run, "x")["owned_by"])
     assert "description" not in shown(run, "x")
 
@@ -220,7 +221,7 @@ def test_one_entry_is_read(run: Callable[..., Result], app: Flask) -> None:
     run_sql(settings, "UPDATE models SET document = '[]' WHERE id = 'unreadable'")
 
     assert "x" == shown(run, "also-x")["id"]
-    assert "Changed x at revision 4.\n" == run("models", "edit", "x", "name=X").stdout
+    assert "Changed x at revision 4." in run("models", "edit", "x", "name=X").stdout
     assert "x was so already, at revision 4.\n" == run("models", "edit", "x", "name=X").stdout
     assert "first key, from admin-key" in run("keys", "list").stdout
     assert "A stored entry cannot be read" in run("models", "show", "unreadable").stderr
@@ -341,15 +342,16 @@ def test_remove(run: Callable[..., Result]) -> None:
         run("models", "add", "--", model_id, "name=it's", f"permission={permission}", *facts)
         before = json.loads(run("models", "show", "--json", "--", model_id).stdout)
         removed, again = run("models", "remove", "--", model_id).stdout.splitlines()
+        revision = before["revision"] + 1
 
-        assert f"Removed {model_id}." == removed
+        assert f"Removed {model_id} at revision {revision}." == removed
         assert 1 == run("models", "show", "--", model_id).exit_code
-        label, command = again.split(": ", 1)
-        assert "To bring it back" == label
-        assert 0 == run(*shlex.split(command)[1:]).exit_code
+        assert f"To undo it: flask models undo --revision {revision}" == again
+        assert 0 == run(*shlex.split(again.split(": flask ")[1]), "--yes").exit_code
         after = json.loads(run("models", "show", "--json", "--", model_id).stdout)
-        assert {**before, "revision": after["revision"]} == after
-        run("models", "remove", "--", model_id)
+        assert {**before, "revision": revision + 1} == after
+        gone = json.loads(run("models", "remove", "--json", "--", model_id).stdout)
+        assert {"id": model_id, "removed": True, "revision": revision + 2} == gone
 
 
 def test_copy(run: Callable[..., Result]) -> None:
@@ -393,9 +395,12 @@ def test_retire(run: Callable[..., Result]) -> None:
         names = ("deprecation", "shutdown_date", "deprecation_replacement_model")
         return [shown(run, model_id).get(name) for name in names]
 
-    changed = "Changed x at revision 5.\nRetires: 2027-03-31T00:00:00Z, then y.\n"
+    changed = (
+        "Changed x at revision 5.\nRetires: 2027-03-31T00:00:00Z, then y.\n"
+        "To undo it: flask models undo --revision 5\n"
+    )
     assert (changed, "") == (done.stdout, done.stderr)
-    assert past.stdout.endswith("Retired at once, for that is past: 2027-01-01T00:00:00Z.\n")
+    assert "Retired at once, for that is past: 2027-01-01T00:00:00Z.\n" in past.stdout
     assert ["2027-01-15T08:00:00Z", "2027-03-31", "y"] == dates("x")
     assert ["2027-01-01T00:00:00Z", "2027-03-31", None] == dates("y")
     assert ["2027-01-01T00:00:00Z", "2027-01-01", None] == dates("z")
@@ -437,7 +442,7 @@ def test_hide(run: Callable[..., Result]) -> None:
     assert (
         "x was so already, at revision 3.\nSeen by: nobody.\n" == run("models", "hide", "x").stdout
     )
-    run(*shlex.split(done[2].removeprefix("To show it as before: "))[1:])
+    run(*shlex.split(done[2].removeprefix("To undo it: "))[1:], "--yes")
     assert before == shown(run, "x")["permission"]
 
 
@@ -445,7 +450,8 @@ def test_allow(run: Callable[..., Result]) -> None:
     """A team is added to those who see an entry or, with --only, replaces them."""
 
     def seen(*options: str) -> list[str]:
-        return run("models", "allow", "x", *options).stdout.splitlines()
+        lines = run("models", "allow", "x", *options).stdout.splitlines()
+        return [line for line in lines if not line.startswith("To undo it: ")]
 
     run("models", "add", "x")
     *lines, hint = seen("--organization=acme")

@@ -1,0 +1,171 @@
+"""``flask models``: the log of changes, and the commands that take changes back."""
+
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import click
+
+from app.administration.history import shown_line
+from app.catalog.errors import quote
+from app.catalog.history import Act, Line, LogFilter
+from app.cli.models import When, group
+from app.cli.plans import LINES, SIGNS, Mode, carry_out, echo_coloured, lines_of, planning
+from app.cli.terminal import PastTime, actor, as_json, echo_json, in_utc
+from app.services import services
+
+#: What was done, by the action in the log, or by the part of it before a colon.
+_WORDS = {
+    "model.create": "addition",
+    "model.update": "edit",
+    "model.delete": "removal",
+    "key.create": "new key",
+    "key.update": "edit of a key",
+    "key.rotate": "rotation of a key",
+    "key.revoke": "revocation of a key",
+    "import": "import from ",
+    "undo": "undo of ",
+    "revert": "return to ",
+}
+#: How many lines of an act are read at once, where all are shown.
+_PART = 500
+#: How many acts are shown, and how many lines with ``--json``.
+_ACTS, _JSON_LINES = 20, 100
+_NUMBER = click.IntRange(1, 10**15 - 1)
+
+_one = click.argument("model_id", metavar="[ID]", required=False)
+
+
+@group.command("log")
+@_one
+@click.option("--since", type=PastTime(), help="From then on, such as yesterday or 7d.")
+@click.option("--until", type=PastTime(), help="Until before then.")
+@click.option("--actor", metavar="NAME", help="Only changes of this author, such as cli:anna.")
+@click.option("--batch", type=_NUMBER, metavar="N", help="All of what begins at revision N.")
+@click.option("--limit", type=_NUMBER, metavar="N", help="How many items; 20, if left out.")
+@as_json
+def show_log(model_id: str | None, limit: int | None, *, as_json: bool, **given: Any) -> None:
+    """Show who has changed what, newest first; with ID only changes of that entry.
+
+    What was done at once, as by an import, is one item. With --json each line of the log is one,
+    and --limit is 100, if left out.
+
+    Example: flask models log --since yesterday
+
+    Example: flask models log gpt-x --limit 3
+    """
+    now = services().clock()
+    times = {name: at(now) for name in ("since", "until") if (at := given.pop(name)) is not None}
+    selection = LogFilter.read(times)._replace(model=model_id, **given)
+    if as_json:
+        lines = services().store.log.lines(selection, (limit or _JSON_LINES) + 1)
+        shown = [*map(shown_line, lines[: limit or _JSON_LINES])]
+        first, last = (shown[0]["revision"], shown[-1]["revision"]) if shown else (None, None)
+        ends = {"has_more": len(lines) > len(shown), "first_id": first, "last_id": last}
+        echo_json({"object": "list", "data": shown, **ends})
+        return
+    number = 0
+    for number, act in enumerate(_acts(selection), 1):
+        if number > (limit or _ACTS):
+            click.echo("There is more: --limit N shows it.")
+            return
+        click.echo(_header(act))
+        _echo_act(act, model_id, is_whole=selection.batch is not None)
+    if number == 0:
+        click.echo("The log has no such change.")
+
+
+@group.command()
+@_one
+@click.option("--revision", type=_NUMBER, metavar="N", help="What has this revision in the log.")
+@click.option("--force", is_flag=True, help="Also of entries that were changed again since.")
+@planning
+def undo(model_id: str | None, revision: int | None, mode: Mode, *, force: bool) -> None:
+    """Take back what was done last or, with ID, what was done last to that entry.
+
+    All is taken back that was done at once, as by an import; with --revision and ID only what it
+    did to this entry. What would change is shown, and you are asked whether to do it. Keys stay.
+
+    Example: flask models undo gpt-x
+
+    Example: flask models undo --revision 12
+    """
+    mode = mode.ask_on(sys.stdin)
+    history = services().history
+    act = history.find_act(revision, model_id)
+    if not mode.as_json:
+        click.echo(f"Undo of {_header(act)}")
+    only = None if revision is None else model_id
+    carry_out(partial(history.undo, act, only, force=force, actor=actor()), "Undone", mode)
+
+
+@group.command()
+@click.argument("when", type=When(), metavar="WHEN")
+@_one
+@planning
+def revert(when: Callable[[float], str], model_id: str | None, mode: Mode) -> None:
+    """Make all entries, or one, what they were at WHEN: a revision, or a time.
+
+    What was added since is removed. What would change is shown, and you are asked whether to do
+    it. A time is a day, today, yesterday, a span back such as 24h, an RFC 3339 time or Unix
+    seconds. Keys stay.
+
+    Example: flask models revert yesterday
+
+    Example: flask models revert 12 gpt-x
+    """
+    mode = mode.ask_on(sys.stdin)
+    current = services()
+    moment = current.history.find(when(current.clock()), current.catalog.current(), "WHEN")
+    if not mode.as_json:
+        time = "" if moment.time is None else f", the last one at {in_utc(moment.time)}"
+        click.echo(f"Return to revision {moment.revision}{time}")
+    carry_out(partial(current.history.revert, moment, model_id, actor=actor()), "Returned", mode)
+
+
+def _header(act: Act) -> str:
+    """Return what was done, when and by whom, in one line."""
+    revisions = f"{act.batch}" if act.last == act.batch else f"{act.batch}-{act.last}"
+    kind, colon, name = act.action.partition(":")
+    what = quote(_WORDS[kind] + name if kind in _WORDS else act.action)
+    counts = {"added": act.added, "changed": act.changed, "removed": act.removed}
+    if (total := sum(counts.values())) and (colon or total > 1):
+        what += ": " + ", ".join(f"{number:,} {word}" for word, number in counts.items() if number)
+    return f"{revisions}  {in_utc(act.at)}  {quote(act.actor)}  {what}"
+
+
+def _acts(selection: LogFilter) -> Iterator[Act]:
+    """Yield what was done, newest first."""
+    log = services().store.log
+    while found := log.lines(selection, 1):
+        act = log.act(found[0].revision)
+        if act is None:  # it was pruned meanwhile, and so was all before it
+            return
+        yield act
+        selection = selection._replace(after=act.batch)
+
+
+def _echo_act(act: Act, model_id: str | None, *, is_whole: bool) -> None:
+    """Print the changes of an act: the first ones, unless it `is_whole`."""
+    left, shown = act.added + act.changed + act.removed + act.keys, 0
+    for line in _lines(act, model_id, _PART if is_whole else LINES):
+        texts = [*lines_of(line.model_id or line.kid or "", line)]
+        if shown and shown + len(texts) > LINES and not is_whole:
+            break
+        sign, colour = SIGNS[line.kind]
+        for text in texts:
+            echo_coloured(f"  {sign}{text}", colour)
+        shown += len(texts)
+        left -= 1
+    if left and model_id is None:
+        click.echo(f"  and {left:,} more (flask models log --batch {act.batch} has all)")
+
+
+def _lines(act: Act, model_id: str | None, part: int) -> Iterator[Line]:
+    """Yield the lines of an act, oldest first; at most `part` are read at once."""
+    log, end = services().store.log, act.last + 1
+    step = part if model_id is None else end  # an act has few lines of one entry
+    for first in range(act.batch, end, step):
+        found = log.lines(LogFilter(model=model_id, after=min(first + step, end)), part)
+        yield from (line for line in reversed(found) if line.revision >= first)
