@@ -196,6 +196,7 @@ class Log:
             query = query.where(changes.c.actor == actor)
         if batch is not None:
             query = query.where(sa.literal(batch) == _FIRST, changes.c.revision >= batch)
+        if batch is not None and after is None:  # else the search begins at a line of the act
             end = sa.select(_NEXT_ACT.subquery().c.revision).scalar_subquery()
             query = query.where(sa.or_(end.is_(None), changes.c.revision < end))
         if after is not None:

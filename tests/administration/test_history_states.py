@@ -3,6 +3,7 @@
 import pytest
 
 from app.catalog.errors import HistoryPruned, RowsRefused, StoreUnavailable
+from app.catalog.filters import Filter, Selection
 from app.catalog.history import LogFilter
 from tests.administration.conftest import Roster
 
@@ -44,7 +45,12 @@ def test_the_present_by_its_revision(roster, clock):
     current = roster.catalog.current()
     later = roster.history.as_of(roster.history.find("2", current), current)
 
-    assert ["a"] == [m.id for m in at_last.audiences.live] == [m.id for m in later.audiences.live]
+    live = Selection(condition=Filter(hidden=False))
+    assert (
+        ["a"]
+        == [m.id for m in live.page(at_last).models]
+        == [m.id for m in live.page(later).models]
+    )
 
 
 @pytest.mark.parametrize("when", ["revision", "time"])

@@ -217,7 +217,7 @@ def test_copies(roster, prune, tmp_path, copy):
         roster.store.backup(tmp_path / "backup.db")
         other.restore(tmp_path / "backup.db", actor=Actor("test"))
     with pytest.raises(HistoryPruned):
-        other.log.past(first - 1)
+        other.log.past(first - 1, other.position())
 
-    assert {} == other.log.past(first).models
+    assert {} == other.log.past(first, other.position()).models
     other.close()

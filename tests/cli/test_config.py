@@ -163,6 +163,7 @@ def test_commands(app: Flask) -> None:
         *(("models", name) for name in ("log", "undo", "revert")),
         *(("keys", name) for name in ("create", "list", "show", "edit", "revoke", "rotate")),
         *(("db", name) for name in ("upgrade", "status", "backup", "restore", "copy")),
+        ("db", "prune-history"),
         ("config",),
     } == set(commands(app.cli))
 
