@@ -190,7 +190,7 @@ def test_groups(app: Flask, run: Callable[..., Result]) -> None:
     """A group without a command lists its commands, each with a summary."""
     for name in ("models", "keys", "db"):
         done = run(name)
-        listed = re.findall(r"^  (\w+) +\S.*\.$", done.output, re.MULTILINE)
+        listed = re.findall(r"^  (\w[\w-]*) +\S.*\.$", done.output, re.MULTILINE)
         assert set(app.cli.commands[name].commands) == set(listed)
 
 
