@@ -2,10 +2,15 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+
+from app.catalog.errors import InvalidValue
+from app.catalog.history import LogFilter
+from tests.administration.conftest import Roster
 
 pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
@@ -77,6 +82,41 @@ def test_a_revoked_key_is_refused_by_every_worker(serve):
             server.admin("DELETE", f"/admin/keys/{key[3:11]}")
             for reader in readers:
                 assert 401 == server("GET", "/v1/models", key=key, connection=reader).status
+
+
+def test_a_revoked_key_stays_revoked(serve, settings):
+    """Whatever another process takes back, every worker refuses the key, and follows the rest."""
+    server = serve()
+    made = server.admin("POST", "/admin/keys", {"name": "n"}).json
+    for number in range(3):
+        server.admin("POST", "/admin/models", {"id": f"m{number}"})
+    kid, key = made["id"], made["key"]
+    server.admin("PATCH", f"/admin/keys/{kid}", {"groups": ["staff"]})
+    server.admin("DELETE", f"/admin/keys/{kid}")
+    server.admin("PATCH", "/admin/models/m0", {"name": "changed"})
+    revoked = server.admin("GET", f"/admin/keys/{kid}").json
+    roster = Roster(replace(settings, instance_path=server.instance), time.time)
+
+    def check(ids):
+        for reader in readers:
+            answer = server("GET", "/v1/models", connection=reader)
+
+            assert ids == [entry["id"] for entry in answer.json["data"]]
+            assert 401 == server("GET", "/v1/models", key=key, connection=reader).status
+
+    with server.connections_to_each() as readers, closing(roster.store):
+        check(["m0", "m1", "m2"])
+        for revision in range(roster.revision):
+            roster.revert(revision)
+            check([f"m{number}" for number in range(3) if revision >= 3 + number])
+        for act in {line.batch for line in roster.store.log.lines(LogFilter(), 1000)}:
+            is_key = roster.store.log.act(act).keys
+            with pytest.raises(InvalidValue) if is_key else nullcontext():
+                roster.undo(act, force=True)
+            check(sorted(roster.entries()))
+        roster.revert(roster.revision - 1)
+
+    assert revoked == server.admin("GET", f"/admin/keys/{kid}").json
 
 
 @pytest.mark.slow
