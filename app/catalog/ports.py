@@ -153,7 +153,11 @@ class Transaction(Protocol):
 
 
 class Log(Protocol):
-    """What the log of the store has of earlier changes."""
+    """What the log of the store has of earlier changes.
+
+    `ids_changed_since`, `act`, `changes_of` and `past` raise `HistoryPruned` where lines that they
+    need may have been removed.
+    """
 
     def setters(self, ids: Sequence[str], source: str) -> Mapping[str, Setters]:
         """Return by id who has set the fields of these entries."""

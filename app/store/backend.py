@@ -128,6 +128,12 @@ class Backend(ABC):
         Its `first` change and its id in the database identify it.
         """
 
+    def checkpoint_later(self, connection: sa.Connection) -> None:  # noqa: B027 - SQLite's
+        """Let `checkpoint` do what the commit on `connection` would do while writers wait."""
+
+    def checkpoint(self) -> None:  # noqa: B027 - SQLite's
+        """Write what was committed into the file of the database, while others may write."""
+
     def alone(self) -> AbstractContextManager[None]:
         """Keep other processes out of an open database; raise `StoreRefused` if one has it open.
 

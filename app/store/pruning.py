@@ -22,11 +22,11 @@ from app.store.writing import Writer
 #: How many lines are in memory at a time.
 _PAGE = 100
 #: How long writers should wait for a transaction that removes lines, in seconds.
-_AIM = 0.03
+_AIM = 0.02
 #: How many lines the first one removes, and how many one removes at most.
 _FIRST, _MOST = 20, 1000
 #: What a line takes beside its documents, in the table and in the indexes, in bytes.
-_OVERHEAD = 250
+_OVERHEAD = 300
 
 #: The revision from which on the log stays complete.
 _PRUNED: sa.BindParameter[int] = sa.bindparam("until")
@@ -114,14 +114,18 @@ class Pruning:
             oldest = connection.execute(_PRUNE, {"until": planned.revision}).scalar_one()
             if oldest > HEAD:
                 raise newer_schema(oldest)
+        backend = self._opening.backend
         superfluous = self._superfluous(planned.revision)
         number, lines, size = _FIRST, 0, 0
         while some := dict(islice(superfluous, number)):
             with self._writer.connection() as connection:
                 began = time.monotonic()
+                backend.checkpoint_later(connection)
                 lines += connection.execute(_REMOVE, {"revisions": [*some]}).rowcount
-            size += sum(some.values())
             share = _AIM / max(time.monotonic() - began, 0.001)
+            with self._opening.outages():
+                backend.checkpoint()
+            size += sum(some.values())
             number = max(1, min(_MOST, 2 * number, int(number * share)))
         return planned._replace(lines=lines, size=size)
 

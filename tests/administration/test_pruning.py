@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -196,6 +197,27 @@ def test_a_killed_one(roster, prune, log, settings, clock):
     assert (-signal.SIGKILL, True) == (done.returncode, 3 < left < number)
     assert (plan, export) == (same, as_of)
     assert left - removed.lines == len(log()) == 3
+
+
+@pytest.mark.databases("sqlite")
+def test_checkpoints(roster, prune, monkeypatch):
+    """Nobody holds the writers' lock while removed lines are written into the file."""
+    for name in map(str, range(60)):
+        roster.edit("a", name=name) if roster.entries() else roster.add("a")
+    backend, sizes = roster.store.backend, []
+    checkpoint = backend.checkpoint
+
+    def while_others_write():
+        with backend.writer_lock(time.monotonic()):
+            checkpoint()
+        with backend.reading.connect() as connection:
+            sizes.append(connection.exec_driver_sql("PRAGMA wal_autocheckpoint").scalar_one())
+
+    monkeypatch.setattr(backend, "checkpoint", while_others_write)
+    prune()
+
+    assert len(sizes) > 1
+    assert {1000} == {*sizes}
 
 
 @pytest.mark.databases("sqlite")

@@ -86,7 +86,7 @@ class SQLite(Backend):
                 # In WAL mode, a file without tables would seem to lack its log.
                 with suppress(StoreUnavailable, OSError, sa.exc.DBAPIError, *self.driver_error):
                     if self._path.stat().st_size == NO_TABLES:
-                        self._set_journal_mode("delete")
+                        self._set("journal_mode=delete")
                 raise
 
     def check(self) -> None:
@@ -113,7 +113,7 @@ class SQLite(Backend):
                 check_pair(self._path)
                 with own_file(self._path):
                     pass
-        self._set_journal_mode(journal_mode())
+        self._set(f"journal_mode={journal_mode()}")
         if schema is not None and schema < HEAD:
             for target in numbered(self._path.with_name(f"{self._path.name}.schema-{schema}")):
                 with suppress(FileExistsError):
@@ -131,6 +131,14 @@ class SQLite(Backend):
     def commit(self, connection: sa.Connection, *_: object) -> None:
         """Commit."""
         connection.commit()
+
+    def checkpoint_later(self, connection: sa.Connection) -> None:
+        """Let the commit leave the write-ahead log as it is, however long it gets."""
+        connection.exec_driver_sql("PRAGMA wal_autocheckpoint=0")
+
+    def checkpoint(self) -> None:
+        """Write the write-ahead log into the file, as far as no reader needs it."""
+        self._set("wal_checkpoint(PASSIVE)", "wal_autocheckpoint=1000")
 
     def alone(self) -> AbstractContextManager[None]:
         """Keep other processes out; they wait until they may open the file."""
@@ -212,10 +220,11 @@ class SQLite(Backend):
                 sqlite.sqlite_version,
             )
 
-    def _set_journal_mode(self, mode: str) -> None:
+    def _set(self, *pragmas: str) -> None:
         connection = self.writing.raw_connection()
         try:  # outside a transaction: inside one, the journal mode cannot change
-            connection.cursor().execute(f"PRAGMA journal_mode={mode}").fetchall()
+            for pragma in pragmas:
+                connection.cursor().execute(f"PRAGMA {pragma}").fetchall()
         finally:
             connection.close()
 
