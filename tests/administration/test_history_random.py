@@ -69,7 +69,7 @@ steps = st.fixed_dictionaries(
 )
 histories = st.lists(steps, min_size=2, max_size=12)
 few = settings(
-    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 many = settings(few, max_examples=100)
 
@@ -300,7 +300,7 @@ def check_history(roster, clock, history, numbers):
     for step in history:
         past.go_on(step)
     past.check()
-    for number in numbers:
+    for number in (*numbers, 0):
         revision = sorted(past.at_revision)[number % len(past.at_revision)]
         before, start = roster.export(), roster.revision
         past.return_to(revision)

@@ -170,15 +170,17 @@ def test_what_was_while_others_write(settings, clock, roster):
 
 
 def stop_in(settings, clock, ready):
-    """Take the last act back; wait in the middle of its transaction."""
-    write_rows = SqlTransaction._write_rows
+    """Take the last act back; wait in the middle of its transaction, after 1,000 entries."""
+    write_rows, parts = SqlTransaction._write_rows, []
 
-    def wait_after(*given):
-        write_rows(*given)
-        os.write(ready, b"!")
-        signal.pause()
+    def wait_in_second(transaction, changes, *given):
+        write_rows(transaction, changes, *given)
+        parts.append(len(changes))
+        if len(parts) == 2:
+            os.write(ready, b"!")
+            signal.pause()
 
-    SqlTransaction._write_rows = wait_after
+    SqlTransaction._write_rows = wait_in_second
     Roster(settings, clock).undo()
 
 
