@@ -95,11 +95,7 @@ def revert() -> Response:
         return _answer_isolated(body, given)
     applying = Applying(dry_run=given["dry_run"])
     actor = request.context.actor
-    try:
-        applied = history.revert(moment, given["model"], applying, actor=actor)
-    except (HistoryPruned, RevisionUnknown) as error:
-        error.param = "revision"
-        raise
+    applied = history.revert(moment, given["model"], applying, actor=actor)
     return json_reply(report(applied, dry_run=applying.dry_run))
 
 
@@ -110,12 +106,15 @@ def answer_as_of(answer: Callable[[Snapshot | Entries], Response]) -> Response:
     if text is None:
         return answer(snapshot)
     history = request.context.services.history
-    moment = history.find(text, snapshot)
-    if snapshot.revision - moment.revision > MAX_REVISIONS_HERE and not is_isolated():
-        with spool(()) as file:
-            return answer_isolated(file, changes=False)
     try:
+        moment = history.find(text, snapshot)
+        if snapshot.revision - moment.revision > MAX_REVISIONS_HERE and not is_isolated():
+            with spool(()) as file:
+                return answer_isolated(file, changes=False)
         return answer(history.as_of(moment, snapshot))
+    except (HistoryPruned, RevisionUnknown) as error:
+        error.param = "as_of"
+        raise
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # of a restored file
         raise StoreUnavailable(f"An entry in the log cannot be used: {error}") from error
 

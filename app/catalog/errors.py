@@ -183,7 +183,7 @@ class HistoryPruned(RosterError):
     """The log no longer has what the catalogue was at a revision."""
 
     code = "history_pruned"
-    param = "as_of"
+    param = "revision"
 
     def __init__(self, oldest: int, time: str) -> None:
         super().__init__(
@@ -198,7 +198,7 @@ class RevisionUnknown(RosterError):
     """
 
     code = "revision_unknown"
-    param = "as_of"
+    param = "revision"
 
     def __init__(self, before: int, behind: int | None) -> None:
         then = "" if behind is None else f", and the next one {behind}"
