@@ -2,7 +2,6 @@
 
 import os
 import sys
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,13 +13,13 @@ from app.cli.files import access
 from app.cli.plans import Mode, is_confirmed, planning
 from app.cli.terminal import (
     Commands,
-    PastTime,
     Refusal,
     actor,
     as_json,
     echo_json,
     echo_table,
     in_utc,
+    past_time,
     printable,
 )
 from app.services import services
@@ -181,15 +180,9 @@ def copy(url: str, *, as_json: bool) -> None:
 
 
 @group.command("prune-history")
-@click.option(
-    "--before",
-    type=PastTime(),
-    required=True,
-    metavar="TIME",
-    help="Remove what was changed before.",
-)
+@click.option("--before", required=True, metavar="TIME", help="Remove what was changed before.")
 @planning
-def prune_history(before: Callable[[float], str], mode: Mode) -> None:
+def prune_history(before: str, mode: Mode) -> None:
     """Remove old changes from the log, while servers go on.
 
     The last change before TIME stays, and is the first that can be shown and returned to. The
@@ -198,11 +191,11 @@ def prune_history(before: Callable[[float], str], mode: Mode) -> None:
 
     Example: flask db prune-history --before 365d --dry-run
     """
-    mode = mode.ask_on(sys.stdin)
     now = services().clock()
-    moment = read_time("before", before(now))
+    moment = read_time("before", past_time(before, now))
     if moment > now:
         raise click.BadParameter("The time must not be in the future.", param_hint="--before")
+    mode = mode.ask_on(sys.stdin)
     pruning = services().store.pruning
     done = pruning.plan(moment)
     if done.lines and not mode.dry_run:

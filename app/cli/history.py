@@ -1,7 +1,7 @@
 """``flask models``: the log of changes, and the commands that take changes back."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -10,9 +10,9 @@ import click
 from app.administration.history import shown_line
 from app.catalog.errors import quote
 from app.catalog.history import Act, Line, LogFilter
-from app.cli.models import When, group
+from app.cli.models import group
 from app.cli.plans import LINES, SIGNS, Mode, carry_out, echo_coloured, lines_of, planning
-from app.cli.terminal import PastTime, actor, as_json, echo_json, in_utc
+from app.cli.terminal import actor, as_json, echo_json, in_utc, past_time
 from app.services import services
 
 #: What was done, by the action in the log, or by the part of it before a colon.
@@ -39,8 +39,8 @@ _one = click.argument("model_id", metavar="[ID]", required=False)
 
 @group.command("log")
 @_one
-@click.option("--since", type=PastTime(), help="From then on, such as yesterday or 7d.")
-@click.option("--until", type=PastTime(), help="Until before then.")
+@click.option("--since", metavar="TIME", help="From then on, such as yesterday or 7d.")
+@click.option("--until", metavar="TIME", help="Until before then.")
 @click.option("--actor", metavar="NAME", help="Only changes of this author, such as cli:anna.")
 @click.option("--batch", type=_NUMBER, metavar="N", help="All of what begins at revision N.")
 @click.option("--limit", type=_NUMBER, metavar="N", help="How many items; 20, if left out.")
@@ -56,7 +56,8 @@ def show_log(model_id: str | None, limit: int | None, *, as_json: bool, **given:
     Example: flask models log gpt-x --limit 3
     """
     now = services().clock()
-    times = {name: at(now) for name in ("since", "until") if (at := given.pop(name)) is not None}
+    texts = {name: given.pop(name) for name in ("since", "until")}
+    times = {name: past_time(text, now) for name, text in texts.items() if text is not None}
     selection = LogFilter.read(times)._replace(model=model_id, **given)
     if as_json:
         lines = services().store.log.lines(selection, (limit or _JSON_LINES) + 1)
@@ -101,10 +102,10 @@ def undo(model_id: str | None, revision: int | None, mode: Mode, *, force: bool)
 
 
 @group.command()
-@click.argument("when", type=When(), metavar="WHEN")
+@click.argument("when", metavar="WHEN")
 @_one
 @planning
-def revert(when: Callable[[float], str], model_id: str | None, mode: Mode) -> None:
+def revert(when: str, model_id: str | None, mode: Mode) -> None:
     """Make all entries, or one, what they were at WHEN: a revision, or a time.
 
     What was added since is removed. What would change is shown, and you are asked whether to do
@@ -117,7 +118,8 @@ def revert(when: Callable[[float], str], model_id: str | None, mode: Mode) -> No
     """
     mode = mode.ask_on(sys.stdin)
     current = services()
-    moment = current.history.find(when(current.clock()), current.catalog.current(), "WHEN")
+    text = past_time(when, current.clock())
+    moment = current.history.find(text, current.catalog.current(), "WHEN")
     if not mode.as_json:
         time = "" if moment.time is None else f", the last one at {in_utc(moment.time)}"
         click.echo(f"Return to revision {moment.revision}{time}")

@@ -1,9 +1,5 @@
 """``flask models``: the group of its commands, and those that read."""
 
-import re
-from collections.abc import Callable
-from typing import Any
-
 import click
 
 from app.catalog.errors import ModelNotFound
@@ -16,7 +12,7 @@ from app.catalog.ports import StoredCatalog
 from app.catalog.snapshot import Snapshot
 from app.catalog.visibility import Viewer
 from app.cli.selection import VIEWER, selecting
-from app.cli.terminal import Commands, PastTime, as_json, echo_json, echo_table, in_utc
+from app.cli.terminal import Commands, as_json, echo_json, echo_table, in_utc, past_time
 from app.cli.wording import permission as words_of
 from app.cli.wording import seen_by
 from app.schemas import AdminModelSchema
@@ -29,22 +25,7 @@ _COPY = "'flask models copy ID NEW' makes an entry with another id."
 group = Commands("models", help="List, show, add, edit and remove the entries of the catalogue.")
 group.instead = dict.fromkeys(("rename", "move", "mv", "cp"), _COPY)
 
-
-class When(PastTime):
-    """A revision, or a time that has been."""
-
-    name = "when"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Callable[[float], str]:
-        """Return what gives the text that `History.find` takes."""
-        text = str(value)
-        is_revision = re.fullmatch(r"[0-9]{1,8}", text, re.ASCII)
-        return (lambda _: text) if is_revision else super().convert(value, param, ctx)
-
-
-_as_of = click.option("--as-of", type=When(), help="As it was at a revision, or a time.")
+_as_of = click.option("--as-of", metavar="WHEN", help="As it was at a revision, or a time.")
 
 
 @group.command("list")
@@ -53,11 +34,7 @@ _as_of = click.option("--as-of", type=When(), help="As it was at a revision, or 
 @_as_of
 @as_json
 def list_models(
-    selection: Selection,
-    reader: str | None,
-    as_of: Callable[[float], str] | None,
-    *,
-    as_json: bool,
+    selection: Selection, reader: str | None, as_of: str | None, *, as_json: bool
 ) -> None:
     """List all entries, hidden ones too.
 
@@ -86,7 +63,7 @@ def list_models(
 @click.argument("model_id", metavar="ID")
 @_as_of
 @as_json
-def show(model_id: str, as_of: Callable[[float], str] | None, *, as_json: bool) -> None:
+def show(model_id: str, as_of: str | None, *, as_json: bool) -> None:
     """Show one entry, field by field.
 
     Example: flask models show chatgpt-4o-latest
@@ -153,13 +130,13 @@ def find(model_id: str, entries: Snapshot | Entries | None = None) -> Model:
     return model
 
 
-def _entries(as_of: Callable[[float], str] | None) -> Snapshot | Entries:
+def _entries(as_of: str | None) -> Snapshot | Entries:
     """Return the entries as they are, or as they were."""
     current = services()
     snapshot = current.catalog.current()
     if as_of is None:
         return snapshot
-    moment = current.history.find(as_of(current.clock()), snapshot)
+    moment = current.history.find(past_time(as_of, current.clock()), snapshot)
     return current.history.as_of(moment, snapshot)
 
 

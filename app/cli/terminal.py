@@ -33,8 +33,8 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for 
 
 #: How a sentence names a parameter of HTTP that is also an option.
 _PARAMETER = re.compile(
-    r"'((?:as_of|dry_run|force|format|min_context|on_conflict|partial|prefix|prune|retire"
-    r"|retiring_before|source|state)(?:=\w+)?)'"
+    r"'((?:as_of|before|dry_run|force|format|min_context|on_conflict|partial|prefix|prune"
+    r"|retire|retiring_before|since|source|state|until)(?:=\w+)?)'"
     r"(?= must| may| all | is | each| adds| shows| leaves| changes| takes| overrides"
     r"|: the catalogue is)"
 )
@@ -144,32 +144,22 @@ class Moment(click.ParamType[Callable[[float], int]]):
         return lambda _: ceil(moment)
 
 
-class PastTime(click.ParamType[Callable[[float], str]]):
-    """A time that has been, also as a span back, ``today`` or ``yesterday``.
+def past_time(text: str, now: float) -> str:
+    """Return a time that has been as HTTP takes it; a revision stays as it is.
 
-    It becomes a function of now (Unix seconds), which gives a text that `read_time` takes.
+    A span back from `now` (Unix seconds), ``today`` and ``yesterday`` are times, too.
     """
-
-    name = "time"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Callable[[float], str]:
-        """Return what gives the time."""
-        text = str(value)
-        if (span := _read_span(text)) is not None:
-            return lambda now: rfc3339(max(now - span, 0))
-        if text in _DAYS_BACK:
-            return lambda now: rfc3339((now // _DAY - _DAYS_BACK[text]) * _DAY)
-        if read_moment(text) is None:
-            self.fail(
-                f"'{value}' is no time: give a day like 2027-01-31, today, yesterday, "
-                "an RFC 3339 time like 2027-01-31T08:00:00Z, Unix seconds, or a span back from "
-                "now such as 7d, 24h, 30m or 45s.",
-                param,
-                ctx,
-            )
-        return lambda _: text
+    if (span := _read_span(text)) is not None:
+        return rfc3339(max(now - span, 0))
+    if text in _DAYS_BACK:
+        return rfc3339((now // _DAY - _DAYS_BACK[text]) * _DAY)
+    if not text.isdigit() and read_moment(text) is None:
+        raise click.BadParameter(
+            f"'{text}' is no time: give a day like 2027-01-31, today, yesterday, an RFC 3339 time "
+            "like 2027-01-31T08:00:00Z, Unix seconds, or a span back from now such as 7d, 24h, "
+            "30m or 45s."
+        )
+    return text
 
 
 def actor() -> Actor:

@@ -294,18 +294,15 @@ def test_what_is_confirmed_is_done(
 
 #: What is typed, the exit code and the error.
 MISTAKES = [
-    (
-        ["log", "--since=soon"],
-        2,
-        "Invalid value for '--since': 'soon' is no time: give a day like",
-    ),
-    (["log", "--until="], 2, "Invalid value for '--until': '' is no time: give a day like"),
+    (["log", "--since=soon"], 2, "Invalid value: 'soon' is no time: give a day like"),
+    (["log", "--until="], 2, "Invalid value: '' is no time: give a day like"),
+    (["log", "--until=7"], 1, "--until must be a day like 2027-01-31, an RFC 3339 time or Unix"),
     (["log", "--limit=0"], 2, "Invalid value for '--limit': 0 is not in the range"),
     (["log", "--batch=1000000000000000"], 2, "Invalid value for '--batch': 1000000000000000"),
     (["log", "\udcff"], 1, "An argument is not valid UTF-8."),
     (["list", "--as-of=99"], 1, "--as-of: the catalogue is at revision 3, not 99 yet."),
     (["list", "--as-of=2999-01-01"], 1, "--as-of must not be in the future."),
-    (["show", "a", "--as-of=soon"], 2, "Invalid value for '--as-of': 'soon' is no time: give a"),
+    (["show", "a", "--as-of=soon"], 2, "Invalid value: 'soon' is no time: give a"),
     (["undo"], 1, "There is no terminal to ask you on: --dry-run shows what would"),
     (["undo", "--json"], 2, "--json asks no question: give --dry-run or --yes, too."),
     (["undo", "b", "--yes"], 1, "The model 'b' does not exist"),
@@ -314,7 +311,7 @@ MISTAKES = [
     (["undo", "--revision=9", "--yes"], 1, "No line of the log has the revision 9."),
     (["revert"], 2, "Missing argument 'WHEN'."),
     (["revert", "99", "--yes"], 1, "'WHEN': the catalogue is at revision 3, not 99 yet."),
-    (["revert", "soon", "--yes"], 2, "Invalid value for 'WHEN': 'soon' is no time: give a day"),
+    (["revert", "soon", "--yes"], 2, "Invalid value: 'soon' is no time: give a day"),
     (["revert", "2", "b", "--yes"], 1, "The model 'b' does not exist"),
 ]
 
