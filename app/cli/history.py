@@ -9,7 +9,7 @@ import click
 
 from app.administration.history import shown_line
 from app.catalog.errors import quote
-from app.catalog.history import Act, Line, LogFilter
+from app.catalog.history import Act, LogFilter
 from app.cli.models import group
 from app.cli.plans import LINES, SIGNS, Mode, carry_out, echo_coloured, lines_of, planning
 from app.cli.terminal import actor, as_json, echo_json, in_utc, past_time
@@ -28,8 +28,6 @@ _WORDS = {
     "undo": "undo of ",
     "revert": "return to ",
 }
-#: How many lines of an act are read at once, where all are shown.
-_PART = 500
 #: How many acts are shown, and how many lines with ``--json``.
 _ACTS, _JSON_LINES = 20, 100
 _NUMBER = click.IntRange(1, 10**15 - 1)
@@ -72,7 +70,7 @@ def show_log(model_id: str | None, limit: int | None, *, as_json: bool, **given:
             click.echo("There is more: --limit N shows it.")
             return
         click.echo(_header(act))
-        _echo_act(act, model_id, is_whole=selection.batch is not None)
+        _echo_act(act, model_id)
     if number == 0:
         click.echo("The log has no such change.")
 
@@ -148,26 +146,21 @@ def _acts(selection: LogFilter) -> Iterator[Act]:
         selection = selection._replace(after=act.batch)
 
 
-def _echo_act(act: Act, model_id: str | None, *, is_whole: bool) -> None:
-    """Print the changes of an act: the first ones, unless it `is_whole`."""
-    left, shown = act.added + act.changed + act.removed + act.keys, 0
-    for line in _lines(act, model_id, _PART if is_whole else LINES):
+def _echo_act(act: Act, model_id: str | None) -> None:
+    """Print the first changes of an act, or those of one entry."""
+    number = act.added + act.changed + act.removed + act.keys
+    end = act.last + 1 if model_id is not None else min(act.batch + LINES, act.last + 1)
+    selection = LogFilter(model=model_id, batch=act.batch, after=end)
+    left, room = number, LINES
+    for line in reversed(services().store.log.lines(selection, LINES)):
         texts = [*lines_of(line.model_id or line.kid or "", line)]
-        if shown and shown + len(texts) > LINES and not is_whole:
+        if room < min(LINES, len(texts)):
             break
         sign, colour = SIGNS[line.kind]
         for text in texts:
             echo_coloured(f"  {sign}{text}", colour)
-        shown += len(texts)
+        room -= len(texts)
         left -= 1
     if left and model_id is None:
-        click.echo(f"  and {left:,} more (flask models log --batch {act.batch} has all)")
-
-
-def _lines(act: Act, model_id: str | None, part: int) -> Iterator[Line]:
-    """Yield the lines of an act, oldest first; at most `part` are read at once."""
-    log, end = services().store.log, act.last + 1
-    step = part if model_id is None else end  # an act has few lines of one entry
-    for first in range(act.batch, end, step):
-        found = log.lines(LogFilter(model=model_id, after=min(first + step, end)), part)
-        yield from (line for line in reversed(found) if line.revision >= first)
+        command = f"flask models log --batch {act.batch} --json --limit {number}"
+        click.echo(f"  and {left:,} more ({command} has all)")

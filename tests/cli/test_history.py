@@ -153,7 +153,7 @@ def test_log_filters(run: Callable[..., Result], clock: Clock, admin: Admin) -> 
 
 
 def test_log_of_a_large_act(run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
-    """20 lines of an act are shown and few more are read; --batch shows all, in their order."""
+    """20 lines of an act are shown, and no more are read; a command is said that has all."""
     run("import", "-", "--yes", input="".join(f"m{number:04}\n" for number in range(1001)))
     read = []
     lines = Log.lines
@@ -167,11 +167,14 @@ def test_log_of_a_large_act(run: Callable[..., Result], monkeypatch: pytest.Monk
     heading, *shown = run("log", "--limit=1").stdout.splitlines()
 
     assert [*(f"  + m{number:04}" for number in range(20))] == shown[:20]
-    assert "  and 981 more (flask models log --batch 2 has all)" == shown[20]
+    assert [
+        "  and 981 more (flask models log --batch 2 --json --limit 1001 has all)",
+        "There is more: --limit N shows it.",
+    ] == shown[20:]
     assert sum(read) < 50
-    assert [heading, *(f"  + m{number:04}" for number in range(1001))] == (
-        run("log", "--batch=2").stdout.splitlines()
-    )
+    every = json.loads(run("log", "--batch=2", "--json", "--limit=1001").stdout)
+    assert (1001, False) == (len(every["data"]), every["has_more"])
+    assert [heading, *shown[:21]] == run("log", "--batch=2").stdout.splitlines()
     assert "  + m0700" == run("log", "m0700").stdout.splitlines()[1]
 
 
