@@ -16,7 +16,7 @@ from app.catalog.errors import (
 from app.catalog.history import Act, Entries, Line, LogFilter, Moment, read_when
 from app.catalog.model import Model
 from app.catalog.plan import Plan, Remark, settle
-from app.catalog.ports import Actor, Change
+from app.catalog.ports import Actor, Change, Log
 from app.catalog.snapshot import Snapshot
 from app.catalog.sources import problem_with_source
 
@@ -148,8 +148,16 @@ class History(Plans):
         return ModelNotFound(model_id, holder=None if found is None else found.id)
 
 
-def shown_line(line: Line) -> dict[str, Any]:
-    """Return a line of the log as JSON, for HTTP and the command line alike."""
+def shown_page(log: Log, selection: LogFilter, limit: int) -> dict[str, Any]:
+    """Return a page of the log as JSON, for HTTP and the command line alike."""
+    lines = log.lines(selection, limit + 1)
+    data = [*map(_shown_line, lines[:limit])]
+    first, last = (data[0]["revision"], data[-1]["revision"]) if data else (None, None)
+    ends = {"has_more": len(lines) > limit, "first_id": first, "last_id": last}
+    return {"object": "list", "data": data, **ends}
+
+
+def _shown_line(line: Line) -> dict[str, Any]:
     differences = line.differences().items()
     return {
         "revision": line.revision,

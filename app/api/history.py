@@ -5,7 +5,7 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from app.administration.history import shown_line
+from app.administration.history import shown_page
 from app.administration.plans import Applying, report
 from app.api.context import request
 from app.api.http import check_parameters, json_reply, read_object
@@ -59,11 +59,7 @@ def list_changes() -> Response:
     check_parameters("limit", *LOG_PARAMETERS)
     selection = LogFilter.read(request.args)
     limit = read_limit("limit", request.args) or PAGE
-    lines = request.context.services.store.log.lines(selection, limit + 1)
-    data = [shown_line(line) for line in lines[:limit]]
-    first, last = (data[0]["revision"], data[-1]["revision"]) if data else (None, None)
-    ends = {"has_more": len(lines) > limit, "first_id": first, "last_id": last}
-    return json_reply({"object": "list", "data": data, **ends})
+    return json_reply(shown_page(request.context.services.store.log, selection, limit))
 
 
 @blueprint.post("/undo")

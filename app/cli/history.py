@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from app.administration.history import shown_line
+from app.administration.history import shown_page
 from app.catalog.errors import quote
 from app.catalog.history import Act, LogFilter
 from app.cli.models import group
@@ -58,11 +58,7 @@ def show_log(model_id: str | None, limit: int | None, *, as_json: bool, **given:
     times = {name: past_time(text, now) for name, text in texts.items() if text is not None}
     selection = LogFilter.read(times)._replace(model=model_id, **given)
     if as_json:
-        lines = services().store.log.lines(selection, (limit or _JSON_LINES) + 1)
-        shown = [*map(shown_line, lines[: limit or _JSON_LINES])]
-        first, last = (shown[0]["revision"], shown[-1]["revision"]) if shown else (None, None)
-        ends = {"has_more": len(lines) > len(shown), "first_id": first, "last_id": last}
-        echo_json({"object": "list", "data": shown, **ends})
+        echo_json(shown_page(services().store.log, selection, limit or _JSON_LINES))
         return
     number = 0
     for number, act in enumerate(_acts(selection), 1):
