@@ -1,7 +1,6 @@
 """Removing old lines of the log, in transactions so short that writers hardly wait."""
 
 import json
-import time
 from array import array
 from collections.abc import Iterator
 from functools import partial
@@ -21,10 +20,8 @@ from app.store.writing import Writer
 
 #: How many lines are in memory at a time.
 _PAGE = 100
-#: How long writers should wait for a transaction that removes lines, in seconds.
-_AIM = 0.02
-#: How many lines the first one removes, and how many one removes at most.
-_FIRST, _MOST = 20, 1000
+#: How many lines one transaction removes: writers wait about 20 ms for it.
+_NUMBER = 100
 #: What a line takes beside its documents, in the table and in the indexes, in bytes.
 _OVERHEAD = 300
 
@@ -116,17 +113,14 @@ class Pruning:
                 raise newer_schema(oldest)
         backend = self._opening.backend
         superfluous = self._superfluous(planned.revision)
-        number, lines, size = _FIRST, 0, 0
-        while some := dict(islice(superfluous, number)):
+        lines = size = 0
+        while some := dict(islice(superfluous, _NUMBER)):
             with self._writer.connection() as connection:
-                began = time.monotonic()
                 backend.checkpoint_later(connection)
                 lines += connection.execute(_REMOVE, {"revisions": [*some]}).rowcount
-            share = _AIM / max(time.monotonic() - began, 0.001)
             with self._opening.outages():
                 backend.checkpoint()
             size += sum(some.values())
-            number = max(1, min(_MOST, 2 * number, int(number * share)))
         return planned._replace(lines=lines, size=size)
 
     def _superfluous(self, pruned: int) -> Iterator[tuple[int, int]]:

@@ -175,7 +175,7 @@ def test_a_killed_one(roster, prune, log, settings, clock):
         "from app.settings import Settings\n"
         "from app.store import pruning\n"
         "from app.store.store import Store\n"
-        "pruning._MOST = 1\n"
+        "pruning._NUMBER = 1\n"
         f"settings = Settings(instance_path=Path(sys.argv[1]), database_url={url!r})\n"
         "store = Store(settings, int)\n"
         "connection = store.writer.connection\n"
@@ -214,6 +214,7 @@ def test_checkpoints(roster, prune, monkeypatch):
             sizes.append(connection.exec_driver_sql("PRAGMA wal_autocheckpoint").scalar_one())
 
     monkeypatch.setattr(backend, "checkpoint", while_others_write)
+    monkeypatch.setattr("app.store.pruning._NUMBER", 30)
     prune()
 
     assert len(sizes) > 1
