@@ -1,6 +1,6 @@
 """The catalogue as it was, and changes that are taken back."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -183,17 +183,7 @@ def plan_return(
     An entry is refused if it is in `later`, which has revision and author of its last change.
     """
     plan = Plan(position=snapshot.position, asked=targets.keys())
-    settle(plan, _allowed(snapshot, targets, later, now, plan), snapshot, strict=True)
-    return plan
-
-
-def _allowed(
-    snapshot: Snapshot,
-    targets: Mapping[str, Model | None],
-    later: Mapping[str, tuple[int, str]],
-    now: int,
-    plan: Plan,
-) -> Iterable[Change]:
+    changes = []
     for model_id, after in sorted(targets.items()):
         before = snapshot.models.get(model_id)
         if after == before:
@@ -204,9 +194,11 @@ def _allowed(
             plan.refused.append(Remark(model_id, sentence))
         else:
             try:
-                yield Change(before, None if after is None else _storable(after, now))
+                changes.append(Change(before, None if after is None else _storable(after, now)))
             except ValidationFailed as error:
                 plan.refused.append(Remark(model_id, f"Cannot be stored as it was: {error}"))
+    settle(plan, changes, snapshot, strict=True)
+    return plan
 
 
 def _storable(model: Model, now: int) -> Model:
