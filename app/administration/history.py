@@ -1,6 +1,7 @@
 """The catalogue as it was, and changes that are taken back."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from app.catalog.errors import (
     InvalidValue,
     ModelNotFound,
     RosterError,
+    StoreUnavailable,
     ValidationFailed,
     quote,
 )
@@ -146,6 +148,17 @@ class History(Plans):
             sentence = f"No change of the model '{quote(model_id)}' is in {where}."
             return InvalidValue("model", sentence)
         return ModelNotFound(model_id, holder=None if found is None else found.id)
+
+
+@contextmanager
+def unchecked() -> Iterator[None]:
+    """Raise `StoreUnavailable` where an entry as it was is none: any may be in a restored log."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError) as error:
+        raise StoreUnavailable(f"An entry in the log cannot be used: {error}") from error
 
 
 def shown_page(log: Log, selection: LogFilter, limit: int) -> dict[str, Any]:

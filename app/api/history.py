@@ -5,12 +5,12 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from app.administration.history import shown_page
+from app.administration.history import shown_page, unchecked
 from app.administration.plans import Applying, report
 from app.api.context import request
 from app.api.http import check_parameters, json_reply, read_object
 from app.api.isolated import MAX_ENTRIES_HERE, answer_isolated, is_isolated, spool
-from app.catalog.errors import HistoryPruned, RevisionUnknown, StoreUnavailable
+from app.catalog.errors import HistoryPruned, RevisionUnknown
 from app.catalog.history import LOG_PARAMETERS, Entries, LogFilter
 from app.catalog.snapshot import Snapshot
 from app.dialects.parameters import read_limit
@@ -107,12 +107,11 @@ def answer_as_of(answer: Callable[[Snapshot | Entries], Response]) -> Response:
         if snapshot.revision - moment.revision > MAX_REVISIONS_HERE and not is_isolated():
             with spool(()) as file:
                 return answer_isolated(file, changes=False)
-        return answer(history.as_of(moment, snapshot))
+        with unchecked():
+            return answer(history.as_of(moment, snapshot))
     except (HistoryPruned, RevisionUnknown) as error:
         error.param = "as_of"
         raise
-    except (AttributeError, KeyError, TypeError, ValueError) as error:  # of a restored file
-        raise StoreUnavailable(f"An entry in the log cannot be used: {error}") from error
 
 
 def _answer_isolated(body: dict[str, Any], given: dict[str, Any]) -> Response:

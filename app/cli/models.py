@@ -1,7 +1,13 @@
 """``flask models``: the group of its commands, and those that read."""
 
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import wraps
+from typing import Any
+
 import click
 
+from app.administration.history import unchecked
 from app.catalog.errors import ModelNotFound
 from app.catalog.filters import Filter, Selection, read_viewer
 from app.catalog.history import Entries
@@ -25,7 +31,17 @@ _COPY = "'flask models copy ID NEW' makes an entry with another id."
 group = Commands("models", help="List, show, add, edit and remove the entries of the catalogue.")
 group.instead = dict.fromkeys(("rename", "move", "mv", "cp"), _COPY)
 
-_as_of = click.option("--as-of", metavar="WHEN", help="As it was at a revision, or a time.")
+
+def _as_of(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the option to a command, which then reads entries that nothing has checked."""
+
+    @wraps(command)
+    def guarded(*args: Any, as_of: str | None, **others: Any) -> None:
+        with nullcontext() if as_of is None else unchecked():
+            command(*args, as_of=as_of, **others)
+
+    help_text = "As it was at a revision, or a time."
+    return click.option("--as-of", metavar="WHEN", help=help_text)(guarded)
 
 
 @group.command("list")

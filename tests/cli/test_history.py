@@ -359,6 +359,32 @@ def test_hostile_text(run: Callable[..., Result], sql: Callable[..., list[Any]])
     assert all(line.isprintable() for line in [*shown.splitlines(), as_json.removesuffix("\n")])
 
 
+@pytest.mark.parametrize(
+    "members",
+    [
+        '{"created":"x"}',
+        '{"created":1000000000000000000}',
+        '{"architecture":5}',
+        '{"shutdown_date":"soon"}',
+        '{"deprecation_replacement_model":["a"]}',
+    ],
+)
+def test_a_hostile_entry(
+    run: Callable[..., Result], sql: Callable[..., list[Any]], members: str
+) -> None:
+    """What is no entry in the log of a restored file is an error in words, and no traceback."""
+    run("add", "a")
+    run("edit", "a", "name=A")
+    given = {"id": "a", "created": 1, "owned_by": "x", "permission": [], "root": "a"}
+    before = json.dumps({**given, "parent": None, **json.loads(members)})
+    sql("UPDATE changes SET before = :before WHERE revision = 3", before=before)
+    options: tuple[tuple[str, ...], ...] = (("list",), ("list", "--json"), ("list", "--as="))
+    done = [run(*words, "--as-of=2") for words in (*options, ("show", "a"))]
+
+    assert {SystemExit} >= {type(one.exception) for one in done if one.exception}
+    assert any("Error: An entry in the log cannot be used: " in one.stderr for one in done)
+
+
 def test_an_empty_catalogue(run: Callable[..., Result]) -> None:
     """The log has the first key alone, and there is nothing to undo."""
     shown = run("log").stdout
