@@ -48,13 +48,16 @@ _REVISION: sa.BindParameter[int] = sa.bindparam("revision")
 _CHANGED_IDS = sa.select(changes.c.model_id).where(
     changes.c.revision > _REVISION, changes.c.model_id.is_not(None)
 )
-_LAST_CHANGES = (
-    sa.select(changes.c.model_id, changes.c.revision, changes.c.actor)
-    .where(
-        changes.c.model_id.in_(sa.bindparam("ids", expanding=True)),
-        changes.c.revision > _REVISION,
+# Of many later lines only the index is read: other writers wait for it.
+_LAST_CHANGES = sa.select(changes.c.model_id, changes.c.revision, changes.c.actor).where(
+    changes.c.revision.in_(
+        sa.select(sa.func.max(changes.c.revision))
+        .where(
+            changes.c.model_id.in_(sa.bindparam("ids", expanding=True)),
+            changes.c.revision > _REVISION,
+        )
+        .group_by(changes.c.model_id)
     )
-    .order_by(changes.c.revision)
 )
 _LINE = _LINES.where(changes.c.revision == _REVISION)
 _ACT = sa.select(
