@@ -118,9 +118,17 @@ class History(Plans):
         Raises `HistoryPruned`, `RevisionUnknown`, and `RowsRefused`.
         """
         revision, now = moment.revision, int(self.clock())
+        planned: Snapshot | None = None
+        past: Mapping[str, Model | None] = {}
 
         def make(snapshot: Snapshot) -> Plan:
-            targets = self.store.log.past(revision, snapshot.position).models
+            nonlocal planned, past
+            later = None if planned is None else self.store.changes_since(planned.position)
+            if planned is None or later is None:
+                past = self.store.log.past(revision, snapshot.position).models
+            else:  # other writers wait
+                past = {**{i: planned.models.get(i) for i in later.models}, **past}
+            planned, targets = snapshot, past
             if model_id is not None:
                 known = targets.get(model_id, snapshot.models.get(model_id))
                 if known is None and model_id not in targets:

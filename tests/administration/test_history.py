@@ -8,6 +8,7 @@ import pytest
 from app.administration.history import plan_return
 from app.catalog.errors import HistoryPruned, InvalidValue, ModelNotFound, RowsRefused
 from app.catalog.history import LogFilter
+from app.store.log import Log
 from tests.administration.conftest import Roster
 
 pytestmark = pytest.mark.databases("sqlite", "postgresql")
@@ -164,7 +165,10 @@ def test_an_entry_without_a_change(roster):
     ids=["undo", "revert one", "revert all"],
 )
 def test_a_change_between_plan_and_transaction(new_roster, monkeypatch, change, matters, act):
-    """The plan is made again if it may matter, and the outcome is as if it had come before."""
+    """The plan is made again if it may matter, and the outcome is as if it had come before.
+
+    What was then is read once, before other writers wait.
+    """
     call, is_of_all = act
     roster, twin = new_roster(), new_roster()
     for each in (roster, twin):
@@ -175,7 +179,7 @@ def test_a_change_between_plan_and_transaction(new_roster, monkeypatch, change, 
     with suppress(RowsRefused):
         call(twin)
     other = Roster(roster.store.settings, lambda: 0)
-    transaction, plans = roster.store.transaction, []
+    transaction, past, plans, reads = roster.store.transaction, Log.past, [], []
 
     def slow(**given):
         monkeypatch.setattr(roster.store, "transaction", transaction)
@@ -186,8 +190,13 @@ def test_a_change_between_plan_and_transaction(new_roster, monkeypatch, change, 
         plans.append(plan_return(*given))
         return plans[-1]
 
+    def reading(log, *given):
+        reads.append(given)
+        return past(log, *given)
+
     monkeypatch.setattr(roster.store, "transaction", slow)
     monkeypatch.setattr("app.administration.history.plan_return", counted)
+    monkeypatch.setattr(Log, "past", reading)
     with suppress(RowsRefused):
         call(roster)
     other.store.close()
@@ -197,3 +206,4 @@ def test_a_change_between_plan_and_transaction(new_roster, monkeypatch, change, 
 
     assert facts(twin) == facts(roster)
     assert (2 if matters or is_of_all else 1) == len(plans)
+    assert len(reads) <= 1
