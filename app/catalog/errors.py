@@ -10,6 +10,8 @@ A table in ``app.api.errors`` has the HTTP status of each code; the dialect enco
     ├── InsufficientScope     insufficient_permissions
     ├── ModelNotFound         model_not_found
     ├── KeyNotFound           key_not_found
+    ├── HistoryPruned         history_pruned
+    ├── RevisionUnknown       revision_unknown
     ├── KeyEnded              key_ended
     ├── LastAdminKey          last_admin_key
     ├── ModelExists           model_exists
