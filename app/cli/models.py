@@ -121,19 +121,11 @@ def expiring(days: int, *, as_json: bool) -> None:
     if as_json:
         echo_json({"object": "list", "data": _MODEL.dump(models, many=True)})
     elif models:
-        echo_table(
-            ("ID", "NAME", "OWNED BY", "RETIRES", "REPLACEMENT"),
-            (
-                (
-                    m.id,
-                    m.name,
-                    m.owned_by,
-                    in_utc(shutdown_time(m)),
-                    m.deprecation_replacement_model,
-                )
-                for m in models
-            ),
+        rows = (
+            (m.id, m.name, m.owned_by, in_utc(shutdown_time(m)), m.deprecation_replacement_model)
+            for m in models
         )
+        echo_table(("ID", "NAME", "OWNED BY", "RETIRES", "REPLACEMENT"), rows)
     else:
         click.echo(f"No entry retires within {days} days.")
 
