@@ -15,7 +15,7 @@ from app.catalog.errors import (
     ValidationFailed,
     quote,
 )
-from app.catalog.history import Act, Entries, Line, LogFilter, Moment, read_when
+from app.catalog.history import REVISION, Act, Entries, Line, LogFilter, Moment, read_time
 from app.catalog.model import Model
 from app.catalog.plan import Plan, Remark, settle
 from app.catalog.ports import Actor, Change, Log
@@ -32,13 +32,12 @@ class History(Plans):
 
         Raises `InvalidValue` for one that is not yet, or that is neither.
         """
-        revision, time = read_when(param, text)
-        if time is not None:
-            if time > self.clock():
-                raise InvalidValue(param, f"'{param}' must not be in the future.")
-            return Moment(self.store.log.revision_at(time), time)
-        assert revision is not None, "it is one of the two"  # noqa: S101
-        return self.at_revision(revision, snapshot, param)
+        if REVISION.fullmatch(text):
+            return self.at_revision(int(text), snapshot, param)
+        time = read_time(param, text, "a revision, ")
+        if time > self.clock():
+            raise InvalidValue(param, f"'{param}' must not be in the future.")
+        return Moment(self.store.log.revision_at(time), time)
 
     def at_revision(self, revision: int, snapshot: Snapshot, param: str) -> Moment:
         """Return the moment of a revision; raise `InvalidValue` for one that is not yet."""
@@ -56,9 +55,9 @@ class History(Plans):
         """
         if moment.revision > snapshot.revision:  # by its time: others have written since
             snapshot = self.catalog.current()
-        past = self.store.log.past(moment.revision, snapshot.position)
-        time = past.at if moment.time is None else moment.time
-        return Entries(snapshot.models.changed(past.models), time)
+        at, models = self.store.log.past(moment.revision, snapshot.position)
+        time = at if moment.time is None else moment.time
+        return Entries(snapshot.models.changed(models), time)
 
     def find_act(self, revision: int | None, model_id: str | None) -> Act:
         """Return the act with this revision; if it is None, the last one, or the last of an entry.
@@ -125,7 +124,7 @@ class History(Plans):
             nonlocal planned, past
             later = None if planned is None else self.store.changes_since(planned.position)
             if planned is None or later is None:
-                past = self.store.log.past(revision, snapshot.position).models
+                _, past = self.store.log.past(revision, snapshot.position)
             else:  # other writers wait
                 past = {**{i: planned.models.get(i) for i in later.models}, **past}
             planned, targets = snapshot, past

@@ -13,8 +13,8 @@ from app.catalog.ordered import OrderedModels
 
 #: The actions that take changes back; the number is a revision.
 _RETURN = re.compile(r"(undo|revert):([0-9]+)", re.ASCII)
-#: A number of fewer digits than Unix seconds have: see `app.catalog.lifecycle.read_moment`.
-_REVISION = re.compile(r"[0-9]{1,8}", re.ASCII)
+#: A revision where a time may be, too. Unix seconds have more digits: see `read_moment`.
+REVISION = re.compile(r"[0-9]{1,8}", re.ASCII)
 #: What `deciding` has in the place of field and setter of an entry that is removed.
 _REMOVAL = ("", "")
 
@@ -95,7 +95,6 @@ class Act(NamedTuple):
     at: int
     actor: str
     action: str
-    request_id: str | None
     #: How many entries were added, changed and removed.
     added: int
     changed: int
@@ -109,17 +108,6 @@ class Moment(NamedTuple):
 
     revision: int
     time: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Past:
-    """What differs from the catalogue at a revision."""
-
-    revision: int
-    #: Unix seconds: the time of the change with this revision.
-    at: int
-    #: By id each entry that was changed later, as it was; None if it was not there.
-    models: Mapping[str, Model | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,13 +207,6 @@ def _source_of(action: str) -> str | None:
     """Return the source whose import has done this; None if no import has."""
     kind, _, source = action.partition(":")
     return source if kind == "import" else None
-
-
-def read_when(name: str, text: str) -> tuple[int | None, float | None]:
-    """Return the revision in the parameter `name`, or the time (Unix seconds) that it is."""
-    if _REVISION.fullmatch(text):
-        return int(text), None
-    return None, read_time(name, text, "a revision, ")
 
 
 def read_revision(name: str, text: str) -> int:

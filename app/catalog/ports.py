@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, Protocol
 
-from app.catalog.history import Act, Line, LogFilter, Past, Setters
+from app.catalog.history import Act, Line, LogFilter, Setters
 from app.catalog.keys import ApiKey
 from app.catalog.model import Model
 from app.catalog.sources import FailedRun, GoodRun
@@ -190,8 +190,11 @@ class Log(Protocol):
         """
         ...
 
-    def past(self, revision: int, position: Position) -> Past:
+    def past(self, revision: int, position: Position) -> tuple[int, Mapping[str, Model | None]]:
         """Return what the catalogue at `position` was at `revision`.
+
+        These are the time of that change in Unix seconds, and by id each entry that was changed
+        later, as it was; None if it was not there.
 
         Raises `HistoryPruned` before the log begins, `RevisionUnknown` where no line has this
         revision, and `StoreUnavailable` if that is later than `position`, or if the log has lost

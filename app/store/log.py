@@ -14,7 +14,7 @@ from app.catalog.errors import (
     StoreUnavailable,
     quote,
 )
-from app.catalog.history import Act, Line, LogFilter, Past, Setters, read_lines
+from app.catalog.history import Act, Line, LogFilter, Setters, read_lines
 from app.catalog.lifecycle import rfc3339
 from app.catalog.model import Model
 from app.catalog.ports import Change, Position
@@ -63,7 +63,7 @@ _LINE = _LINES.where(changes.c.revision == _REVISION)
 _ACT = sa.select(
     sa.func.max(changes.c.revision),
     *(
-        sa.func.coalesce(sa.func.sum(sa.case((condition, 1), else_=0)), 0)
+        sa.func.count().filter(condition)
         for condition in (
             changes.c.kid.is_(None) & changes.c.before.is_(None),
             changes.c.kid.is_(None) & changes.c.before.is_not(None) & changes.c.after.is_not(None),
@@ -230,7 +230,7 @@ class Log:
             last, *counts = connection.execute(
                 _ACT, {**of_batch, "end": 2**63 - 1 if end is None else end}
             ).one()
-        return Act(line.batch, last, line.at, line.actor, line.action, line.request_id, *counts)
+        return Act(line.batch, last, line.at, line.actor, line.action, *counts)
 
     def changes_of(self, act: Act) -> list[Change]:
         """Return what an act has changed, each entry once; raise `HistoryPruned` if unknown."""
@@ -248,10 +248,7 @@ class Log:
         return [change for change in found.values() if change != (None, None)]
 
     def revision_at(self, moment: float) -> int:
-        """Return the last revision up to a time (Unix seconds), 0 before the first.
-
-        Raises `RevisionUnknown` where the log lacks the changes around that time.
-        """
+        """Return the last revision up to a time (Unix seconds), 0 before the first."""
         self._opening.open()
         with self._opening.reading() as connection:
             state = connection.execute(_STATE).one()
@@ -262,7 +259,7 @@ class Log:
             raise RevisionUnknown(revision, behind and behind.revision)
         return revision
 
-    def past(self, revision: int, position: Position) -> Past:
+    def past(self, revision: int, position: Position) -> tuple[int, dict[str, Model | None]]:
         """Return what the catalogue at `position` was at `revision`."""
         self._opening.open()
         with self._opening.reading() as connection:
@@ -287,7 +284,7 @@ class Log:
                 for row in connection.execute(first_lines, of_revision)
             }
         known = line or behind
-        return Past(revision, known.at if known else 0, models)
+        return known.at if known else 0, models
 
 
 def _check_begin(connection: sa.Connection, revision: int) -> sa.Row[int, str, int]:

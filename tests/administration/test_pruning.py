@@ -242,5 +242,5 @@ def test_copies(roster, prune, tmp_path, copy):
     with pytest.raises(HistoryPruned):
         other.log.past(first - 1, other.position())
 
-    assert {} == other.log.past(first, other.position()).models
+    assert {} == other.log.past(first, other.position())[1]
     other.close()
