@@ -319,22 +319,16 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("args", "code", "sentence"), MISTAKES)
-def test_mistake(
-    run: Callable[..., Result],
-    log: Callable[[], list[Any]],
-    args: list[str],
-    code: int,
-    sentence: str,
-) -> None:
+def test_mistakes(run: Callable[..., Result], log: Callable[[], list[Any]]) -> None:
     """A mistake is answered with a sentence and an exit code, and changes nothing."""
     run("add", "a")
     run("edit", "a", "name=A")
     before = log()
-    done = run(*args)
+    for args, code, sentence in MISTAKES:
+        done = run(*args)
 
-    assert f"Error: {sentence}" in done.stderr
-    assert (code, before) == (done.exit_code, log())
+        assert f"Error: {sentence}" in done.stderr
+        assert (code, before) == (done.exit_code, log()), args
 
 
 def test_hostile_text(run: Callable[..., Result], sql: Callable[..., list[Any]]) -> None:
