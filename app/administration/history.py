@@ -124,7 +124,7 @@ class History(Plans):
             nonlocal planned, past
             later = None if planned is None else self.store.changes_since(planned.position)
             if planned is None or later is None:
-                _, past = self.store.log.past(revision, snapshot.position)
+                _, past = self.store.log.past(revision, snapshot.position, model_id)
             else:  # other writers wait
                 past = {**{i: planned.models.get(i) for i in later.models}, **past}
             planned, targets = snapshot, past

@@ -86,8 +86,8 @@ def revert() -> Response:
     given = check(_REVERT, body)
     history, snapshot = request.context.services.history, request.context.snapshot
     moment = history.at_revision(given["revision"], snapshot, "revision")
-    most = MAX_ENTRIES_HERE if given["model"] is None else MAX_REVISIONS_HERE
-    if snapshot.revision - moment.revision > most and not is_isolated():
+    is_large = given["model"] is None and snapshot.revision - moment.revision > MAX_ENTRIES_HERE
+    if is_large and not is_isolated():
         return _answer_isolated(body, given)
     applying = Applying(dry_run=given["dry_run"])
     actor = request.context.actor

@@ -190,8 +190,10 @@ class Log(Protocol):
         """
         ...
 
-    def past(self, revision: int, position: Position) -> tuple[int, Mapping[str, Model | None]]:
-        """Return what the catalogue at `position` was at `revision`.
+    def past(
+        self, revision: int, position: Position, model_id: str | None = None
+    ) -> tuple[int, Mapping[str, Model | None]]:
+        """Return what the catalogue at `position`, or only one entry, was at `revision`.
 
         These are the time of that change in Unix seconds, and by id each entry that was changed
         later, as it was; None if it was not there.

@@ -127,14 +127,16 @@ def _last_until(seconds: sa.ColumnElement[int] | sa.BindParameter[int]) -> sa.Se
 LAST_UNTIL = _last_until(sa.bindparam("at"))
 
 
-def _first_lines(model_id: sa.ColumnElement[str]) -> sa.Select[Any]:
+def _first_lines(
+    model_id: sa.ColumnElement[str], *conditions: sa.ColumnElement[bool]
+) -> sa.Select[Any]:
     """Return the query for the first line of each entry after a revision, grouped by `model_id`.
 
     With it are the revisions of the entries before these lines.
     """
     first = (
         sa.select(sa.func.min(changes.c.revision).label("revision"))
-        .where(changes.c.revision > _REVISION, changes.c.model_id.is_not(None))
+        .where(changes.c.revision > _REVISION, changes.c.model_id.is_not(None), *conditions)
         .group_by(model_id)
         .subquery("first")
     )
@@ -149,6 +151,7 @@ def _first_lines(model_id: sa.ColumnElement[str]) -> sa.Select[Any]:
     )
 
 
+_FIRST_LINE = _first_lines(changes.c.model_id, changes.c.model_id == sa.bindparam("id"))
 _FIRST_LINES_FAR = _first_lines(changes.c.model_id)
 # Grouped by an expression, SQLite does not read the index on the column, which is of all lines.
 _FIRST_LINES_NEAR = _first_lines(changes.c.model_id.concat(sa.literal_column("''")))
@@ -259,7 +262,9 @@ class Log:
             raise RevisionUnknown(revision, behind and behind.revision)
         return revision
 
-    def past(self, revision: int, position: Position) -> tuple[int, dict[str, Model | None]]:
+    def past(
+        self, revision: int, position: Position, model_id: str | None = None
+    ) -> tuple[int, dict[str, Model | None]]:
         """Return what the catalogue at `position` was at `revision`."""
         self._opening.open()
         with self._opening.reading() as connection:
@@ -275,13 +280,14 @@ class Log:
             if revision not in (state.revision, line.revision if line else 0):
                 raise RevisionUnknown(line.revision if line else 0, behind and behind.revision)
             is_far = state.revision - revision > _FAR
-            first_lines = _FIRST_LINES_FAR if is_far else _FIRST_LINES_NEAR
+            all_lines = _FIRST_LINES_FAR if is_far else _FIRST_LINES_NEAR
+            query = all_lines if model_id is None else _FIRST_LINE
             models = {
                 # The line that has made an entry so may be gone: then its revision is not known.
                 row.model_id: _model(
                     row.model_id, row.before, max(row.revision or 0, state.pruned)
                 )
-                for row in connection.execute(first_lines, of_revision)
+                for row in connection.execute(query, {"id": model_id, **of_revision})
             }
         known = line or behind
         return known.at if known else 0, models

@@ -69,6 +69,24 @@ def test_one_entry_of_an_act(roster):
     assert {"a", "c"} == left
 
 
+def test_what_one_entry_was(roster):
+    """Of one entry only its own change is read: others may have changed a million times."""
+    roster.update({"id": "a"}, {"id": "b"}, source="s")
+    revision = roster.revision
+    for model_id in "ab":
+        roster.edit(model_id, name="B")
+    roster.remove("a")
+    past = roster.store.log.past
+    _, every = past(revision, roster.store.position())
+    at, found = past(revision, roster.store.position(), "a")
+    only, before = every["a"], past(0, roster.store.position(), "a")[1]
+
+    assert {"a", "b"} == every.keys()
+    assert ({"a": only}, only.revision) == (found, found["a"].revision)
+    assert (int(roster.history.clock()), {"a": None}) == (at, before)
+    assert {} == past(revision, roster.store.position(), "c")[1]
+
+
 def test_returning_to_a_revision(roster):
     """All entries, or one of them, are what they were then; other changes are gone."""
     roster.add("a", name="A")
