@@ -84,6 +84,7 @@ def test_a_revoked_key_is_refused_by_every_worker(serve):
                 assert 401 == server("GET", "/v1/models", key=key, connection=reader).status
 
 
+@pytest.mark.slow
 def test_a_revoked_key_stays_revoked(serve, settings):
     """Whatever another process takes back, every worker refuses the key, and follows the rest."""
     server = serve()
