@@ -162,7 +162,7 @@ def unchecked() -> Iterator[None]:
     """Raise `StoreUnavailable` where an entry as it was is none: any may be in a restored log."""
     try:
         yield
-    except BrokenPipeError:
+    except (BrokenPipeError, UnicodeEncodeError):  # of the terminal
         raise
     except (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError) as error:
         raise StoreUnavailable(f"An entry in the log cannot be used: {error}") from error

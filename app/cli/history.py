@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from app.administration.history import shown_page
+from app.administration.history import shown_page, unchecked
 from app.catalog.errors import quote
 from app.catalog.history import Act, LogFilter
 from app.cli.models import group
@@ -43,6 +43,7 @@ _one = click.argument("model_id", metavar="[ID]", required=False)
 @click.option("--batch", type=_NUMBER, metavar="N", help="All of what begins at revision N.")
 @click.option("--limit", type=_NUMBER, metavar="N", help="How many items; 20, if left out.")
 @as_json
+@unchecked()
 def show_log(model_id: str | None, limit: int | None, *, as_json: bool, **given: Any) -> None:
     """Show who has changed what, newest first; with ID only changes of that entry.
 
@@ -76,6 +77,7 @@ def show_log(model_id: str | None, limit: int | None, *, as_json: bool, **given:
 @click.option("--revision", type=_NUMBER, metavar="N", help="What has this revision in the log.")
 @click.option("--force", is_flag=True, help="Also of entries that were changed again since.")
 @planning
+@unchecked()
 def undo(model_id: str | None, revision: int | None, mode: Mode, *, force: bool) -> None:
     """Take back what was done last or, with ID, what was done last to that entry.
 
@@ -99,6 +101,7 @@ def undo(model_id: str | None, revision: int | None, mode: Mode, *, force: bool)
 @click.argument("when", metavar="WHEN")
 @_one
 @planning
+@unchecked()
 def revert(when: str, model_id: str | None, mode: Mode) -> None:
     """Make all entries, or one, what they were at WHEN: a revision, or a time.
 

@@ -1,6 +1,5 @@
 """The log of changes, as the store has it: its lines, and what the catalogue was before them."""
 
-import json
 from collections.abc import Sequence
 from itertools import groupby
 from operator import attrgetter
@@ -18,7 +17,7 @@ from app.catalog.history import Act, Line, LogFilter, Setters, read_lines
 from app.catalog.lifecycle import rfc3339
 from app.catalog.model import Model
 from app.catalog.ports import Change, Position
-from app.store.documents import read_model
+from app.store.documents import read_model, read_object
 from app.store.opening import Opening
 from app.store.tables import catalogue, changes
 
@@ -228,12 +227,15 @@ class Log:
                 _check_begin(connection, revision)
                 return None
             line = _line(row)
-            of_batch = {"revision": line.batch}
-            end = connection.execute(_NEXT_ACT, of_batch).scalar()
+            batch = line.batch
+            end = connection.execute(_NEXT_ACT, {"revision": batch}).scalar()
+            if not batch <= revision < (2**63 - 1 if end is None else end):
+                # A restored file has lines of other transactions in between: this one is alone.
+                batch, end = revision, revision + 1
             last, *counts = connection.execute(
-                _ACT, {**of_batch, "end": 2**63 - 1 if end is None else end}
+                _ACT, {"revision": batch, "end": 2**63 - 1 if end is None else end}
             ).one()
-        return Act(line.batch, last, line.at, line.actor, line.action, *counts)
+        return Act(batch, last, line.at, line.actor, line.action, *counts)
 
     def changes_of(self, act: Act) -> list[Change]:
         """Return what an act has changed, each entry once; raise `HistoryPruned` if unknown."""
@@ -304,7 +306,7 @@ def _check_begin(connection: sa.Connection, revision: int) -> sa.Row[int, str, i
 
 def _line(row: Any) -> Line:
     *facts, before, after = row
-    documents = (text and json.loads(text) for text in (before, after))
+    documents = (None if text is None else read_object(text) for text in (before, after))
     return Line(*facts, *documents)
 
 

@@ -1,6 +1,5 @@
 """Removing old lines of the log, in transactions so short that writers hardly wait."""
 
-import json
 from array import array
 from collections.abc import Iterator
 from functools import partial
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from app.catalog.history import Line, deciding
+from app.store.documents import read_object
 from app.store.log import LAST_UNTIL
 from app.store.opening import Opening
 from app.store.schema import HEAD, newer_schema
@@ -151,9 +151,8 @@ class Pruning:
 
 def _noted(revisions: "array[int]", sizes: "array[int]", row: Any) -> Line:
     """Return the line that a row is; add its revision and its size to these."""
-    texts = row.before or "null", row.after or "null"
+    texts = row.before, row.after
     revisions.append(row.revision)
-    sizes.append(sum(map(len, texts)) + _OVERHEAD)
-    return Line(
-        row.revision, 0, "", row.action, 0, None, row.model_id, None, *map(json.loads, texts)
-    )
+    sizes.append(sum(len(text or "") for text in texts) + _OVERHEAD)
+    documents = (None if text is None else read_object(text) for text in texts)
+    return Line(row.revision, 0, "", row.action, 0, None, row.model_id, None, *documents)
