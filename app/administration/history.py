@@ -87,11 +87,9 @@ class History(Plans):
 
         Entries that were changed again since are refused, unless `force`. Raises `RowsRefused`.
         """
-        changes = self.store.log.changes_of(act)
-        if model_id is not None:
-            changes = [change for change in changes if change.id == model_id]
-            if not changes:
-                raise self._unchanged(model_id, f"the act of revision {act.batch}")
+        changes = self.store.log.changes_of(act, model_id)
+        if model_id is not None and not changes:
+            raise self._unchanged(model_id, f"the act of revision {act.batch}")
         targets = {change.id: change.before for change in changes}
         now = int(self.clock())
 

@@ -70,10 +70,11 @@ def undo() -> Response:
     given = check(_UNDO, body)
     history = request.context.services.history
     act = history.find_act(given["revision"], given["model"])
-    if act.added + act.changed + act.removed > MAX_ENTRIES_HERE and not is_isolated():
-        return _answer_isolated(body, given)
     # The last act of an entry is taken back as a whole.
     only = None if given["revision"] is None else given["model"]
+    number = 1 if only is not None else act.added + act.changed + act.removed
+    if number > MAX_ENTRIES_HERE and not is_isolated():
+        return _answer_isolated(body, given)
     applying = Applying(dry_run=given["dry_run"])
     actor = request.context.actor
     applied = history.undo(act, only, applying, force=given["force"], actor=actor)

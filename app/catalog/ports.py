@@ -179,7 +179,7 @@ class Log(Protocol):
         """Return the act that has this revision, None if no line has."""
         ...
 
-    def changes_of(self, act: Act) -> Sequence[Change]:
+    def changes_of(self, act: Act, model_id: str | None = None) -> Sequence[Change]:
         """Return what an act has changed, each entry once; `HistoryPruned` if lines are gone."""
         ...
 

@@ -86,6 +86,7 @@ _OF_ACT = (
     )
     .order_by(changes.c.revision)
 )
+_OF_ACT_AND_ENTRY = _OF_ACT.where(changes.c.model_id == sa.bindparam("id"))
 _STATE = sa.select(catalogue.c.revision, catalogue.c.mark, catalogue.c.pruned)
 _HAS = sa.select(
     sa.exists().where(changes.c.revision == _REVISION, changes.c.mark == sa.bindparam("mark"))
@@ -237,13 +238,19 @@ class Log:
             ).one()
         return Act(batch, last, line.at, line.actor, line.action, *counts)
 
-    def changes_of(self, act: Act) -> list[Change]:
-        """Return what an act has changed, each entry once; raise `HistoryPruned` if unknown."""
+    def changes_of(self, act: Act, model_id: str | None = None) -> list[Change]:
+        """Return what an act has changed, each entry once, or only one entry.
+
+        Raises `HistoryPruned`.
+        """
+        if "\0" in (model_id or ""):  # psycopg refuses to send it
+            return []
         found: dict[str, Change] = {}
         with self._opening.reading() as connection:
             _check_begin(connection, act.batch - 1)
-            of_act = {"revision": act.batch, "last": act.last}
-            for row in connection.execute(_OF_ACT, of_act):
+            of_act = {"revision": act.batch, "last": act.last, "id": model_id}
+            query = _OF_ACT if model_id is None else _OF_ACT_AND_ENTRY
+            for row in connection.execute(query, of_act):
                 before, after = (
                     _model(row.model_id, text, row.revision) for text in (row.before, row.after)
                 )

@@ -606,7 +606,10 @@ def test_a_revoked_key_stays_revoked(admin, client, send):
 @pytest.mark.slow
 @BOTH
 def test_a_child_process_answers_large_requests(admin, import_ids, monkeypatch, access_lines):
-    """A large undo and revert, and a moment far back, have the bytes that a worker makes."""
+    """A large undo and revert, and a moment far back, have the bytes that a worker makes.
+
+    What a large act has done to one entry is taken back by the worker itself.
+    """
     ids = sorted(f"m{number}" for number in range(MAX_ENTRIES_HERE + 1))
     admin.add("a")
     import_ids(*ids)
@@ -623,6 +626,7 @@ def test_a_child_process_answers_large_requests(admin, import_ids, monkeypatch, 
     with monkeypatch.context() as patch:
         patch.setattr("sys.executable", "/bin/false")
         failed = [admin(*request) for request in requests]
+        one = admin("POST", "/admin/undo", {"revision": 3, "model": "m1", "dry_run": True})
         unsure = admin("POST", "/admin/undo", {})
         patch.setattr("app.api.history.MAX_ENTRIES_HERE", 10**9)
         patch.setattr("app.api.history.MAX_REVISIONS_HERE", 10**9)
@@ -633,6 +637,7 @@ def test_a_child_process_answers_large_requests(admin, import_ids, monkeypatch, 
     assert ids == isolated[0].json["removed"] == isolated[1].json["removed"]
     assert [len(answer.data) for answer in isolated] == [line["bytes"] for line in lines]
     assert {(503, "1")} == {(a.status_code, a.headers["Retry-After"]) for a in failed}
+    assert ["m1"] == one.json["removed"]
     assert "a change may have happened" in unsure.json["error"]["message"]
     assert ids == admin("POST", "/admin/undo", {}).json["removed"]
 
