@@ -24,6 +24,7 @@ from werkzeug.wsgi import wrap_file
 from app.api.context import request
 from app.api.http import PIECE
 from app.catalog.errors import ChangeUncertain, RosterError, StoreUnavailable
+from app.logs import drain
 from app.settings import Settings
 from app.store.schema import HEAD
 
@@ -171,6 +172,10 @@ def run(create_app: Callable[[Settings], Flask]) -> None:
         file.seek(0)
         file.truncate()
         file.writelines((pickle.dumps((status, headers)), *pieces))
+    # At an exit SQLite's file would be closed, which waits for writers: see `SQLite.close`. The
+    # parent has it open, so nothing is left to be done there.
+    drain()
+    os._exit(0)
 
 
 def _end_with_parent() -> None:

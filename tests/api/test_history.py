@@ -1,6 +1,7 @@
 """The log of changes, the catalogue as it was, undo and revert, over HTTP."""
 
 import json
+import time
 from contextlib import closing
 from urllib.parse import urlencode
 
@@ -8,6 +9,7 @@ import pytest
 
 from app.api.isolated import MAX_ENTRIES_HERE
 from app.catalog.ports import Actor
+from app.store.backend import WRITE_TIMEOUT
 from app.store.documents import check_model, write_model
 from app.store.sqlite.connection import sqlite
 
@@ -640,6 +642,21 @@ def test_a_child_process_answers_large_requests(admin, import_ids, monkeypatch, 
     assert ["m1"] == one.json["removed"]
     assert "a change may have happened" in unsure.json["error"]["message"]
     assert ids == admin("POST", "/admin/undo", {}).json["removed"]
+
+
+@pytest.mark.slow
+def test_no_child_process_waits_for_writers(app, admin, import_ids, monkeypatch):
+    """What changes nothing is answered while another process holds the lock of writers."""
+    import_ids(*(f"m{number}" for number in range(MAX_ENTRIES_HERE + 1)))
+    monkeypatch.setattr("app.api.isolated.TIMEOUT", WRITE_TIMEOUT)
+    backend = app.extensions["roster"].store.backend
+    with backend.writer_lock(time.monotonic() + WRITE_TIMEOUT):
+        answers = [
+            admin("POST", "/admin/undo", {"dry_run": True}),
+            admin("GET", "/admin/export"),
+        ]
+
+    assert [200, 200] == [answer.status_code for answer in answers]
 
 
 #: What the members of an entry in a restored log may be.
