@@ -40,8 +40,13 @@ class History(Plans):
         return Moment(self.store.log.revision_at(time), time)
 
     def at_revision(self, revision: int, snapshot: Snapshot, param: str) -> Moment:
-        """Return the moment of a revision; raise `InvalidValue` for one that is not yet."""
+        """Return the moment of a revision; raise `InvalidValue` for one that is not yet.
+
+        In an outage, which may hide it, that is `StoreUnavailable`.
+        """
         if revision > snapshot.revision:
+            if self.catalog.outage is not None:
+                raise StoreUnavailable(self.catalog.outage)
             sentence = (
                 f"'{param}': the catalogue is at revision {snapshot.revision}, not {revision} yet."
             )
