@@ -182,7 +182,10 @@ class RevisionMismatch(RosterError):
 
 
 class HistoryPruned(RosterError):
-    """The log no longer has what the catalogue was at a revision."""
+    """The log no longer has what the catalogue was at a revision.
+
+    It is complete from the revision `oldest` on, which is of `time` (RFC 3339).
+    """
 
     code = "history_pruned"
     param = "revision"
@@ -191,6 +194,8 @@ class HistoryPruned(RosterError):
         super().__init__(
             f"The history before revision {oldest}, of {time}, was removed from the log."
         )
+        self.oldest = oldest
+        self.time = time
 
 
 class RevisionUnknown(RosterError):

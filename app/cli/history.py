@@ -1,15 +1,18 @@
 """``flask models``: the log of changes, and the commands that take changes back."""
 
+import re
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import click
 
 from app.administration.history import shown_page, unchecked
-from app.catalog.errors import quote
+from app.catalog.errors import HistoryPruned, quote
 from app.catalog.history import Act, LogFilter
+from app.catalog.lifecycle import rfc3339
 from app.cli.models import group
 from app.cli.plans import LINES, SIGNS, Mode, carry_out, echo_coloured, lines_of, planning
 from app.cli.terminal import actor, as_json, echo_json, in_utc, past_time
@@ -31,6 +34,8 @@ _WORDS = {
 #: How many acts are shown, and how many lines with ``--json``.
 _ACTS, _JSON_LINES = 20, 100
 _NUMBER = click.IntRange(1, 10**15 - 1)
+#: The form of an author in the log.
+_AUTHOR = re.compile("cli:.|key:.|start$")
 
 _one = click.argument("model_id", metavar="[ID]", required=False)
 
@@ -40,7 +45,7 @@ _one = click.argument("model_id", metavar="[ID]", required=False)
 @click.option("--since", metavar="TIME", help="From then on, such as yesterday or 7d.")
 @click.option("--until", metavar="TIME", help="Until before then.")
 @click.option("--actor", metavar="NAME", help="Only changes of this author, such as cli:anna.")
-@click.option("--batch", type=_NUMBER, metavar="N", help="All of what begins at revision N.")
+@click.option("--batch", type=_NUMBER, metavar="N", help="All of what has done revision N.")
 @click.option("--limit", type=_NUMBER, metavar="N", help="How many items; 20, if left out.")
 @as_json
 @unchecked()
@@ -58,6 +63,8 @@ def show_log(model_id: str | None, limit: int | None, *, as_json: bool, **given:
     texts = {name: given.pop(name) for name in ("since", "until")}
     times = {name: past_time(text, now) for name, text in texts.items() if text is not None}
     selection = LogFilter.read(times)._replace(model=model_id, **given)
+    if selection.batch is not None:
+        selection = selection._replace(batch=_first_revision(selection.batch))
     if as_json:
         echo_json(shown_page(services().store.log, selection, limit or _JSON_LINES))
         return
@@ -70,6 +77,10 @@ def show_log(model_id: str | None, limit: int | None, *, as_json: bool, **given:
         _echo_act(act, model_id)
     if number == 0:
         click.echo("The log has no such change.")
+    if selection.actor is not None and not _AUTHOR.match(selection.actor):
+        click.echo("An author is cli:USER, key:ID with the id of a key, or start.")
+    if (removed := _removed(selection)) is not None:
+        click.echo(removed)
 
 
 @group.command()
@@ -132,6 +143,25 @@ def _header(act: Act) -> str:
     if (total := sum(counts.values())) and (colon or total > 1):
         what += ": " + ", ".join(f"{number:,} {word}" for word, number in counts.items() if number)
     return f"{revisions}  {in_utc(act.at)}  {quote(act.actor)}  {what}"
+
+
+def _first_revision(revision: int) -> int:
+    """Return the first revision of what was done with this one."""
+    with suppress(HistoryPruned):  # of an act that was removed in part the first may be gone
+        if (act := services().store.log.act(revision)) is not None:
+            return act.batch
+    return revision
+
+
+def _removed(selection: LogFilter) -> str | None:
+    """Return the sentence about what was removed, if some of it may have been selected."""
+    try:
+        services().store.log.act(0)  # none has it: it is before the first
+    except HistoryPruned as error:
+        is_later = selection.since is not None and rfc3339(selection.since) > error.time
+        if not is_later and (selection.batch is None or selection.batch < error.oldest):
+            return str(error)
+    return None
 
 
 def _acts(selection: LogFilter) -> Iterator[Act]:

@@ -145,11 +145,16 @@ def test_log_filters(run: Callable[..., Result], clock: Clock, admin: Admin) -> 
         "--actor=cli:anna": "cba",
         "--batch=3": "b",
         "--limit=1": "d",
+        "--actor=anna": "",
     }
     assert expected == {option: acts(option) for option in expected}
     assert "c" == acts("--since=yesterday", "--until=today", "--actor=cli:anna", "c")
     assert run("log", "--limit=1").stdout.endswith("  + d\nThere is more: --limit N shows it.\n")
     assert "The log has no such change.\n" == run("log", "absent").stdout
+    author = "An author is cli:USER, key:ID with the id of a key, or start."
+    assert run("log", "--actor=anna").stdout.endswith(f"{author}\n")
+    run("import", "-", "--yes", input="x\ny\nz\n")
+    assert ["x", "y", "z"] == [*acts("--batch=7")]
 
 
 def test_log_of_a_large_act(run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -440,7 +445,12 @@ def test_a_pruned_log(run: Callable[..., Result], sql: Callable[..., list[Any]])
     sql("UPDATE catalogue SET pruned = 3")
     removed = "Error: The history before revision 3, of 2027-01-15T08:00:00Z, was removed from"
 
-    assert ["4", "3"] == [x[0] for x in run("log").stdout.splitlines() if x[0] != " "]
+    assert "43T" == "".join(x[0] for x in run("log").stdout.splitlines()).replace(" ", "")
+    sentence = removed.removeprefix("Error: ") + " the log.\n"
+    for options in ([], ["a"], ["--until=1d"], ["--since=1d"], ["--batch=2"], ["absent"]):
+        assert run("log", *options).stdout.endswith(sentence)
+    for options in (["--limit=1"], ["--since=2027-01-15T08:00:01Z"], ["--batch=4"]):
+        assert sentence not in run("log", *options).stdout
     assert "B" == json.loads(run("show", "a", "--json", "--as-of=3").stdout)["name"]
     for command in (("list", "--as-of=2"), ("show", "a", "--as-of=1d"), ("revert", "2", "--yes")):
         assert removed in run(*command).stderr
