@@ -67,21 +67,27 @@ class History(Plans):
     def find_act(self, revision: int | None, model_id: str | None) -> Act:
         """Return the act with this revision; if it is None, the last one, or the last of an entry.
 
-        Raises `InvalidValue` if there is none, or if it has not changed the entry.
+        Raises `InvalidValue` if there is none, or if it has not changed the entry, and
+        `HistoryPruned` if it was removed.
         """
         log = self.store.log
         if revision is None:
             found = log.lines(LogFilter(model=model_id, of_entries=True), 1)
-            if not found and model_id is not None:
-                raise self._unchanged(model_id, "the log")
             if not found:
-                raise InvalidValue("revision", "No entry was changed yet.")
+                none = InvalidValue("revision", "No entry was changed yet.")
+                error = none if model_id is None else self._unchanged(model_id, "the log")
+                if not isinstance(error, ModelNotFound):
+                    log.act(0)  # raises, if that may have been removed
+                raise error
             revision = found[0].revision
         act = log.act(revision)
         if act is None:
             raise InvalidValue("revision", f"No line of the log has the revision {revision}.")
         if act.keys:
-            sentence = f"Revision {revision} is of a key, and what was done to keys stays."
+            sentence = (
+                f"Revision {revision} is of a key, and what was done to keys stays: "
+                "make another key instead."
+            )
             raise InvalidValue("revision", sentence)
         return act
 

@@ -10,12 +10,12 @@ from typing import Any
 import click
 
 from app.administration.history import shown_page, unchecked
-from app.catalog.errors import HistoryPruned, quote
+from app.catalog.errors import HistoryPruned, ModelNotFound, quote
 from app.catalog.history import Act, LogFilter
 from app.catalog.lifecycle import rfc3339
 from app.cli.models import group
 from app.cli.plans import LINES, SIGNS, Mode, carry_out, echo_coloured, lines_of, planning
-from app.cli.terminal import actor, as_json, echo_json, in_utc, past_time
+from app.cli.terminal import Refusal, actor, as_json, echo_json, in_utc, past_time
 from app.services import services
 
 #: What was done, by the action in the log, or by the part of it before a colon.
@@ -99,9 +99,15 @@ def undo(model_id: str | None, revision: int | None, mode: Mode, *, force: bool)
 
     Example: flask models undo --revision 12
     """
-    mode = mode.ask_on(sys.stdin)
     history = services().history
-    act = history.find_act(revision, model_id)
+    try:
+        act = history.find_act(revision, model_id)
+    except ModelNotFound as error:
+        if model_id is not None and model_id.isdigit():
+            sentence = f"{error}: for a revision, give --revision {model_id}."
+            raise Refusal(sentence) from error
+        raise
+    mode = mode.ask_on(sys.stdin)
     if not mode.as_json:
         click.echo(f"Undo of {_header(act)}")
     only = None if revision is None else model_id
@@ -124,10 +130,10 @@ def revert(when: str, model_id: str | None, mode: Mode) -> None:
 
     Example: flask models revert 12 gpt-x
     """
-    mode = mode.ask_on(sys.stdin)
     current = services()
     text = past_time(when, current.clock())
     moment = current.history.find(text, current.catalog.current(), "WHEN")
+    mode = mode.ask_on(sys.stdin)
     if not mode.as_json:
         time = "" if moment.time is None else f", the last one at {in_utc(moment.time)}"
         click.echo(f"Return to revision {moment.revision}{time}")

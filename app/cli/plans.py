@@ -118,9 +118,10 @@ def carry_out(
         click.echo(f"Plan: {_summary(plan)}.")
     elif not mode.as_json:
         waited = f" (others waited {applied.seconds:.2f} s)" if applied.seconds > _SHORT else ""
-        summary = _summary(applied.plan)
-        click.echo(f"{done} at revision {applied.revision}{waited}: {summary}.")
-        if changes := applied.plan.changes:
+        changes, summary = applied.plan.changes, _summary(applied.plan)
+        what = done if changes else "Nothing to change"
+        click.echo(f"{what} at revision {applied.revision}{waited}: {summary}.")
+        if changes:
             echo_undo(applied.revision - len(changes) + 1)
 
 

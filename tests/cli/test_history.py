@@ -229,7 +229,7 @@ def test_undo(run: Callable[..., Result]) -> None:
     assert (7, 3, ["c"]) == tuple(json.loads(only)[n] for n in ("revision", "undone", "removed"))
     assert "ab" == ids(run)
     again = run("undo", "--revision=5", "--yes").stdout
-    assert again.endswith("\nUndone at revision 7: 1 unchanged.\n")
+    assert again.endswith("\nNothing to change at revision 7: 1 unchanged.\n")
 
 
 def test_undo_of_what_was_changed_again(run: Callable[..., Result]) -> None:
@@ -314,6 +314,9 @@ MISTAKES = [
     (["undo"], 1, "There is no terminal to ask you on: --dry-run shows what would"),
     (["undo", "--json"], 2, "--json asks no question: give --dry-run or --yes, too."),
     (["undo", "b", "--yes"], 1, "The model 'b' does not exist"),
+    (["undo", "b"], 1, "The model 'b' does not exist"),
+    (["undo", "3"], 1, "The model '3' does not exist: for a revision, give --revision 3."),
+    (["revert", "99"], 1, "'WHEN': the catalogue is at revision 3, not 99 yet."),
     (["undo", "b", "--revision=3", "--yes"], 1, "The model 'b' does not exist"),
     (["undo", "--revision=1", "--yes"], 1, "Revision 1 is of a key, and what was done to keys"),
     (["undo", "--revision=9", "--yes"], 1, "No line of the log has the revision 9."),
@@ -434,7 +437,7 @@ def test_an_empty_catalogue(run: Callable[..., Result]) -> None:
     assert "" == ids(run, "--as-of=1") == ids(run, "--as-of=yesterday")
     assert (1, "Error: No ") == (refused.exit_code, refused.stderr[:10])
     returned = run("revert", "1", "--yes").stdout
-    assert "Return to revision 1\nReturned at revision 1: no model.\n" == returned
+    assert "Return to revision 1\nNothing to change at revision 1: no model.\n" == returned
 
 
 def test_a_pruned_log(run: Callable[..., Result], sql: Callable[..., list[Any]]) -> None:
@@ -456,3 +459,18 @@ def test_a_pruned_log(run: Callable[..., Result], sql: Callable[..., list[Any]])
         assert removed in run(*command).stderr
     undone = run("undo", "--revision=2", "--yes")
     assert (1, "Error: ") == (undone.exit_code, undone.stderr[:7])
+
+
+def test_an_undo_of_what_was_pruned(
+    run: Callable[..., Result], sql: Callable[..., list[Any]], admin: Admin
+) -> None:
+    """Where no change of an entry is left in the log, it says that these were removed."""
+    run("add", "a")
+    admin.new_key()
+    sql("DELETE FROM changes WHERE revision < 3")
+    sql("UPDATE catalogue SET pruned = 3")
+    removed = "Error: The history before revision 3, of 2027-01-15T08:00:00Z, was removed from"
+
+    assert removed in run("undo", "--yes").stderr
+    assert removed in run("undo", "a", "--yes").stderr
+    assert "The model 'b' does not exist" in run("undo", "b", "--yes").stderr

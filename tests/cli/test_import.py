@@ -51,7 +51,7 @@ def test_import(run: Callable[..., Result], tmp_path: Path, log: Callable[[], li
     assert f"{plan}Imported at revision 3: 2 added; 1 field left out.\n{back}" == done.stdout
     assert ["a", "b"] == ids(run, "--owned-by=acme", "--hidden", "--source=proxy")
     again = run(*options, "--yes").stdout
-    assert again.endswith("Imported at revision 3: 2 unchanged; 1 field left out.\n")
+    assert again.endswith("Nothing to change at revision 3: 2 unchanged; 1 field left out.\n")
     assert {"import:proxy"} == {line.action for line in log()[1:]}
 
 
@@ -293,7 +293,7 @@ def test_export(run: Callable[..., Result], tmp_path: Path) -> None:
             again.stderr,
         )
         imported = run("import", str(file), "--yes").stdout
-        assert "Imported at revision 3: 2 unchanged.\n" == imported
+        assert "Nothing to change at revision 3: 2 unchanged.\n" == imported
     size = (tmp_path / "export1").stat().st_size
     facts = {"file": str(tmp_path / "x"), "entries": 2, "size": size}
     written = run("export", str(tmp_path / "x"), "--json", "--format=ndjson")
