@@ -131,7 +131,7 @@ def revert(when: str, model_id: str | None, mode: Mode) -> None:
     Example: flask models revert 12 gpt-x
     """
     current = services()
-    text = past_time(when, current.clock())
+    text = past_time(when, current.clock(), "a revision, ")
     moment = current.history.find(text, current.catalog.current(), "WHEN")
     mode = mode.ask_on(sys.stdin)
     if not mode.as_json:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from app.administration.history import unchecked
-from app.catalog.errors import ModelNotFound
+from app.catalog.errors import ModelNotFound, quote
 from app.catalog.filters import Filter, Selection, read_viewer
 from app.catalog.history import Entries
 from app.catalog.lifecycle import shutdown_time
@@ -18,7 +18,16 @@ from app.catalog.ports import StoredCatalog
 from app.catalog.snapshot import Snapshot
 from app.catalog.visibility import Viewer
 from app.cli.selection import VIEWER, selecting
-from app.cli.terminal import Commands, as_json, echo_json, echo_table, in_utc, past_time
+from app.cli.terminal import (
+    Commands,
+    Refusal,
+    as_json,
+    command_line,
+    echo_json,
+    echo_table,
+    in_utc,
+    past_time,
+)
 from app.cli.wording import permission as words_of
 from app.cli.wording import seen_by
 from app.schemas import AdminModelSchema
@@ -131,8 +140,14 @@ def expiring(days: int, *, as_json: bool) -> None:
 
 
 def find(model_id: str, entries: Snapshot | Entries | None = None) -> Model:
-    """Return the entry with this id or alias; raise `ModelNotFound` if there is none."""
+    """Return the entry with this id or alias, of now or of earlier `entries`.
+
+    Raises `ModelNotFound` or, of earlier ones, `Refusal`, if there is none.
+    """
     model = services().store.model(model_id) if entries is None else entries.get(model_id)
+    if model is None and entries is not None:
+        command = command_line("models", "log", model_id)
+        raise Refusal(f"There was no model '{quote(model_id)}' then: '{command}' has its changes.")
     if model is None:
         raise ModelNotFound(model_id)
     return model
@@ -144,7 +159,7 @@ def _entries(as_of: str | None) -> Snapshot | Entries:
     snapshot = current.catalog.current()
     if as_of is None:
         return snapshot
-    moment = current.history.find(past_time(as_of, current.clock()), snapshot)
+    moment = current.history.find(past_time(as_of, current.clock(), "a revision, "), snapshot)
     return current.history.as_of(moment, snapshot)
 
 

@@ -144,10 +144,11 @@ class Moment(click.ParamType[Callable[[float], int]]):
         return lambda _: ceil(moment)
 
 
-def past_time(text: str, now: float) -> str:
+def past_time(text: str, now: float, also: str = "") -> str:
     """Return a time that has been as HTTP takes it; a revision stays as it is.
 
-    A span back from `now` (Unix seconds), ``today`` and ``yesterday`` are times, too.
+    A span back from `now` (Unix seconds), ``today`` and ``yesterday`` are times, too. A refusal
+    names `also` what else may be given.
     """
     if (span := _read_span(text)) is not None:
         return rfc3339(max(now - span, 0))
@@ -155,7 +156,7 @@ def past_time(text: str, now: float) -> str:
         return rfc3339((now // _DAY - _DAYS_BACK[text]) * _DAY)
     if not text.isdigit() and read_moment(text) is None:
         raise click.BadParameter(
-            f"'{text}' is no time: give a day like 2027-01-31, today, yesterday, an RFC 3339 time "
+            f"'{text}' is no time: give {also}a day like 2027-01-31, today, yesterday, an RFC 3339 time "
             "like 2027-01-31T08:00:00Z, Unix seconds, or a span back from now such as 7d, 24h, "
             "30m or 45s."
         )
