@@ -181,7 +181,8 @@ def test_examples(
         assert list(path) == words[: len(path)]
         # Exit code 1: an example may name what is not there, and this process has it open.
         assert done.exit_code == 0 or re.search(
-            "does not exist|exists already|have the database open|connection to|no terminal",
+            "does not exist|exists already|have the database open|connection to|no terminal|"
+            "No line of the log|is at revision",
             done.stderr,
         )
 
