@@ -15,6 +15,8 @@ from app.catalog.ordered import OrderedModels
 _RETURN = re.compile(r"(undo|revert):([0-9]+)", re.ASCII)
 #: A revision where a time may be, too. Unix seconds have more digits: see `read_moment`.
 REVISION = re.compile(r"[0-9]{1,8}", re.ASCII)
+#: The end of a time whose zone has lost its sign.
+_SPACE_FOR_PLUS = re.compile(r"T\S+ \d\d:?\d\d$", re.ASCII)
 #: What `deciding` has in the place of field and setter of an entry that is removed.
 _REMOVAL = ("", "")
 
@@ -220,10 +222,12 @@ def read_time(name: str, text: str, also: str = "") -> float:
     """Return the time (Unix seconds) in the parameter `name`; raise `InvalidValue` if bad."""
     moment = read_moment(text)
     if moment is None:
+        is_of_url = _SPACE_FOR_PLUS.search(text) is not None
+        advice = ": a + in a URL is a space, write it as %2B" if is_of_url else ""
         raise InvalidValue(
             name,
             f"'{name}' must be {also}a day like 2027-01-31, an RFC 3339 time or Unix seconds, "
-            f"not '{quote(text)}'.",
+            f"not '{quote(text)}'{advice}.",
         )
     return moment
 

@@ -156,9 +156,9 @@ def past_time(text: str, now: float, also: str = "") -> str:
         return rfc3339((now // _DAY - _DAYS_BACK[text]) * _DAY)
     if not text.isdigit() and read_moment(text) is None:
         raise click.BadParameter(
-            f"'{text}' is no time: give {also}a day like 2027-01-31, today, yesterday, an RFC 3339 time "
-            "like 2027-01-31T08:00:00Z, Unix seconds, or a span back from now such as 7d, 24h, "
-            "30m or 45s."
+            f"'{text}' is no time: give {also}a day like 2027-01-31, today, yesterday, an RFC "
+            "3339 time like 2027-01-31T08:00:00Z, Unix seconds, or a span back from now such as "
+            "7d, 24h, 30m or 45s."
         )
     return text
 

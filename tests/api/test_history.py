@@ -204,6 +204,19 @@ def test_wrong_parameters_of_the_log(admin):
         assert 15 < len(answer.json["error"]["message"]) < 200
 
 
+def test_a_zone_whose_plus_is_a_space(admin):
+    """A time as `date -Iseconds` prints it is good with %2B, and the refusal of a + says so."""
+    admin.add("a")
+    path = "/admin/models/a?as_of=2027-01-15T09:00:00"
+    refused = admin("GET", f"{path}+01:00")
+
+    assert 200 == admin("GET", f"{path}%2B01:00").status_code
+    assert (400, "invalid_value", "as_of") == error(refused)
+    assert refused.json["error"]["message"].endswith(
+        "not '2027-01-15T09:00:00 01:00': a + in a URL is a space, write it as %2B."
+    )
+
+
 def test_only_administrators(client, admin):
     """All routes need the scope admin."""
     reader = {"Authorization": f"Bearer {admin.new_key()}"}
