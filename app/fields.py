@@ -135,6 +135,16 @@ class Seconds(StrictInteger):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(most=MAX_TIME, unit="Unix seconds", **kwargs)
 
+    def _deserialize(self, value: object, *_: object, **__: object) -> int:
+        try:
+            return super()._deserialize(value)
+        except ValidationError as error:
+            moment = read_moment(value) if isinstance(value, str) else None
+            if moment is None:
+                raise
+            sentence = f"{str(error.messages[0]).removesuffix('.')}: that is {int(moment)}."
+            raise ValidationError(sentence) from error
+
 
 class StrictNumber(_Strict):
     """A number within what JavaScript reads back unchanged."""

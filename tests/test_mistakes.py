@@ -177,7 +177,7 @@ REQUESTS: list[tuple[str, str, Any, dict[str, str], int, str]] = [
         {"id": "y", "created": "2027-01-31"},
         {},
         422,
-        "created: Must be a whole number of Unix seconds, not the text '2027-01-31'.",
+        "created: Must be a whole number of Unix seconds, not the text '2027-01-31': that is 1801353600.",
     ),
     (
         "POST",

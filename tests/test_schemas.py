@@ -143,6 +143,7 @@ def test_good_value(name: str, value: object) -> None:
         ("created", True, "created", "Must be a whole number of Unix seconds, not true."),
         ("created", "5", "created", "Must be a whole number of Unix seconds, not the text '5'."),
         ("created", 5.5, "created", "Must be a whole number of Unix seconds, not 5.5."),
+        ("available_from", "2027-01-31T01:00:00+01:00", "available_from", ": that is 1801353600."),
         ("context_length", 0, "context_length", f"Must be between 1 and {2**53 - 1}, not 0."),
         (
             "max_output_tokens",
