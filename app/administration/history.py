@@ -75,9 +75,10 @@ class History(Plans):
             found = log.lines(LogFilter(model=model_id, of_entries=True), 1)
             if not found:
                 none = InvalidValue("revision", "No entry was changed yet.")
-                error = none if model_id is None else self._unchanged(model_id, "the log")
+                current = self.catalog.current()
+                error = none if model_id is None else _unchanged(model_id, "the log", current)
                 if not isinstance(error, ModelNotFound):
-                    log.act(0)  # raises, if that may have been removed
+                    log.check_begin(0)  # or that may have been removed
                 raise error
             revision = found[0].revision
         act = log.act(revision)
@@ -100,7 +101,7 @@ class History(Plans):
         """
         changes = self.store.log.changes_of(act, model_id)
         if model_id is not None and not changes:
-            raise self._unchanged(model_id, f"the act of revision {act.batch}")
+            raise _unchanged(model_id, f"the act of revision {act.batch}", self.catalog.current())
         targets = {change.id: change.before for change in changes}
         now = int(self.clock())
 
@@ -140,7 +141,7 @@ class History(Plans):
             if model_id is not None:
                 known = targets.get(model_id, snapshot.models.get(model_id))
                 if known is None and model_id not in targets:
-                    raise self._unchanged(model_id, "the log")
+                    raise _unchanged(model_id, "the log", snapshot)
                 targets = {model_id: known}
             plan = plan_return(snapshot, targets, {}, now)
             if model_id is None:  # a later change of any entry is to be taken back, too
@@ -157,13 +158,14 @@ class History(Plans):
         )
         return replace(applied, about={"reverted_to": revision})
 
-    def _unchanged(self, model_id: str, where: str) -> RosterError:
-        """Return the error for an entry that was not changed: it may exist, or be an alias."""
-        found = self.catalog.current().get(model_id)
-        if found is not None and found.id == model_id:
-            sentence = f"No change of the model '{quote(model_id)}' is in {where}."
-            return InvalidValue("model", sentence)
-        return ModelNotFound(model_id, holder=None if found is None else found.id)
+
+def _unchanged(model_id: str, where: str, snapshot: Snapshot) -> RosterError:
+    """Return the error for an entry that was not changed: it may exist, or be an alias."""
+    found = snapshot.get(model_id)
+    if found is not None and found.id == model_id:
+        sentence = f"No change of the model '{quote(model_id)}' is in {where}."
+        return InvalidValue("model", sentence)
+    return ModelNotFound(model_id, holder=None if found is None else found.id)
 
 
 @contextmanager

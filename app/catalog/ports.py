@@ -179,6 +179,10 @@ class Log(Protocol):
         """Return the act that has this revision, None if no line has."""
         ...
 
+    def check_begin(self, revision: int) -> None:
+        """Raise `HistoryPruned` if lines after `revision` may have been removed."""
+        ...
+
     def changes_of(self, act: Act, model_id: str | None = None) -> Sequence[Change]:
         """Return what an act has changed, each entry once; `HistoryPruned` if lines are gone."""
         ...

@@ -162,7 +162,7 @@ def _first_revision(revision: int) -> int:
 def _removed(selection: LogFilter) -> str | None:
     """Return the sentence about what was removed, if some of it may have been selected."""
     try:
-        services().store.log.act(0)  # none has it: it is before the first
+        services().store.log.check_begin(0)
     except HistoryPruned as error:
         is_later = selection.since is not None and rfc3339(selection.since) > error.time
         if not is_later and (selection.batch is None or selection.batch < error.oldest):

@@ -238,6 +238,12 @@ class Log:
             ).one()
         return Act(batch, last, line.at, line.actor, line.action, *counts)
 
+    def check_begin(self, revision: int) -> None:
+        """Raise `HistoryPruned` if lines after `revision` may have been removed."""
+        self._opening.open()
+        with self._opening.reading() as connection:
+            _check_begin(connection, revision)
+
     def changes_of(self, act: Act, model_id: str | None = None) -> list[Change]:
         """Return what an act has changed, each entry once, or only one entry.
 
