@@ -20,6 +20,7 @@ from bench.sections import (
     bounds,
     freshness,
     growth,
+    history,
     imports,
     metrics,
     outage,
@@ -34,7 +35,7 @@ SECTIONS = {
     section.NAME: section
     for section in (
         *(reads, writes, start, growth, storm, freshness),
-        *(outage, metrics, reload, bounds, imports),
+        *(outage, metrics, reload, bounds, imports, history),
     )
 }
 

@@ -193,6 +193,10 @@ GOALS = (
     Goal(7, "MiB of a worker over bare Flask, 300", "start.over.largest_of", "≤", 25),
     *_bounds(),
     *_imports(),
+    Goal(16, "a page of the log, anywhere over newest", "history.page", "≤", 1.5),
+    Goal(16, "ms of the entries 1,000 revisions ago", "history.as_of.1000", "≤", 50),
+    Goal(16, "ms of the entries 1,000,000 revisions ago", "history.as_of.all", "≤", 5_000),
+    Goal(16, "longest POST while the log is pruned, ms", "history.prune.longest", "≤", 100),
 )
 
 

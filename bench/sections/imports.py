@@ -1,6 +1,5 @@
 """Whole catalogues: what an import costs, and what readers and other writers see of it."""
 
-import itertools
 import json
 import os
 import re
@@ -8,18 +7,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
 
-from bench.catalogue import Catalogue, Catalogues, new_entry
+from bench.catalogue import Catalogue, Catalogues
 from bench.client import Connection, fetch
 from bench.figures import percentile, ratios, spread
 from bench.files import PACKAGE, is_installed, write_file
 from bench.findings import Findings, Table
 from bench.load import LoadFailed
+from bench.meanwhile import Cost, watched, writing
 from bench.plan import ROOT, Plan
 from bench.processes import Server, children, cpu_seconds, memory
 from bench.servers import roster
@@ -31,10 +30,6 @@ SMALL = 5_000
 RATE = 100
 READERS = 8
 READ = "/v1/models?limit=100"
-#: How often the memory of an importing process is looked at.
-INTERVAL = 0.01
-
-_numbers = itertools.count(2_000_000)
 
 _IMPORT = "/admin/import?prefix=1&on_conflict=update"
 
@@ -91,25 +86,6 @@ _STEPS = {
 }
 
 
-@dataclass(slots=True)
-class _Cost:
-    """What one import took."""
-
-    answer: bytes | bytearray = b""
-    wall: float = 0.0
-    cpu: float = 0.0
-    #: The most memory of its process, in MiB.
-    peak: float = 0.0
-
-    @property
-    def waited(self) -> float:
-        """Return how long others waited, by the answer, in seconds.
-
-        It is read after what else is measured: to parse a long one takes our interpreter.
-        """
-        return float(json.loads(self.answer)["seconds"])
-
-
 def _large(found: Findings, plan: Plan, catalogues: Catalogues) -> None:
     """Import a large file first, again, and with few changes; then read and write meanwhile."""
     size = plan.largest
@@ -120,7 +96,7 @@ def _large(found: Findings, plan: Plan, catalogues: Catalogues) -> None:
         f"{size:,} entries of models.dev, {first.stat().st_size / 2**20:.0f} MiB",
         ("import", "wall s", "CPU s", "peak MiB", "above an idle worker", "others waited s"),
     )
-    costs: dict[str, dict[str, _Cost]] = {"command": {}, "HTTP": {}}
+    costs: dict[str, dict[str, Cost]] = {"command": {}, "HTTP": {}}
     idle: dict[str, float] = {}
     by_command, catalogue = catalogues.of(0), catalogues.of(0)
     for name, path in files.items():
@@ -155,7 +131,7 @@ def _large(found: Findings, plan: Plan, catalogues: Catalogues) -> None:
     )
 
 
-def _command(instance: Path, path: Path) -> _Cost:
+def _command(instance: Path, path: Path) -> Cost:
     flask = Path(sys.executable).with_name("flask")
     command = [str(flask), "models", "import", str(path)]
     options = ["--prefix", "--on-conflict", "update", "--yes", "--json"]
@@ -163,7 +139,7 @@ def _command(instance: Path, path: Path) -> _Cost:
     started = time.perf_counter()
     with (path.with_suffix(".out")).open("w+b") as out:
         process = subprocess.Popen([*command, *options], cwd=ROOT, stdout=out, env=environ)
-        with _watched(lambda: [process.pid]) as cost:
+        with watched(lambda: [process.pid]) as cost:
             _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         cost.wall = time.perf_counter() - started
@@ -175,12 +151,12 @@ def _command(instance: Path, path: Path) -> _Cost:
     return cost
 
 
-def _post(server: Server, catalogue: Catalogue, body: bytes, parameters: str = "") -> _Cost:
+def _post(server: Server, catalogue: Catalogue, body: bytes, parameters: str = "") -> Cost:
     [worker] = server.workers()
     before = cpu_seconds(worker, ended_children=True)
     with (
         Connection(server.port) as connection,
-        _watched(lambda: children(worker)) as cost,
+        watched(lambda: children(worker)) as cost,
     ):
         answer = connection.send("POST", _IMPORT + parameters, catalogue.admin, body)
     if answer.status != 200:
@@ -188,28 +164,6 @@ def _post(server: Server, catalogue: Catalogue, body: bytes, parameters: str = "
     cost.answer, cost.wall = answer.body, answer.seconds
     cost.cpu = cpu_seconds(worker, ended_children=True) - before
     return cost
-
-
-@contextmanager
-def _watched(pids: Callable[[], Sequence[int]]) -> Iterator[_Cost]:
-    """Give a cost that gets, until the end of the block, the most memory of these processes."""
-    cost, over = _Cost(), threading.Event()
-
-    def watch() -> None:
-        while not over.wait(INTERVAL):
-            for pid in pids():
-                with suppress(OSError, StopIteration):  # it has ended
-                    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-                    most = next(line for line in lines if line.startswith("VmHWM"))
-                    cost.peak = max(cost.peak, int(most.split()[1]) / 1024)
-
-    with ThreadPoolExecutor(1) as pool:
-        watching = pool.submit(watch)
-        try:
-            yield cost
-        finally:
-            over.set()
-        watching.result()
 
 
 def _meanwhile(
@@ -240,7 +194,7 @@ def _meanwhile(
         reads["importing"].append(reads_busy)
         parameters = {"idle": None, "dry run": "&dry_run=1", "importing": ""}
         for kind, given in parameters.items():
-            with _writing(server, catalogue) as (times, bad):
+            with writing(server, catalogue) as (times, bad):
                 if given is None:
                     time.sleep(seconds)
                 else:
@@ -340,31 +294,6 @@ def _reading(server: Server) -> Iterator[list[float]]:
             over.set()
         for lane in lanes:
             lane.result()
-
-
-@contextmanager
-def _writing(server: Server, catalogue: Catalogue) -> Iterator[tuple[list[float], list[int]]]:
-    """Create entries during the block; the lists get milliseconds, and statuses but 201."""
-    over = threading.Event()
-    times: list[float] = []
-    refused: list[int] = []
-
-    def write() -> None:
-        with Connection(server.port) as connection:
-            while not over.wait(0.005):
-                fields = new_entry(next(_numbers))
-                answer = connection.send("POST", "/admin/models", catalogue.admin, fields)
-                times.append(answer.seconds * 1000)
-                if answer.status != 201:
-                    refused.append(answer.status)
-
-    with ThreadPoolExecutor(1) as pool:
-        writing = pool.submit(write)
-        try:
-            yield times, refused
-        finally:
-            over.set()
-        writing.result()
 
 
 def _get(server: Server) -> None:
