@@ -146,7 +146,13 @@ class Opening:
     def reading(self) -> Iterator[sa.Connection]:
         """Give a connection whose statements see one state. Call `open` first."""
         with self.outages(), self.backend.reading.connect() as connection:
-            yield connection
+            try:
+                yield connection
+            except StoreUnavailable:
+                # A read that was not finished has a cursor. When Python frees it, pysqlite resets
+                # the statement, which the next read of this connection may be in.
+                connection.invalidate()
+                raise
 
     def revision_connection(self) -> RevisionConnection | None:
         """Return this thread's connection to the database as it is now, None if it has none."""

@@ -166,7 +166,7 @@ class Store:
         self._opening.open()
         with self._opening.outages(), self.backend.revision_connection() as connection:
             number, oldest = connection.execute(_LOG).one_or_none() or (0, None)
-            found = [read_source(*row) for row in connection.execute(_MEASURED_SOURCES)]
+            found = [read_source(*row) for row in connection.execute(_MEASURED_SOURCES).all()]
             return Measured(number, oldest, self.backend.size(connection), found, self._clock())
 
     def sources(self) -> list[SourceState]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from app.catalog.errors import StoreUnavailable
 from app.catalog.keys import ADMIN, ApiKey
 from app.catalog.model import Model
 from app.catalog.ports import Actor, Change, Position
@@ -66,7 +67,11 @@ def write_connection(backend: Backend, deadline: float) -> Iterator[sa.Connectio
     """Give a connection in a transaction that writes, and commit it."""
     with backend.writing.connect() as connection:
         connection.execution_options(write_until=deadline)
-        yield connection
+        try:
+            yield connection
+        except StoreUnavailable:
+            connection.invalidate()  # see `Opening.reading`
+            raise
         if connection.in_transaction():
             connection.commit()
 

@@ -1,8 +1,10 @@
 """The catalogue as it was, after a restore: what no line describes is said to be that."""
 
+import gc
+
 import pytest
 
-from app.catalog.errors import RevisionUnknown
+from app.catalog.errors import RevisionUnknown, StoreUnavailable
 from tests.administration.conftest import ANNA
 
 
@@ -53,3 +55,28 @@ def test_after_a_restore(roster, tmp_path, clock):
     roster.undo()
 
     assert exports[7] == roster.export()
+
+
+def test_after_a_read_that_fails(roster, monkeypatch):
+    """The next read is a whole one, whenever Python frees the cursor of the one that failed."""
+    for model_id in "abc":
+        roster.add(model_id, name="A")
+        roster.edit(model_id, name="B")
+    before = roster.export(as_of=2)
+    kept = []
+
+    def fail(model_id, *_):
+        kept.clear()
+        gc.collect()  # the cursor of the last read, while this one is in use
+        if model_id != "a":
+            raise StoreUnavailable("The document cannot be read.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("app.store.log._model", fail)
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable) as found:
+                roster.export(as_of=2)
+            kept.append(found.value)
+            del found
+
+    assert before == roster.export(as_of=2)
