@@ -303,6 +303,11 @@ TAKEN_BACK = {
     ],
     4: ["DROP TABLE aliases"],
     5: ["DROP TABLE sources"],
+    6: [
+        "DROP INDEX changes_by_time",
+        "DROP INDEX changes_by_actor",
+        "ALTER TABLE catalogue DROP COLUMN pruned",
+    ],
 }
 
 
