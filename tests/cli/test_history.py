@@ -278,6 +278,7 @@ def test_revert(run: Callable[..., Result], clock: Clock) -> None:
     assert "abc" == ids(run)
 
 
+@pytest.mark.slow
 def test_what_is_confirmed_is_done(
     run: Callable[..., Result], on_terminal: Callable[..., tuple[str, int]]
 ) -> None:

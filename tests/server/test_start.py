@@ -407,6 +407,7 @@ def test_a_worker_makes_no_empty_catalogue(serve):
     assert 201 == server.admin("POST", "/admin/models", {"id": "y"}).status
 
 
+@pytest.mark.slow
 def test_an_idle_connection_is_kept_as_long_as_the_setting_says(serve):
     """A connection of a client that sends no more is closed after ROSTER_KEEPALIVE, not 75 s."""
     server = serve(WEB_CONCURRENCY="1", ROSTER_KEEPALIVE="1")
