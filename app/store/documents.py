@@ -64,9 +64,10 @@ def write_model(model: Model) -> str:
 
 
 def read_object(document: str, kind: str = "line of the log") -> dict[str, Any]:
-    """Return the object that a document is, unchecked; `StoreUnavailable` if it is none.
+    """Return the object that a document is; raise `StoreUnavailable` if it is none.
 
-    A server's own tools restore what nobody has checked. `kind` is what it is of, for people.
+    Its members are not checked. What pg_restore has put into the database may be anything. `kind`
+    names, in the message, what the document is of.
     """
     try:
         known = _decoder.decode(document)
