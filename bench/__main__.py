@@ -26,6 +26,7 @@ from bench.sections import (
     outage,
     reads,
     reload,
+    spread,
     start,
     storm,
     writes,
@@ -34,7 +35,7 @@ from bench.sections import (
 SECTIONS = {
     section.NAME: section
     for section in (
-        *(reads, writes, start, growth, storm, freshness),
+        *(reads, spread, writes, start, growth, storm, freshness),
         *(outage, metrics, reload, bounds, imports, history),
     )
 }
@@ -66,14 +67,14 @@ def _plan(asked: argparse.Namespace, folder: Path) -> Plan:
     quick = {"rounds": 1, "seconds": 1, "warm_up": 0} if asked.quick else {}
     given = {
         name: value
-        for name in ("rounds", "seconds", "sizes", "subjects", "cases", "connections")
+        for name in ("rounds", "seconds", "sizes", "subjects", "cases", "connections", "tree")
         if (value := getattr(asked, name)) is not None
     }
     return Plan(folder=folder, peers=asked.peers, quick=asked.quick, **{**quick, **given})
 
 
 def _narrow(asked: argparse.Namespace) -> bool:
-    return bool(asked.full or asked.sizes or asked.subjects or asked.cases)
+    return bool(asked.full or asked.sizes or asked.subjects or asked.cases or asked.tree)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -87,7 +88,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--connections", type=int, help="of wrk (default 16)")
     add("--sizes", type=_numbers, help="catalogue sizes to read, such as 1,300")
     add("--subjects", type=_names, help="who is to read, such as 'service,bare Flask'")
-    add("--cases", type=_names, help="which requests, such as '200,200 key'")
+    add("--cases", type=_names, help="which requests, such as '200,200 key', or 'direct 2 16'")
+    add("--tree", type=Path, help="another checkout with a .venv: spread compares p99 with it")
     add("--full", action="store_true", help="entries of which everything is known")
     add("--folder", type=Path, help="where the temporary folder goes: writes want a real disk")
     return parser

@@ -26,6 +26,8 @@ class Plan:
     subjects: tuple[str, ...] = ()
     cases: tuple[str, ...] = ()
     peers: bool = False
+    #: Another checkout of the project, with an environment of its own, to compare with.
+    tree: Path | None = None
     quick: bool = False
 
     @property

@@ -103,13 +103,17 @@ def process(
     environ: Mapping[str, str] | None = None,
     out: Path | None = None,
     patience: float = PATIENCE,
+    folder: Path = ROOT,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `command` for the time of the block; its standard output is discarded, or in `out`."""
+    """Run `command` in `folder` for the time of the block.
+
+    Its standard output is discarded, or in `out`.
+    """
     inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     with (out or Path(os.devnull)).open("ab") as stdout, err.open("ab") as stderr:
         started = subprocess.Popen(
             list(map(str, command)),
-            cwd=ROOT,
+            cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=stderr,

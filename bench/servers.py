@@ -38,12 +38,16 @@ def roster(
     workers: int = 1,
     unix: bool = False,
     log: bool = False,
+    tree: Path = ROOT,
     **settings: str,
 ) -> Iterator[Server]:
     """Serve `instance` as ``gunicorn`` with no argument does; the access log is discarded.
 
-    With `log` it goes to a file: `Server.out`. `settings` are environment variables.
+    With `log` it goes to a file: `Server.out`. `settings` are environment variables. Another
+    `tree` serves with its own code and environment.
     """
+    own = tree / ".venv" / "bin" / "python"
+    command = [_GUNICORN] if tree == ROOT else [own, "-m", "gunicorn"]
     number = next(_numbers)
     err = instance / f"stderr-{number}"
     out = instance / f"stdout-{number}" if log else Path(os.devnull)
@@ -55,7 +59,7 @@ def roster(
         "ROSTER_THREADS": "4",
         **settings,
     }
-    with process([_GUNICORN], err=err, environ=environ, out=out) as started:
+    with process(command, err=err, environ=environ, out=out, folder=tree) as started:
         if unix:
             wait_for_socket(started, err, socket)
             yield Server(started.pid, socket=socket, out=out, err=err)

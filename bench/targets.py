@@ -174,8 +174,34 @@ def _imports() -> list[Goal]:
     ]
 
 
+def _spread() -> list[Goal]:
+    """Return the goals of connections that spread over the workers, at each load."""
+    goals = []
+    for way in ("direct", "nginx"):
+        through = "through nginx" if way == "nginx" else way
+        for workers, few in ((2, 1.25), (4, 1.3)):
+            name, load = f"spread.{way}.{workers}", f"{workers} workers, {through}"
+            goals += [
+                Goal(
+                    17,
+                    f"busiest worker over mean, worst start, {load}, {count}",
+                    f"{name}.{count}.worst",
+                    "≤",
+                    limit,
+                )
+                for count, limit in ((16, few), (64, few), (256, 1.15))
+            ]
+            goals += [
+                Goal(17, f"share of the CPU left, {load}", f"{name}.share", "≥", 0.9),
+                Goal(17, f"CPU over one worker, {load}", f"{name}.over_one", "≤", 1.05),
+                Goal(17, f"p99 over the other tree, {load}", f"{name}.p99_over_tree", "≤", 1),
+            ]
+    return goals
+
+
 GOALS = (
     *_reads(),
+    *_spread(),
     Goal(4, "stale of 1,000 reads, direct", "freshness.direct.stale", "=", 0),
     Goal(4, "stale of 1,000 reads, through nginx", "freshness.nginx.stale", "=", 0),
     Goal(4, "failed requests in 20 reloads, 20,000", "reload.20000.failed", "=", 0),

@@ -1,0 +1,29 @@
+"""The bench: what it computes from what it measures. It measures nothing here."""
+
+from bench.findings import Findings
+from bench.sections import spread
+from bench.targets import GOALS
+
+
+def test_an_idle_worker_counts_in_the_mean():
+    """The busiest of two workers has twice the mean when the other one has nothing to do."""
+    assert 2.0 == spread.busiest([7_890, 0])
+    assert 1.0 == spread.busiest([5, 5, 5, 5])
+
+
+def test_each_goal_of_the_spread_is_measured():
+    """With another tree to compare with, the section has a figure for each of its goals."""
+    parts = ("busiest", "busiest_cpu", "per_second", "p50", "p99", "cpu", "share")
+    single = [(way, 1, count) for way, _, count in spread.CASES]
+    loads = {
+        (who, case): [dict.fromkeys(parts, 1.0), dict.fromkeys(parts, 2.0)]
+        for who in ("service", "tree")
+        for case in (*single, *spread.CASES)
+    }
+    found = Findings(spread.NAME)
+    spread.report(found, loads, "service", spread.CASES)
+    goals = {goal.figure for goal in GOALS if goal.figure.startswith("spread.")}
+
+    assert set() == goals - set(found.data)
+    assert 2.0 == found.data["spread.direct.4.64.worst"].median
+    assert 1.5 == found.data["spread.direct.4.64.busiest"].median
