@@ -62,7 +62,7 @@ def measure(target: Target, plan: Plan, connections: int | None = None) -> Run:
     connections = connections or plan.connections
     if plan.warm_up:
         wrk(target, plan.warm_up, connections)
-        settle(target.server)
+    settle(target.server)
     before = target.server.cpu()
     requests, per_second, p50, p99 = wrk(target, plan.seconds, connections)
     used = target.server.cpu() - before

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,22 @@ class Server:
         """Return the seconds of CPU that its workers, and those behind it, have used."""
         own = sum(map(cpu_seconds, self.workers()))
         return own + sum(server.cpu() for server in self.behind)
+
+    @contextmanager
+    def pinned(self) -> Iterator[None]:
+        """Keep all threads of its workers, and those that they start, on one core for a block."""
+        free = os.sched_getaffinity(0)
+        try:
+            self._allow({max(free)})
+            yield
+        finally:
+            self._allow(free)
+
+    def _allow(self, cores: set[int]) -> None:
+        for pid in self.workers():
+            for thread in Path(f"/proc/{pid}/task").iterdir():
+                with suppress(ProcessLookupError):  # it has ended
+                    os.sched_setaffinity(int(thread.name), cores)
 
 
 def children(pid: int) -> list[int]:

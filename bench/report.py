@@ -16,7 +16,7 @@ INTRODUCTION = """\
 Medians of interleaved rounds, with the least and the greatest. CPU is that of the worker
 processes, for each request; one worker of four threads where nothing else is said. A ratio is of
 two figures of the same round. CPU is the figure to trust: requests a second also depend on what
-else ran."""
+else ran. Pinned is with all threads of the worker on one core; else they are free to move."""
 
 QUICK = """\
 **A quick run, to test the bench: one short round; 10,000 entries stand for 100,000, and 100 reads

@@ -174,6 +174,21 @@ def _imports() -> list[Goal]:
     ]
 
 
+def _pinned() -> list[Goal]:
+    """Return the goals of a worker whose threads are free to move between cores."""
+    return [
+        Goal(
+            17,
+            f"CPU, free to move over pinned, {case}, {size:,}",
+            f"reads.{size}.{case}.service.over_pinned",
+            "≤",
+            1.25,
+        )
+        for case in ("200", "200 key", "304")
+        for size in (1, 300, 2_500)
+    ]
+
+
 def _spread() -> list[Goal]:
     """Return the goals of connections that spread over the workers, at each load."""
     goals = []
@@ -201,6 +216,7 @@ def _spread() -> list[Goal]:
 
 GOALS = (
     *_reads(),
+    *_pinned(),
     *_spread(),
     Goal(4, "stale of 1,000 reads, direct", "freshness.direct.stale", "=", 0),
     Goal(4, "stale of 1,000 reads, through nginx", "freshness.nginx.stale", "=", 0),

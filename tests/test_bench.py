@@ -1,6 +1,12 @@
 """The bench: what it computes from what it measures. It measures nothing here."""
 
+import os
+import sys
+from pathlib import Path
+from subprocess import PIPE, Popen
+
 from bench.findings import Findings
+from bench.processes import Server
 from bench.sections import spread
 from bench.targets import GOALS
 
@@ -27,3 +33,19 @@ def test_each_goal_of_the_spread_is_measured():
     assert set() == goals - set(found.data)
     assert 2.0 == found.data["spread.direct.4.64.worst"].median
     assert 1.5 == found.data["spread.direct.4.64.busiest"].median
+
+
+def test_a_pinned_server_has_all_threads_on_one_core():
+    """In the block each thread of a worker may use one core, and behind it all of them again."""
+    program = "import threading; threading.Thread(target=input).start(); print(flush=True)"
+    with Popen([sys.executable, "-c", program], stdin=PIPE, stdout=PIPE) as process:
+        process.stdout.readline()
+        threads = [int(thread.name) for thread in Path(f"/proc/{process.pid}/task").iterdir()]
+        with Server(process.pid).pinned():
+            pinned = {frozenset(os.sched_getaffinity(thread)) for thread in threads}
+        after = {frozenset(os.sched_getaffinity(thread)) for thread in threads}
+        process.communicate(b"\n")
+
+    assert 2 == len(threads)
+    assert [1] == [len(cores) for cores in pinned]
+    assert {frozenset(os.sched_getaffinity(0))} == after

@@ -1,7 +1,8 @@
 """The list: what it costs at each size, with a key and without, 200 and 304, plain and gzip."""
 
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
+from dataclasses import replace
 
 from bench.catalogue import Catalogues
 from bench.contestants import Contest
@@ -12,7 +13,7 @@ from bench.plan import Plan
 
 NAME = "reads"
 
-#: Case, who, and what it is measured against: case and name, or the name alone for the same case.
+#: Case, who, and what it is measured against: case and name.
 MEASURES: tuple[tuple[str, str, tuple[str, str] | None], ...] = (
     ("200", "bare Flask", None),
     ("200", "service", ("200", "bare Flask")),
@@ -48,6 +49,10 @@ _LARGE = {("200", who) for who in ("bare Flask", "service", "bare WSGI", "nginx 
     ("304", "service"),
 }
 
+#: What is measured with all threads of a worker on one core, too: one interpreter, which is handed
+#: from thread to thread, costs more when it also goes from core to core.
+_PINNED = {"200", "200 key", "304"}
+
 #: By case and name, a run for each round.
 Runs = dict[tuple[str, str], list[Run]]
 
@@ -69,30 +74,39 @@ def run(plan: Plan, catalogues: Catalogues) -> Findings:
 
 def _rounds(plan: Plan, contest: Contest, size: int, found: Findings) -> Runs:
     wanted = [
-        (case, who)
+        (case, who, pinned)
         for case, who, _ in MEASURES
         if (not plan.subjects or who in plan.subjects)
         and (not plan.cases or case in plan.cases)
         and (size < 10_000 or (case, who) in _LARGE)
         and (case, who) in contest.targets
+        for pinned in ((False, True) if _is_pinned(case, who, size) else (False,))
     ]
     runs: Runs = {}
     rounds = plan.rounds_at(size)
     for turn in range(rounds):
-        for case, who in wanted:
+        for case, who, pinned in wanted:
             target = contest.targets[case, who]
+            name = f"{case} pinned" if pinned else case
+            warmed = replace(plan, warm_up=0) if pinned else plan
             try:
-                done = measure(target, plan, plan.connections_at(size))
+                with target.server.pinned() if pinned else nullcontext():
+                    done = measure(target, warmed, plan.connections_at(size))
             except (LoadFailed, ConnectionError, OSError) as error:
-                found.note(f"{size:,} entries, {case}, {who}: failed: {error}.")
+                found.note(f"{size:,} entries, {name}, {who}: failed: {error}.")
                 continue
-            runs.setdefault((case, who), []).append(done)
+            runs.setdefault((name, who), []).append(done)
             sys.stderr.write(
-                f"{turn + 1}/{rounds}  {size:>7,} entries  {case:<13} {who:<13}"
+                f"{turn + 1}/{rounds}  {size:>7,} entries  {name:<15} {who:<24}"
                 f"{number(done.cpu):>9} µs {number(done.per_second):>9}/s "
                 f"p99 {number(done.p99)} ms\n"
             )
     return {pair: found for pair, found in runs.items() if len(found) == rounds}
+
+
+def _is_pinned(case: str, who: str, size: int) -> bool:
+    """Return whether a request is measured pinned, too: where the worker has several threads."""
+    return case in _PINNED and not who.startswith("nginx") and size < 10_000
 
 
 def _report(found: Findings, contest: Contest, size: int, runs: Runs) -> None:
@@ -102,6 +116,8 @@ def _report(found: Findings, contest: Contest, size: int, runs: Runs) -> None:
             "request",
             "who",
             "CPU µs",
+            "pinned CPU µs",
+            "free over pinned",
             "requests/s",
             "p50 ms",
             "p99 ms",
@@ -120,6 +136,10 @@ def _report(found: Findings, contest: Contest, size: int, runs: Runs) -> None:
             part: spread(getattr(one, part) for one in own)
             for part in ("cpu", "per_second", "p50", "p99")
         }
+        if (pinned := runs.get((f"{case} pinned", who))) is not None:
+            figures["pinned"] = spread(run.cpu for run in pinned)
+            figures["pinned_per_second"] = spread(run.per_second for run in pinned)
+            figures["over_pinned"] = ratios([r.cpu for r in own], [r.cpu for r in pinned])
         against = ("", "", "")
         if yardstick in runs:
             theirs = runs[yardstick]
@@ -131,6 +151,7 @@ def _report(found: Findings, contest: Contest, size: int, runs: Runs) -> None:
             against = (label, str(figures["cpu_ratio"]), str(figures["per_second_ratio"]))
         for part, value in figures.items():
             found.data[f"{name}.{part}"] = value
-        shown = (str(figures[part]) for part in ("cpu", "per_second", "p50", "p99"))
-        table.rows.append((case, who, *shown, *against))
+        shown = ("cpu", "pinned", "over_pinned", "per_second", "p50", "p99")
+        cells = (str(figures[part]) if part in figures else "" for part in shown)
+        table.rows.append((case, who, *cells, *against))
     found.tables.append(table)
