@@ -18,6 +18,9 @@ from bench.servers import SITE, nginx_front, nginx_static, roster, yardstick
 
 GZIP = {"Accept-Encoding": "gzip"}
 
+#: The bare Flask view, served by Roster's own worker class: it gains what our worker gains.
+IN_OUR_WORKER = "bare Flask in our worker"
+
 
 class Contest:
     """Who takes part, for one catalogue; started by `enter`, stopped with `stack`."""
@@ -52,6 +55,7 @@ class Contest:
         for case, (headers, status) in cases.items():
             self.targets[case, "service"] = Target(self._service, headers=headers, status=status)
         self._bare("bare Flask", "bare_flask")
+        self._bare(IN_OUR_WORKER, "bare_flask", BENCH_WORKER="roster")
         self._bare("bare WSGI", "bare_wsgi")
         self._naive()
         self._nginx()
@@ -75,14 +79,14 @@ class Contest:
     def _wanted(self, *names: str) -> bool:
         return not self._plan.subjects or bool(set(names) & set(self._plan.subjects))
 
-    def _bare(self, who: str, module: str) -> None:
+    def _bare(self, who: str, module: str, **environ: str) -> None:
         if not self._wanted(who):
             return
         kinds = [("", {"BENCH_BODY": str(self._body)})]
-        if self._gzipped is not None:
+        if self._gzipped is not None and who != IN_OUR_WORKER:
             kinds.append((" gzip", {"BENCH_BODY": str(self._gzipped), "BENCH_ENCODING": "gzip"}))
-        for kind, environ in kinds:
-            server = self._stack.enter_context(yardstick(self._folder, module, **environ))
+        for kind, body in kinds:
+            server = self._stack.enter_context(yardstick(self._folder, module, **environ, **body))
             for case in (f"200{kind}", f"200 key{kind}"):
                 headers = self.targets[case, "service"].headers
                 self.targets[case, who] = Target(server, headers=headers)

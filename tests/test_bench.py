@@ -5,9 +5,13 @@ import sys
 from pathlib import Path
 from subprocess import PIPE, Popen
 
+import pytest
+
+from bench.client import fetch
 from bench.findings import Findings
 from bench.processes import Server
-from bench.sections import spread
+from bench.sections import reads, spread
+from bench.servers import yardstick
 from bench.targets import GOALS
 
 
@@ -35,6 +39,14 @@ def test_each_goal_of_the_spread_is_measured():
     assert 1.5 == found.data["spread.direct.4.64.busiest"].median
 
 
+def test_each_goal_of_the_reads_is_measured():
+    """A goal of the reads is about a request and a server that the section measures."""
+    measured = {(case, who) for case, who, _ in reads.MEASURES}
+    goals = [goal.figure.split(".") for goal in GOALS if goal.figure.startswith("reads.")]
+
+    assert set() == {(case, who) for _, _, case, who, _ in goals} - measured
+
+
 def test_a_pinned_server_has_all_threads_on_one_core():
     """In the block each thread of a worker may use one core, and behind it all of them again."""
     program = "import threading; threading.Thread(target=input).start(); print(flush=True)"
@@ -49,3 +61,16 @@ def test_a_pinned_server_has_all_threads_on_one_core():
     assert 2 == len(threads)
     assert [1] == [len(cores) for cores in pinned]
     assert {frozenset(os.sched_getaffinity(0))} == after
+
+
+@pytest.mark.slow
+def test_a_yardstick_can_have_our_worker(tmp_path):
+    """With BENCH_WORKER=roster a worker of our class answers the bytes of the yardstick."""
+    body = tmp_path / "body.json"
+    body.write_text("{}")
+    with yardstick(tmp_path, "bare_flask", BENCH_BODY=str(body), BENCH_WORKER="roster") as server:
+        answer = fetch(server.port, "/v1/models")
+        refused = fetch(server.port, "/v1/models", {"a b": "no name of a header"})
+
+    assert b"{}" == answer.body
+    assert "invalid_request_error" == refused.json["error"]["type"]

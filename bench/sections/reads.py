@@ -5,7 +5,7 @@ from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 
 from bench.catalogue import Catalogues
-from bench.contestants import Contest
+from bench.contestants import IN_OUR_WORKER, Contest
 from bench.figures import Spread, number, ratios, spread
 from bench.findings import Findings, Table
 from bench.load import LoadFailed, Run, measure
@@ -16,6 +16,7 @@ NAME = "reads"
 #: Case, who, and what it is measured against: case and name.
 MEASURES: tuple[tuple[str, str, tuple[str, str] | None], ...] = (
     ("200", "bare Flask", None),
+    ("200", IN_OUR_WORKER, ("200", "bare Flask")),
     ("200", "service", ("200", "bare Flask")),
     ("200", "bare WSGI", ("200", "bare Flask")),
     ("200", "naive Flask", ("200", "service")),
@@ -25,6 +26,7 @@ MEASURES: tuple[tuple[str, str, tuple[str, str] | None], ...] = (
     ("200", "nginx", ("200", "service")),
     ("200", "nginx cached", ("200", "nginx static")),
     ("200 key", "bare Flask", None),
+    ("200 key", IN_OUR_WORKER, ("200 key", "bare Flask")),
     ("200 key", "service", ("200 key", "bare Flask")),
     ("200 key", "nginx", ("200 key", "service")),
     ("200 gzip", "bare Flask", None),
@@ -140,18 +142,21 @@ def _report(found: Findings, contest: Contest, size: int, runs: Runs) -> None:
             figures["pinned"] = spread(run.cpu for run in pinned)
             figures["pinned_per_second"] = spread(run.per_second for run in pinned)
             figures["over_pinned"] = ratios([r.cpu for r in own], [r.cpu for r in pinned])
-        against = ("", "", "")
-        if yardstick in runs:
-            theirs = runs[yardstick]
-            figures["cpu_ratio"] = ratios([r.cpu for r in own], [r.cpu for r in theirs])
-            figures["per_second_ratio"] = ratios(
-                [r.per_second for r in own], [r.per_second for r in theirs]
-            )
-            label = yardstick[1] if yardstick[0] == case else f"{yardstick[1]}, {yardstick[0]}"
-            against = (label, str(figures["cpu_ratio"]), str(figures["per_second_ratio"]))
-        for part, value in figures.items():
-            found.data[f"{name}.{part}"] = value
         shown = ("cpu", "pinned", "over_pinned", "per_second", "p50", "p99")
-        cells = (str(figures[part]) if part in figures else "" for part in shown)
-        table.rows.append((case, who, *cells, *against))
+        row = [str(figures[part]) if part in figures else "" for part in shown]
+        against = [] if yardstick is None else [("", yardstick)]
+        if who == "service" and yardstick is not None:
+            against.append(("_in_our_worker", (yardstick[0], IN_OUR_WORKER)))
+        compared = [(kind, other) for kind, other in against if other in runs]
+        for kind, other in compared:
+            theirs = runs[other]
+            cpu = ratios([r.cpu for r in own], [r.cpu for r in theirs])
+            rate = ratios([r.per_second for r in own], [r.per_second for r in theirs])
+            figures |= {f"cpu_ratio{kind}": cpu, f"per_second_ratio{kind}": rate}
+            label = other[1] if other[0] == case else f"{other[1]}, {other[0]}"
+            table.rows.append((case, who, *row, label, str(cpu), str(rate)))
+            row = [""] * len(shown)  # these figures are in the row above
+        if not compared:
+            table.rows.append((case, who, *row, "", "", ""))
+        found.data |= {f"{name}.{part}": value for part, value in figures.items()}
     found.tables.append(table)
