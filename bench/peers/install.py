@@ -18,12 +18,12 @@ from bench.processes import Server, ServerFailed, free_port, process, wait_for_p
 #: How long an installation may take, in seconds.
 PATIENCE = 15 * 60.0
 
-#: What is installed for each peer. LiteLLM is pinned to the last release before 1.82.7 and 1.82.8,
-#: which stole credentials and were withdrawn (https://github.com/BerriAI/litellm/issues/24518):
-#: what is newer, somebody has to look at first.
+#: What is installed for each peer. LiteLLM is pinned to the last release before 1.107.0, which was
+#: withdrawn in October 2026, as 1.82.7 and 1.82.8 were in March: they stole credentials
+#: (https://github.com/BerriAI/litellm/issues/24518). What is newer, somebody has to look at first.
 PACKAGES = {
     "FastAPI": ("fastapi", "uvicorn[standard]"),
-    "LiteLLM": ("litellm[proxy]==1.82.6",),
+    "LiteLLM": ("litellm[proxy]==1.106.2",),
 }
 
 #: LiteLLM is run with a key, as everybody does; the key of its administrator.
