@@ -19,8 +19,8 @@ two figures of the same round. CPU is the figure to trust: requests a second als
 else ran. Pinned is with all threads of the worker on one core; else they are free to move."""
 
 QUICK = """\
-**A quick run, to test the bench: one short round; 10,000 entries stand for 100,000, and 100 reads
-for 1,000. Its figures are no results.**"""
+**A quick run, to test the bench: one short round; 10,000 entries stand for 100,000, and 1,000
+reads for 10,000. Its figures are no results.**"""
 
 
 def publish(findings: Sequence[Findings], plan: Plan, *, command: str, whole: bool) -> None:

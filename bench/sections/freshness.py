@@ -19,7 +19,7 @@ from bench.servers import SITE, nginx_front, roster
 NAME = "freshness"
 
 SIZE = 300
-READS = 1_000
+READS = 10_000
 ROUTE = "/v1/models"
 #: Reads at once after each write: as many as two workers have threads.
 LANES = 8
