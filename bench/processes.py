@@ -82,6 +82,12 @@ def cpu_seconds(pid: int, *, ended_children: bool = False) -> float:
     return sum(map(int, fields[11 : 15 if ended_children else 13])) / _TICKS
 
 
+def idle_seconds() -> float:
+    """Return for how long the cores of this machine have had nothing to do, all together."""
+    _, _, _, _, idle, waiting, *_ = Path("/proc/stat").read_text().split(maxsplit=6)
+    return (int(idle) + int(waiting)) / _TICKS
+
+
 def memory(pid: int) -> dict[str, float]:
     """Return MiB of a process: ``rss``; ``pss``, shared pages divided; ``uss``, its alone."""
     found = {"rss": 0.0, "pss": 0.0, "uss": 0.0}

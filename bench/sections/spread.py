@@ -1,7 +1,5 @@
 """How connections spread over the workers: requests and CPU of each, direct and through nginx."""
 
-import os
-import resource
 import shutil
 import sys
 import time
@@ -15,7 +13,7 @@ from bench.findings import Findings, Table
 from bench.lanes import pids
 from bench.load import Target, check, wrk
 from bench.plan import ROOT, Plan
-from bench.processes import PATIENCE, Server, ServerFailed, cpu_seconds, settle
+from bench.processes import PATIENCE, Server, ServerFailed, cpu_seconds, idle_seconds, settle
 from bench.servers import SITE, nginx_front, roster
 
 NAME = "spread"
@@ -69,7 +67,7 @@ def run(plan: Plan, catalogues: Catalogues) -> Findings:
     found.note(
         "Each load goes to workers that have just started, and the worst of these starts is shown "
         "beside the median. One worker is started once for all its loads. The share is what the "
-        "workers use of the CPU that wrk and nginx leave, so what else runs lowers it."
+        "workers use of the CPU that wrk, nginx and whatever else runs leave: the rest is idle."
     )
     return found
 
@@ -100,18 +98,15 @@ def _load(server: Server, front: Server, connections: int, seconds: int) -> Load
     target = Target(front, ROUTE)
     check(target)
     workers = server.workers()
-    others = [] if front is server else front.workers()
     settle(server)
     served = pids(server, ROUTE)
-    before = {pid: cpu_seconds(pid) for pid in (*workers, *others)}
-    own, started = _wrk_seconds(), time.perf_counter()
+    before = {pid: cpu_seconds(pid) for pid in workers}
+    idle = idle_seconds()
     _, per_second, p50, p99 = wrk(target, seconds, connections)
-    wall = time.perf_counter() - started
-    used = {pid: cpu_seconds(pid) - seconds for pid, seconds in before.items()}
-    theirs = _wrk_seconds() - own + sum(used[pid] for pid in others)
+    idle = idle_seconds() - idle
+    cpu = [cpu_seconds(pid) - seconds for pid, seconds in before.items()]
     settle(server)
     served = pids(server, ROUTE) - served
-    cpu = [used[pid] for pid in workers]
     return {
         "busiest": busiest([served[pid] for pid in workers]),
         "busiest_cpu": busiest(cpu),
@@ -119,13 +114,8 @@ def _load(server: Server, front: Server, connections: int, seconds: int) -> Load
         "p50": p50,
         "p99": p99,
         "cpu": sum(cpu) / served.total() * 1e6,
-        "share": sum(cpu) / ((os.cpu_count() or 1) * wall - theirs),
+        "share": sum(cpu) / (sum(cpu) + idle),
     }
-
-
-def _wrk_seconds() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def busiest(values: Sequence[float]) -> float:
