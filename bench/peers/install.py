@@ -18,8 +18,8 @@ from bench.processes import Server, ServerFailed, free_port, process, wait_for_p
 #: How long an installation may take, in seconds.
 PATIENCE = 15 * 60.0
 
-#: What is installed for each peer. LiteLLM is pinned to the last release before 1.107.0, which was
-#: withdrawn in October 2026, as 1.82.7 and 1.82.8 were in March: they stole credentials
+#: What is installed for each peer. LiteLLM is pinned to the last release before 1.107.0, which is
+#: on PyPI no more, as 1.82.7 and 1.82.8 are not, which stole credentials
 #: (https://github.com/BerriAI/litellm/issues/24518). What is newer, somebody has to look at first.
 PACKAGES = {
     "FastAPI": ("fastapi", "uvicorn[standard]"),
