@@ -30,13 +30,13 @@ from gunicorn.glogging import Logger
 from gunicorn.http.errors import LimitRequestHeaders
 from gunicorn.http.message import Request
 from gunicorn.http.parser import Parser, RequestParser
-from gunicorn.workers.gthread import ThreadWorker
 
 _fork = multiprocessing.get_context("fork")
 _APP = Path(__file__).parent / "app"
 _logs = runpy.run_path(str(_APP / "logs.py"))
 _shared_pages = runpy.run_path(str(_APP / "metrics" / "shared_pages.py"))
 _generations = runpy.run_path(str(_APP / "generations.py"))
+_worker = runpy.run_path(str(_APP / "worker.py"))
 _settings = runpy.run_path(str(_APP / "settings.py"))
 
 try:
@@ -141,7 +141,7 @@ RequestParser.mesg_class = CountedRequest
 RequestParser.finish_body = functools.partialmethod(Parser.finish_body, max_bytes=64 << 20)
 
 
-class ReplaceableWorker(ThreadWorker):
+class ReplaceableWorker(_worker["LeaderWorker"]):
     """A worker that serves until the workers of a newer generation do.
 
     gunicorn's reload stops the old workers as soon as the new ones are forked: no worker would
@@ -172,7 +172,7 @@ class ReplaceableWorker(ThreadWorker):
         """
         self._leave()
         self.alive = False
-        self.method_queue.defer(sys.exit, 0)
+        self.quits = True
 
     def _leave(self):
         self.roster_generations.stop(self.roster_slot)
@@ -434,6 +434,7 @@ def post_worker_init(worker):
         handler.setFormatter(RefusalFormatter())
     _redirect(handlers, error_lines)  # the metric counts gunicorn's lines too
     with worker.wsgi.app_context():
+        services().store.call_before_waiting(worker.follow)
         while worker.ppid == os.getppid():  # else the master has ended, and frees no slot
             if _load() or not worker.roster_generations.any_serves(worker.roster_generation):
                 break

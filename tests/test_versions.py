@@ -199,6 +199,7 @@ class Use(NamedTuple):
 
 
 APPLICATION, HTTP, CONF = "app/api/application.py", "app/api/http.py", "gunicorn.conf.py"
+WORKER, GTHREAD = "app/worker.py", "gunicorn.workers.gthread.ThreadWorker"
 POSTGRESQL, FIELDS, SCHEMAS = "app/store/postgresql.py", "app/fields.py", "app/schemas.py"
 EXPOSITION, TERMINAL = "app/metrics/exposition.py", "app/cli/terminal.py"
 
@@ -213,6 +214,13 @@ STARTING = [
     "self.run()",
 ]
 ACCEPTING = ["self.set_accept_enabled(True)", "while self.alive:", "self.notify()"]
+SERVING = [
+    "self.wait_for_and_dispatch_events(timeout=1.0)",
+    "self.murder_keepalived()",
+    "self.murder_pending()",
+    "while self.nr_conns > 0:",
+    "self.tpool.shutdown(wait=False)",
+]
 FORKING = ["self.cfg.pre_fork(self, worker)", "os.fork()", "worker.init_process()"]
 ENDING = ["sorted(workers, key=lambda w: w[1].age)", "workers.pop(0)", "self.kill_worker("]
 REAPING = ["self.WORKERS.pop(", "self.cfg.child_exit(self, worker)"]
@@ -250,10 +258,35 @@ USES = [
     # Of its workers and loggers, gunicorn documents only the settings that name another class.
     Use("gunicorn.workers.gthread.ThreadWorker.handle_quit", "(self, sig, frame)", CONF,
         "def handle_quit("),
-    Use("gunicorn.workers.gthread.PollableMethodQueue.defer", "self, callback", CONF,
+    Use(f"{GTHREAD}.run", SERVING, WORKER, "def wait_for_and_dispatch_events(",
+        in_order(*SERVING)),
+    *(
+        Use(f"{GTHREAD}.{name}", signature, WORKER, used)
+        for name, signature, used in [
+            ("wait_for_and_dispatch_events", "(self, timeout)", "def wait_for_and_dispatch_ev"),
+            ("accept", "(self, listener)", "def accept(self, listener"),
+            ("enqueue_req", "(self, conn)", "def enqueue_req(self, conn"),
+            ("handle", "(self, conn)", "self.handle(conn)"),
+            ("finish_request", "(self, conn, fs)", "def finish_request(self, conn"),
+            ("on_client_socket_readable", "(self, conn, client)", "def on_client_socket_re"),
+            ("on_pending_socket_readable", "(self, conn, client)", "self.on_pending_socket_"),
+            ("murder_pending", "(self)", "def murder_pending("),
+            ("set_accept_enabled", "(self, enabled)", "self.set_accept_enabled("),
+        ]
+    ),
+    *(
+        Use(f"{GTHREAD}.__init__", name, WORKER, f"self.{name}", assigned(name))
+        for name in ("tpool", "poller", "method_queue", "keepalived_conns", "pending_conns",
+                     "nr_conns", "worker_connections")
+    ),
+    *(
+        Use("gunicorn.workers.gthread.TConn.__init__", name, WORKER, f"conn.{name}",
+            assigned(name))
+        for name in ("sock", "timeout", "parser", "initialized", "data_ready")
+    ),
+    Use("gunicorn.workers.base.Worker.PIPE", [], WORKER, "self.PIPE[", value),
+    Use("gunicorn.workers.gthread.PollableMethodQueue.defer", "self, callback", WORKER,
         "self.method_queue.defer(", first_two_parameters),
-    Use("gunicorn.workers.gthread.ThreadWorker.__init__", "method_queue", CONF,
-        "self.method_queue.", assigned("method_queue")),
     Use("gunicorn.workers.base.Worker.__init__", "alive", CONF, "self.alive", assigned("alive")),
     Use("gunicorn.workers.base.Worker.__init__", "log", CONF, "self.log.", assigned("log")),
     Use("gunicorn.workers.base.Worker.load_wsgi", "wsgi", CONF, "worker.wsgi.", assigned("wsgi")),

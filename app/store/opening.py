@@ -64,6 +64,8 @@ class Opening:
         #: The identity that was last read, and until when it need not be read again.
         self.identity: Hashable | None = None
         self.checked_until = 0.0
+        #: Called in a thread that is about to wait for the database.
+        self.before_waiting: Callable[[], None] = lambda: None
 
     @cached_property
     def backend(self) -> Backend:

@@ -99,6 +99,7 @@ class Writer:
         It waits until one deadline for its slot, for the writers' lock and for SQLite's lock.
         """
         deadline = time.monotonic() + WRITE_TIMEOUT
+        self._opening.before_waiting()  # for other writers, and for the disk
         try:
             self._opening.open()
             backend = self._opening.backend

@@ -1,0 +1,338 @@
+"""The worker of gunicorn: one of its threads leads.
+
+gunicorn's own worker with threads receives events in its main thread and gives each request to
+another thread. To give a request away and to take the connection back costs as much as the answer.
+Here one thread of the pool, the leader, receives events and answers the requests itself, one after
+the other. Before it waits for a client or for the database another thread becomes the leader, and
+so it does when one request takes long. This is the pattern "leader/followers".
+
+It needs nothing but gunicorn, and imports nothing of the application: ``gunicorn.conf.py`` runs
+this file by itself, in a process that must not hold the application's code (see there).
+"""
+
+import os
+import select
+import selectors
+import socket
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from gunicorn.workers.gthread import TConn, ThreadWorker
+
+#: After how many seconds in one request another thread becomes the leader.
+LONG = 0.005
+#: How many connections are accepted at a time.
+MAX_ACCEPTED = 16
+#: For how many seconds the end of a connection is awaited from the client.
+LINGER = 2.0
+#: How many bytes it may still send meanwhile.
+MAX_DRAINED = 64 << 10
+
+
+class _Done:
+    """What gunicorn takes as the `Future` of a request: one costs a tenth of an answer."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: object) -> None:
+        self._value = value
+
+    def result(self) -> object:
+        """Return whether the connection stays open."""
+        return self._value
+
+    def cancelled(self) -> bool:
+        """Return False."""
+        return False
+
+
+class Client(socket.socket):
+    """The socket of a client; it calls `before_waiting` before it waits for the client.
+
+    The kernel gets a timeout only for a wait: gunicorn sets one three times in each request.
+    """
+
+    __slots__ = ("_before_waiting", "_patience")
+
+    def __init__(self, accepted: socket.socket, before_waiting: Callable[[], None]) -> None:
+        family, kind, protocol = accepted.family, accepted.type, accepted.proto
+        super().__init__(family, kind, protocol, accepted.detach())
+        super().settimeout(None)
+        self._before_waiting = before_waiting
+        self._patience: float | None = None
+
+    def gettimeout(self) -> float | None:
+        """Return how many seconds to wait for the client, None for ever."""
+        return self._patience
+
+    def settimeout(self, value: float | None, /) -> None:
+        """Set how many seconds to wait for the client."""
+        self._patience = value
+
+    def setblocking(self, flag: bool, /) -> None:  # noqa: FBT001 - the signature of `socket`
+        """Set whether to wait for the client."""
+        self._patience = None if flag else 0.0
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        self._before_waiting()
+        super().settimeout(self._patience)
+        try:
+            yield
+        finally:
+            super().settimeout(None)
+
+    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
+        """Return what the client has sent; wait for it if there is nothing yet."""
+        try:
+            return super().recv(bufsize, flags | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            if self._patience == 0:
+                raise
+        with self._waiting():
+            return super().recv(bufsize, flags)
+
+    def sendall(self, data: Any, flags: int = 0, /) -> None:
+        """Send all of `data`; wait where the client does not take it at once."""
+        try:
+            sent = super().send(data, flags | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            sent = 0
+        if sent < len(data):
+            with self._waiting():
+                super().sendall(memoryview(data)[sent:], flags)
+
+
+class LeaderWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
+    """A worker of which one thread at a time receives events and answers requests."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Protects `_leader` and `_request`.
+        self._lock = threading.Lock()
+        #: The identity of the leader; None while the main thread handles connections.
+        self._leader: object | None = None
+        #: The connection that the leader is answering, and whether it is at the poller; None while
+        #: it receives events.
+        self._request: tuple[TConn, bool] | None = None
+        #: The last call of `_serve`, which may wait for a thread.
+        self._call: Future[None]
+        #: What ended it, if it has failed.
+        self._failure: BaseException | None = None
+        #: For each thread, `_leader` when it became the leader.
+        self._own = threading.local()
+        #: Whether the leader is to end, and to let the main thread handle connections.
+        self._is_wanted = False
+        #: Whether the next request has to wake the main thread.
+        self._is_asleep = False
+        #: Whether to end without waiting for requests.
+        self.quits = False
+        #: Connections that await the end from the client.
+        self._lingering: deque[TConn] = deque()
+
+    # In the main thread.
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """Let threads of the pool serve for `timeout` seconds, or until the worker is stopped."""
+        until, alive = time.monotonic() + timeout, self.alive
+        self._is_wanted = False
+        self._promote()
+        try:
+            while self._leader is not None:
+                left = until - time.monotonic()
+                if left <= 0 or self.alive != alive or self.quits:
+                    self._ask_back()
+                self._watch(max(left, LONG))
+        finally:
+            if self._leader is not None:
+                self._ask_back()
+        if self._failure is not None:
+            raise self._failure
+        if self.quits:
+            sys.exit(0)
+
+    def _ask_back(self) -> None:
+        if self._call.cancel():  # no thread of the pool was free
+            self._leader = None
+        elif not self._is_wanted:
+            self._is_wanted = True
+            self.method_queue.defer(_do_nothing)  # an event
+
+    def _watch(self, patience: float) -> None:
+        """Sleep for `patience` seconds at most; replace a leader that answers for long."""
+        self._is_asleep = True  # set first: a request that begins now wakes this thread
+        request = self._request
+        if request is not None:
+            self._is_asleep, patience = False, LONG
+        if select.select([self.PIPE[0]], [], [], patience)[0]:
+            os.read(self.PIPE[0], 4096)
+        with self._lock:
+            if request is not None and self._request is request:
+                self._demote()
+                if not self._is_wanted:
+                    self._promote()
+
+    def _wake(self) -> None:
+        """Wake the main thread as a signal does."""
+        os.write(self.PIPE[1], b"\0")
+
+    # In a thread of the pool.
+
+    def follow(self) -> None:
+        """Make another thread the leader if it is this one, which is about to wait."""
+        leader = getattr(self._own, "leader", None)
+        with self._lock:
+            if leader is not None and self._leader is leader:
+                self._demote()
+                self._promote()
+
+    def _promote(self) -> None:
+        self._leader = leader = object()
+        self._call = self.tpool.submit(self._serve, leader)
+
+    def _serve(self, leader: object) -> None:
+        """Receive events and answer requests while this thread is the leader."""
+        self._own.leader = leader
+        try:
+            while self._leader is leader and self._dispatch(leader):
+                pass
+        except BaseException as error:  # noqa: BLE001 - raised in the main thread
+            self._failure = error
+        with self._lock:
+            if self._leader is not leader:
+                return
+            self._leader = None
+        self._wake()
+
+    def _dispatch(self, leader: object) -> bool:
+        """Handle the next events; return whether there is time for more."""
+        self.set_accept_enabled(self.alive and self.nr_conns < self.worker_connections)
+        for key, _ in self.poller.select():
+            key.data(key.fileobj)
+            if self._leader is not leader or self._is_wanted:
+                return False
+        return bool(self.alive)
+
+    def accept(self, listener: Any) -> None:
+        """Accept some connections.
+
+        Of as many as gunicorn accepts at a time, one, the last of many would wait for long.
+        """
+        for _ in range(MAX_ACCEPTED):
+            held = self.nr_conns
+            if held >= self.worker_connections:
+                return
+            super().accept(listener)
+            if self.nr_conns == held:
+                return
+
+    def enqueue_req(self, conn: TConn) -> None:
+        """Answer the next request on `conn`; await it at the poller if the connection is new."""
+        if conn.initialized or conn.data_ready:
+            self._answer(conn, at_poller=False)
+            return
+        conn.sock = Client(conn.sock, self.follow)
+        conn.timeout = time.monotonic() + self.cfg.keepalive
+        self.pending_conns.append(conn)
+        ready = partial(self.on_pending_socket_readable, conn)
+        self.poller.register(conn.sock, selectors.EVENT_READ, ready)
+
+    def on_client_socket_readable(self, conn: TConn, client: socket.socket) -> None:  # noqa: ARG002
+        """Answer the next request on a connection, which stays at the poller meanwhile."""
+        self._answer(conn, at_poller=True)
+
+    def _answer(self, conn: TConn, *, at_poller: bool) -> None:
+        leader = self._leader
+        self._request = (conn, at_poller)
+        if self._is_asleep:
+            self._is_asleep = False
+            self._wake()
+        done = _Done(self.handle(conn))
+        with self._lock:
+            leads = self._leader is leader
+            if leads:
+                self._request = None
+        if not leads:
+            self.method_queue.defer(self.finish_request, conn, done)
+        elif not at_poller:
+            self.finish_request(conn, done)
+        elif done.result() and not conn.parser.unreader.buf.getvalue():
+            conn.set_timeout()
+            self.keepalived_conns.remove(conn)
+            self.keepalived_conns.append(conn)
+        else:
+            self._remove(conn)
+            self.finish_request(conn, done)
+
+    def _remove(self, conn: TConn) -> None:
+        """Remove a connection from the poller."""
+        self.poller.unregister(conn.sock)
+        self.keepalived_conns.remove(conn)
+
+    def _demote(self) -> None:
+        """Let the leader, which is answering, lead no more; the caller holds the lock."""
+        assert self._request is not None, "the thread answers one"  # noqa: S101
+        conn, at_poller = self._request
+        if at_poller:
+            self._remove(conn)
+        self._request = self._leader = None
+
+    def finish_request(self, conn: TConn, fs: Any) -> None:
+        """Await the next request at the poller, or the end of a connection that is to end.
+
+        gunicorn would wait for the client in this thread.
+        """
+        if fs.result():
+            if conn.parser.unreader.buf.getvalue():  # the next request is there already
+                self.method_queue.defer(self.enqueue_req, conn)
+            else:
+                super().finish_request(conn, fs)
+            return
+        try:
+            conn.sock.shutdown(socket.SHUT_WR)
+            conn.sock.settimeout(0)
+            self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._drain, conn))
+        except (OSError, ValueError):
+            self.nr_conns -= 1
+            conn.close()
+            return
+        conn.drained, conn.timeout = 0, time.monotonic() + LINGER
+        self._lingering.append(conn)
+
+    def _drain(self, conn: TConn, client: socket.socket) -> None:
+        try:
+            received = len(client.recv(4096))
+        except BlockingIOError:
+            return
+        except OSError:
+            received = 0
+        conn.drained += received
+        if not received or conn.drained > MAX_DRAINED:
+            self._lingering.remove(conn)
+            self._end(conn)
+
+    def _end(self, conn: TConn) -> None:
+        self.poller.unregister(conn.sock)
+        self.nr_conns -= 1
+        conn.close()
+
+    def murder_pending(self) -> None:
+        """End connections that have sent no request, or no end, in time."""
+        now = time.monotonic()
+        if not self.alive:  # a client may be sending its first request
+            for conn in self.pending_conns:
+                conn.timeout = min(conn.timeout, now + LINGER)
+        super().murder_pending()
+        while self._lingering and self._lingering[0].timeout <= now:
+            self._end(self._lingering.popleft())
+
+
+def _do_nothing() -> None:
+    """Do nothing."""
