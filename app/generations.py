@@ -1,4 +1,4 @@
-"""Which workers accept connections, in memory that all processes of one gunicorn share.
+"""Which workers accept connections, and how many they hold, in memory that they all share.
 
 The first workers of a server are one generation, and each reload starts another. Workers of an
 older generation accept connections until all workers of the newest one do.
@@ -14,8 +14,14 @@ import mmap
 SLOTS = 1000
 #: Bytes of a number. It is written in one step, so that nobody reads half of it.
 _NUMBER = 4
-#: Indexes of the newest generation, of the number of workers that it needs, of the first slot.
-_NEWEST, _NEEDED, _FIRST = range(3)
+#: Indexes of the newest generation, of the number of workers that it needs, of the end of the
+#: slots that were ever taken, of the first slot.
+_NEWEST, _NEEDED, _END, _FIRST = range(4)
+#: So many numbers after its slot a worker has the number of its connections, and the second of the
+#: monotonic clock when it last received events.
+_HELD, _SEEN = SLOTS, 2 * SLOTS
+#: After how many seconds without events a worker counts as stuck.
+_STUCK = 3
 #: Values of a slot: no worker has it, or its worker accepts no connections. Any other value is the
 #: generation of a worker that accepts them.
 _FREE, _IDLE = range(2)
@@ -23,7 +29,7 @@ _FREE, _IDLE = range(2)
 
 def new_memory() -> mmap.mmap:
     """Return memory that this process and its children will share, with the first generation."""
-    memory = mmap.mmap(-1, _NUMBER * (_FIRST + SLOTS))
+    memory = mmap.mmap(-1, _NUMBER * (_FIRST + 3 * SLOTS))
     memoryview(memory).cast("I")[_NEWEST] = _IDLE + 1
     return memory
 
@@ -46,8 +52,10 @@ class Generations:
 
     def take(self) -> int:
         """Return a free slot for a worker that is about to start."""
-        slot = _FIRST + self._numbers[_FIRST:].tolist().index(_FREE)
+        slot = _FIRST + self._numbers[_FIRST : _FIRST + SLOTS].tolist().index(_FREE)
         self._numbers[slot] = _IDLE
+        self._numbers[slot + _HELD] = self._numbers[slot + _SEEN] = 0
+        self._numbers[_END] = max(self._numbers[_END], slot + 1)
         return slot
 
     def free(self, slot: int) -> None:
@@ -68,12 +76,26 @@ class Generations:
 
     def any_serves(self, up_to: int) -> bool:
         """Return whether any worker of the generation `up_to`, or of an older one, serves."""
-        return any(_IDLE < number <= up_to for number in self._numbers[_FIRST:])
+        return any(_IDLE < number <= up_to for number in self._numbers[_FIRST : _FIRST + SLOTS])
+
+    def hold(self, slot: int, connections: int, now: float) -> None:
+        """Note that the worker with this slot receives events `now`, and how many it holds."""
+        self._numbers[slot + _HELD] = connections
+        self._numbers[slot + _SEEN] = int(now)
+
+    def others(self, slot: int, now: float) -> list[int]:
+        """Return how many connections each other worker holds that serves and is not stuck."""
+        numbers = self._numbers
+        return [
+            numbers[other + _HELD]
+            for other in range(_FIRST, numbers[_END])
+            if other != slot and numbers[other] > _IDLE and numbers[other + _SEEN] >= now - _STUCK
+        ]
 
     def is_replaced(self, generation: int) -> bool:
         """Return whether enough workers of a newer generation serve."""
         newest = self.newest
         if newest == generation:
             return False
-        serving = self._numbers[_FIRST:].tolist().count(newest)
+        serving = self._numbers[_FIRST : _FIRST + SLOTS].tolist().count(newest)
         return serving >= self._numbers[_NEEDED]

@@ -1,4 +1,4 @@
-"""The worker of gunicorn: one of its threads leads.
+"""The worker of gunicorn: one of its threads leads, and workers share connections evenly.
 
 gunicorn's own worker with threads receives events in its main thread and gives each request to
 another thread. To give a request away and to take the connection back costs as much as the answer.
@@ -30,6 +30,10 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 LONG = 0.005
 #: How many connections are accepted at a time.
 MAX_ACCEPTED = 16
+#: For how many seconds a new connection is left to workers that hold fewer.
+PAUSE = 0.001
+#: For how many seconds nothing is left to them when they have not taken it.
+UNSHARED = 0.01
 #: For how many seconds the end of a connection is awaited from the client.
 LINGER = 2.0
 #: How many bytes it may still send meanwhile.
@@ -111,7 +115,15 @@ class Client(socket.socket):
 
 
 class LeaderWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
-    """A worker of which one thread at a time receives events and answers requests."""
+    """A worker of which one thread at a time receives events and answers requests.
+
+    `roster_generations` and `roster_slot` are set before it starts: see ``app.generations``.
+    """
+
+    roster_generations: Any
+    roster_slot: int
+    #: With more connections than these at the poller, one ends with its answer.
+    max_keepalived: int
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -136,11 +148,19 @@ class LeaderWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         self.quits = False
         #: Connections that await the end from the client.
         self._lingering: deque[TConn] = deque()
+        # Times on the monotonic clock.
+        self._accept_from = 0.0
+        self._unshared_until = 0.0
+        #: What other workers held when a connection was left to them.
+        self._left_at: list[int] | None = None
+        self._most_keepalived = self.max_keepalived
+        self._has_surplus = False
 
     # In the main thread.
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """Let threads of the pool serve for `timeout` seconds, or until the worker is stopped."""
+        self._shed()
         until, alive = time.monotonic() + timeout, self.alive
         self._is_wanted = False
         self._promote()
@@ -213,25 +233,58 @@ class LeaderWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def _dispatch(self, leader: object) -> bool:
         """Handle the next events; return whether there is time for more."""
-        self.set_accept_enabled(self.alive and self.nr_conns < self.worker_connections)
-        for key, _ in self.poller.select():
+        now = time.monotonic()
+        self.roster_generations.hold(self.roster_slot, self.nr_conns, now)
+        left = self._accept_from - now
+        may_accept = self.alive and left <= 0 and self.nr_conns < self.worker_connections
+        self.set_accept_enabled(may_accept)
+        for key, _ in self.poller.select(left if left > 0 else None):
             key.data(key.fileobj)
             if self._leader is not leader or self._is_wanted:
                 return False
         return bool(self.alive)
 
     def accept(self, listener: Any) -> None:
-        """Accept some connections.
+        """Accept some connections, or leave them for a moment to workers that hold fewer.
 
         Of as many as gunicorn accepts at a time, one, the last of many would wait for long.
         """
+        now = time.monotonic()
         for _ in range(MAX_ACCEPTED):
             held = self.nr_conns
-            if held >= self.worker_connections:
+            if held >= self.worker_connections or self._leaves(now):
                 return
             super().accept(listener)
             if self.nr_conns == held:
                 return
+            self.roster_generations.hold(self.roster_slot, self.nr_conns, now)
+
+    def _leaves(self, now: float) -> bool:
+        """Return whether to leave the next connection to others."""
+        if now < self._unshared_until:
+            return False
+        others = self.roster_generations.others(self.roster_slot, now)
+        if not others or self.nr_conns <= min(others) + self.nr_conns // 8:
+            self._left_at = None
+            return False
+        if others == self._left_at:
+            self._unshared_until = now + UNSHARED
+            return False
+        self._left_at, self._accept_from = others, now + PAUSE
+        self.set_accept_enabled(False)
+        return True
+
+    def _shed(self) -> None:
+        """Let connections end with their next answer if this worker has long had too many.
+
+        Their clients connect again, and other workers accept them.
+        """
+        now = time.monotonic()
+        others = self.roster_generations.others(self.roster_slot, now)
+        share = (sum(others) + self.nr_conns) // (len(others) + 1)
+        had_surplus, self._has_surplus = self._has_surplus, self.nr_conns > share + share // 8 + 2
+        sheds = had_surplus and self._has_surplus
+        self.max_keepalived = share if sheds else self._most_keepalived
 
     def enqueue_req(self, conn: TConn) -> None:
         """Answer the next request on `conn`; await it at the poller if the connection is new."""

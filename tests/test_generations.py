@@ -50,3 +50,22 @@ def test_a_generation_is_replaced_when_enough_newer_workers_serve():
     generations.serve(generations.take(), generations.newest)
     assert generations.is_replaced(first)
     assert generations.is_replaced(second)
+
+
+def test_a_worker_sees_what_others_hold():
+    """Only of those that serve, and that receive events: others take no connection."""
+    generations = Generations(new_memory())
+    own, other, idle, stuck = (generations.take() for _ in range(4))
+    for slot in (own, other, stuck):
+        generations.serve(slot, generations.newest)
+    for slot, connections, now in ((own, 5, 99.9), (other, 7, 99.9), (stuck, 2, 90.0)):
+        generations.hold(slot, connections, now)
+    generations.hold(idle, 0, 99.9)
+
+    assert [7] == generations.others(own, 100.0)
+    assert [5] == generations.others(other, 100.0)
+    generations.free(other)
+    assert generations.take() == other
+    generations.serve(other, generations.newest)
+    generations.hold(other, 0, 100.0)
+    assert [0] == generations.others(own, 100.0)

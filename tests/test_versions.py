@@ -277,7 +277,7 @@ USES = [
     *(
         Use(f"{GTHREAD}.__init__", name, WORKER, f"self.{name}", assigned(name))
         for name in ("tpool", "poller", "method_queue", "keepalived_conns", "pending_conns",
-                     "nr_conns", "worker_connections")
+                     "nr_conns", "worker_connections", "max_keepalived")
     ),
     *(
         Use("gunicorn.workers.gthread.TConn.__init__", name, WORKER, f"conn.{name}",

@@ -26,6 +26,7 @@ import pytest
 from app.settings import Settings
 from app.store.sqlite.connection import sqlite
 from app.store.store import Store
+from tests.server.processes import stop
 from tests.server.writing import check_log
 
 #: Seconds within which a write is refused, and within which everything is well again.
@@ -348,9 +349,7 @@ def stop_a_writer(server):
     """Stop the worker that holds the writers' lock and return its process id, or None."""
     inode = (server.instance / "roster.db.lock").stat().st_ino
     for worker in server.workers():
-        os.kill(worker, signal.SIGSTOP)
-        stats = Path(f"/proc/{worker}/task").glob("*/stat")
-        wait_until(lambda stats=list(stats): all(") T " in stat.read_text() for stat in stats))
+        stop(worker)
         if re.search(rf"FLOCK .* {worker} \w+:\w+:{inode} ", Path("/proc/locks").read_text()):
             return worker
         os.kill(worker, signal.SIGCONT)

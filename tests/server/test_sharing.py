@@ -1,11 +1,31 @@
-"""How the threads of a worker answer requests."""
+"""How workers share connections, and how the threads of a worker take turns."""
 
+import os
+import signal
 import socket
+from collections import Counter
 from contextlib import ExitStack
 
 import pytest
 
+from tests.postgresql import wait_until
+from tests.server.processes import stop
+
 GET = b"GET /v1/models HTTP/1.1\r\nHost: x\r\n"
+
+
+@pytest.fixture
+def shares():
+    """Return what counts the connections of each worker by a request on each."""
+
+    def count(server, connections):
+        answers = [server("GET", "/v1/models", connection=one) for one in connections]
+        assert {200} == {answer.status for answer in answers}
+        held = Counter(dict.fromkeys(server.workers(), 0))
+        held.update(server.access_line(answer)["pid"] for answer in answers)
+        return held
+
+    return count
 
 
 @pytest.fixture
@@ -20,6 +40,36 @@ def connect():
             return made
 
         yield open_some
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [2, 4])
+def test_workers_share_connections(serve, shares, connect, workers):
+    """No share is twice as much as it should be, or half of that."""
+    server = serve(WEB_CONCURRENCY=str(workers))
+    with server.connections_to_each():
+        pass  # all of them serve
+    held = shares(server, connect(server, 8 * workers))
+
+    assert 4 < min(held.values()) <= max(held.values()) < 16
+
+
+@pytest.mark.slow
+def test_connections_move_to_a_worker_that_has_few(serve, shares, connect):
+    """All are accepted while the other is stopped; later, answers end some, and it gets these."""
+    server = serve(WEB_CONCURRENCY="2")
+    stopped, other = server.workers()
+    with server.connections_to_each():
+        pass  # both of them serve
+    stop(stopped)
+    try:
+        connections = connect(server, 24)
+        at_first = shares(server, connections)
+    finally:
+        os.kill(stopped, signal.SIGCONT)
+
+    assert {stopped: 0, other: 24} == at_first
+    wait_until(lambda: 8 < shares(server, connections)[stopped] < 16)
 
 
 @pytest.fixture
