@@ -59,22 +59,23 @@ class Services:
         self.replies.listing(snapshot, dialect, ANONYMOUS, dialect.window({}), gzipped=False)
 
     def start(self) -> dict[str, str]:
-        """Open the store and return the facts for `app.logs.start_block`."""
+        """Open the store and return the facts for `app.logs.start_block`; load no entry."""
         self.store.open(create=True)
         self.store.add_given_key()
-        snapshot = self.catalog.current()
+        keys = self.store.keys()
         path = self.settings.admin_key_file or self.settings.first_key_path
-        key = snapshot.keys_by_digest.get(_digest_in_file(self.settings))
+        in_file = _digest_in_file(self.settings)
+        key = next((key for key in keys if key.digest == in_file), None)
         now = self.clock()
         if key is not None and key.is_accepted(now):
             shown_key = short_path(path)
-        elif any(ADMIN in key.scopes and key.is_accepted(now) for key in snapshot.keys):
+        elif any(ADMIN in key.scopes and key.is_accepted(now) for key in keys):
             shown_key = "not in a file here; 'flask keys create NAME --admin' makes another"
         else:
             shown_key = "none is active; 'flask keys create NAME --admin' makes one"
         return {
             "version": VERSION,
-            "database": f"{self.store.name}, schema {HEAD}, {len(snapshot.models)} entries",
+            "database": f"{self.store.name}, schema {HEAD}, {self.store.count()} entries",
             "admin key": shown_key,
         }
 

@@ -33,7 +33,7 @@ def copy(source: sa.Connection, target: sa.Connection) -> Contents:
     `StoreRefused` if the target is not empty, and if its contents differ from the source's in the
     end.
     """
-    if any(_count(target, table) for table in _TABLES):
+    if any(count(target, table) for table in _TABLES):
         raise StoreRefused("The database to copy to is not empty: nothing was copied.")
     state = source.execute(sa.select(*_STATE)).mappings().one()
     for table in _TABLES:
@@ -51,8 +51,9 @@ def copy(source: sa.Connection, target: sa.Connection) -> Contents:
 def contents(connection: sa.Connection) -> Contents:
     """Return how much is in the database, as the open transaction sees it."""
     revision = connection.execute(sa.select(catalogue.c.revision)).scalar_one()
-    return Contents(revision, *(_count(connection, table) for table in (models, keys, changes)))
+    return Contents(revision, *(count(connection, table) for table in (models, keys, changes)))
 
 
-def _count(connection: sa.Connection, table: sa.Table) -> int:
+def count(connection: sa.Connection, table: sa.Table) -> int:
+    """Return how many rows `table` has."""
     return connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()

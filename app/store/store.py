@@ -14,7 +14,7 @@ from app.catalog.ports import Actor, Changes, Position, StoredCatalog
 from app.catalog.sources import FailedRun, GoodRun, SourceState
 from app.settings import Settings
 from app.store.backend import MAX_MEASURED, OPEN_TIMEOUT, Backend, Measured, Restored
-from app.store.copying import Contents, contents, copy
+from app.store.copying import Contents, contents, copy, count
 from app.store.documents import read_key, read_model, read_source, write_run
 from app.store.files import new_file
 from app.store.first_key import add_given_key
@@ -157,6 +157,13 @@ class Store:
             _catalogue(connection)
             found = [read_key(*key) for key in connection.execute(_KEYS)]
         return sorted(found, key=lambda key: (key.created, key.kid))
+
+    def count(self) -> int:
+        """Return how many entries there are."""
+        self._opening.open()
+        with self._opening.reading() as connection:
+            _catalogue(connection)
+            return count(connection, models)
 
     def contents(self) -> Contents:
         """Return the revision, and how many entries, keys and changes there are."""

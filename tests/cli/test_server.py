@@ -282,6 +282,24 @@ def test_admin_key_file(
     ] == re.findall("  admin key  (.*)", capsys.readouterr().out)
 
 
+def test_no_entry_is_read(
+    admin: Any,
+    settings: Settings,
+    sql: Callable[..., list[Any]],
+    running: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The block has the number of entries, and none is loaded: of 100,000 that takes a second."""
+    for model_id in ("a", "b"):
+        admin.add(model_id)
+    sql("UPDATE models SET document = 'of no use'")
+    other = create_app(settings)
+    start(other)
+    other.extensions["roster"].store.close()
+
+    assert ", 2 entries\n" in capsys.readouterr().out
+
+
 def test_unreadable_admin_key(app: Flask, settings: Settings) -> None:
     """A key file that cannot be read costs a line of the block, and not the start."""
     app.extensions["roster"].store.open(create=True)
