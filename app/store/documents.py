@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from app.catalog.errors import InvalidJson, StoreUnavailable, ValidationFailed, quote
 from app.catalog.keys import ApiKey
-from app.catalog.model import Model, Permission
+from app.catalog.model import Model, Permission, new
 from app.catalog.sources import FailedRun, GoodRun, SourceState
 from app.fields import ONCE_TAKEN, UNWANTED, Seconds, Text
 from app.names import MIRROR_FIELDS
@@ -88,9 +88,9 @@ def read_model(document: str, revision: int) -> Model:
     try:
         known = _separate_unknown(Model, read_object(document, "entry"))
         permission = tuple(
-            Permission(**_separate_unknown(Permission, p)) for p in known.pop("permission")
+            [new(Permission, _separate_unknown(Permission, p)) for p in known.pop("permission")]
         )
-        return Model(**known, permission=permission, revision=revision)
+        return new(Model, {**known, "permission": permission, "revision": revision})
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise StoreUnavailable(f"A stored entry cannot be read: {quote(str(error))}") from error
 
