@@ -216,7 +216,7 @@ def test_a_worker_quits_while_it_loads(reloads):
 @pytest.mark.slow
 def test_the_only_new_worker_is_kept(serve):
     """TTOU ends the old one of two workers; the new one, which still loads, stays."""
-    server = serve(WEB_CONCURRENCY="1", GUNICORN_CMD_ARGS="tests.server.held:app")
+    server = serve(application=("tests.server.held:app",), WEB_CONCURRENCY="1")
     reloads = Reloads(server)
     old = reloads.workers
     reloads.held.touch()
