@@ -424,7 +424,7 @@ def post_worker_init(worker):
 
     If the store cannot be read, a worker waits for it as long as others serve: their snapshot is
     not older than that of a standby. If none serves, it accepts connections and answers from the
-    snapshot that it has, or with a 503.
+    snapshot that it has, or with a 503; and the list of a snapshot is made meanwhile.
     """
     from app.logs import error_lines  # noqa: PLC0415 - in the worker only
     from app.services import services  # noqa: PLC0415
@@ -436,7 +436,7 @@ def post_worker_init(worker):
     with worker.wsgi.app_context():
         services().store.call_before_waiting(worker.follow)
         while worker.ppid == os.getppid():  # else the master has ended, and frees no slot
-            if _load() or not worker.roster_generations.any_serves(worker.roster_generation):
+            if _load(worker) or not worker.roster_generations.any_serves(worker.roster_generation):
                 break
             time.sleep(1)  # second; the catalogue does not try more often
         metrics = services().metrics
@@ -444,17 +444,18 @@ def post_worker_init(worker):
         metrics.share(worker.roster_memory, worker.roster_page)
 
 
-def _load():
+def _load(worker):
     """Load the first snapshot; return whether it is the current one.
 
-    The log has what is wrong with the store.
+    While others serve, nobody waits for this worker, and it makes the list before it accepts
+    connections. The log has what is wrong with the store.
     """
     from app.catalog.errors import StoreUnavailable  # noqa: PLC0415
     from app.services import services  # noqa: PLC0415
 
     gc.disable()  # it would visit every entry many times during the load
     try:
-        services().warm_up()
+        services().warm_up(wait=worker.roster_generations.any_serves(worker.roster_generation))
     except StoreUnavailable:
         return False
     else:

@@ -25,6 +25,11 @@ FRAGMENT_OVERHEAD = 200
 #: What a rule takes in a set of them, with the rule itself, as a change may leave it to the set.
 #: The fragments of an excerpt take as much beside each fragment.
 RULE_OVERHEAD = 400
+#: How many entries are encoded before other threads get the interpreter: for a millisecond or two.
+BATCH = 100
+#: How long it is left to them at least, in seconds. Without a pause the thread that gives the
+#: interpreter up has it again before a thread that waits for it wakes up.
+BREATH = 0.0001
 #: A list that changes all the time is compressed at most once in so many seconds.
 GZIP_PAUSE = 1.0
 
@@ -73,10 +78,13 @@ class ReplyCache:
         self.misses = 0
         # Protects the slots and their sizes.
         self._lock = threading.Lock()
-        # By dialect, held while a list is made. So threads do not make the same list twice, and
-        # clients that ask for many lists leave the processor to others. The first list of 100,000
-        # entries takes seconds, and no other dialect waits for it.
-        self._list_locks: dict[str, threading.Lock] = {}
+        # By dialect, one for whole lists and one for parts of lists, held while one is made. So
+        # threads do not make the same list twice, and clients that ask for many lists leave the
+        # processor to others. The first list of 100,000 entries takes a second or more: no other
+        # dialect waits for it, and no page.
+        self._list_locks: dict[Hashable, threading.Lock] = {}
+        # By dialect, held while some fragments are made.
+        self._fragment_locks: dict[str, threading.Lock] = {}
 
     def listing(
         self,
@@ -98,7 +106,7 @@ class ReplyCache:
             span = None
         elif window.is_filtered:
             self.misses += 1
-            with self._list_lock(dialect):
+            with self._list_lock(dialect, window):
                 page = self._cut(snapshot, viewer, window)
                 reply = self._make(snapshot, dialect, viewer, page, window)
             return self._negotiate(None, _Slot(reply), gzipped=gzipped)
@@ -113,7 +121,7 @@ class ReplyCache:
         key = (dialect.name, audience.name, scopes, span)
         slot = self._find(key, audience.state)
         if slot is None:
-            with self._list_lock(dialect):
+            with self._list_lock(dialect, window):
                 slot = self._find(key, audience.state)
                 if slot is None:
                     page = page or self._cut(snapshot, viewer, window)
@@ -139,8 +147,9 @@ class ReplyCache:
         slot = slot or self._add(key, None, Reply(dialect.routes.constants[path]))
         return self._negotiate(key, slot, gzipped=gzipped)
 
-    def _list_lock(self, dialect: Dialect) -> threading.Lock:
-        return self._list_locks.setdefault(dialect.name, threading.Lock())
+    def _list_lock(self, dialect: Dialect, window: Window) -> threading.Lock:
+        kind = dialect.name, window == EVERYTHING
+        return self._list_locks.setdefault(kind, threading.Lock())
 
     def _cut(self, snapshot: Snapshot, viewer: Viewer, window: Window) -> Page:
         audience = snapshot.audiences.of_viewer(viewer)
@@ -242,6 +251,29 @@ class ReplyCache:
     ) -> list[bytes]:
         """Return the fragments of `models`; only entries that changed are encoded anew.
 
+        After a batch with such entries this waits for a moment: other threads, which have requests
+        to answer, get the interpreter and the lock.
+        """
+        lock = self._fragment_locks.setdefault(dialect.name, threading.Lock())
+        items: list[bytes] = []
+        for start in range(0, len(models), BATCH):
+            batch = models[start : start + BATCH]
+            with lock:
+                encoded, is_new = self._encode_batch(snapshot, dialect, batch, excerpt)
+            items += encoded
+            if is_new and len(items) < len(models):
+                time.sleep(BREATH)
+        return items
+
+    def _encode_batch(
+        self,
+        snapshot: Snapshot,
+        dialect: Dialect,
+        models: Sequence[Model],
+        excerpt: Excerpt | None,
+    ) -> tuple[list[bytes], bool]:
+        """Return the fragments of `models`, and whether one of them was encoded anew.
+
         Fragments of whole entries are removed last. Those of excerpts, which may be many, are
         removed as replies are. One thread of each dialect is here at a time.
         """
@@ -266,7 +298,7 @@ class ReplyCache:
             fragments.update(fresh)
             own = 0 if excerpt is None or slot.size else RULE_OVERHEAD
             self._grow(key, slot, own + _weight(fresh.values()) - _weight(old))
-        return [fragments[model.id][1] for model in models]
+        return [fragments[model.id][1] for model in models], bool(fresh)
 
 
 def _weight(fragments: Iterable[_Fragment]) -> int:

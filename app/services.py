@@ -1,5 +1,7 @@
 """The objects that the factory wired together: `services()` in a request or a command."""
 
+import logging
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -12,6 +14,7 @@ from app.administration.catalogues import CatalogueChanges
 from app.administration.history import History
 from app.catalog.catalog import Catalog
 from app.catalog.keys import ADMIN, digest
+from app.catalog.snapshot import Snapshot
 from app.catalog.visibility import ANONYMOUS
 from app.dialects import Dialects
 from app.metrics.gathering import Metrics
@@ -20,6 +23,8 @@ from app.settings import Settings, short_path
 from app.store.first_key import read_key_file
 from app.store.schema import HEAD
 from app.store.store import Store
+
+_log = logging.getLogger(__name__)
 
 #: The version of this program.
 VERSION = version("roster")
@@ -49,14 +54,28 @@ class Services:
         """Register with `app`: `services()` then returns this."""
         app.extensions[EXTENSION] = self
 
-    def warm_up(self) -> None:
+    def warm_up(self, *, wait: bool) -> None:
         """Load the first snapshot, and cache the list of the default dialect.
 
-        The lists of other dialects are made when somebody requests them.
+        Unless it is to `wait`, a thread makes the list: of 100,000 entries that takes a second. A
+        request for the list waits for that, and other requests do not. The lists of other dialects
+        are made when somebody requests them.
         """
-        dialect = self.dialects.default
         snapshot = self.catalog.current()
+        if wait:
+            self._make_list(snapshot)
+        else:
+            threading.Thread(None, self._try_list, "first list", (snapshot,), daemon=True).start()
+
+    def _make_list(self, snapshot: Snapshot) -> None:
+        dialect = self.dialects.default
         self.replies.listing(snapshot, dialect, ANONYMOUS, dialect.window({}), gzipped=False)
+
+    def _try_list(self, snapshot: Snapshot) -> None:
+        try:
+            self._make_list(snapshot)
+        except Exception:  # noqa: BLE001 - nobody else would log it as JSON
+            _log.exception("The first list could not be made; the next request makes it.")
 
     def start(self) -> dict[str, str]:
         """Open the store and return the facts for `app.logs.start_block`; load no entry."""

@@ -263,6 +263,29 @@ def test_a_dialect_that_takes_long_holds_up_no_other(replies, ask):
     assert [True] == waited
 
 
+def test_a_whole_list_holds_up_no_page_of_its_dialect(replies):
+    """While it is made, a page is made too; an entry of both is encoded once."""
+    begun, made = threading.Event(), threading.Event()
+    waited = []
+
+    class Slow(Counting):
+        def listing(self, items, page, window):
+            if window == EVERYTHING:
+                begun.set()
+                waited.append(made.wait(10))
+            return super().listing(items, page, window)
+
+    taken, dialect = snapshot(model("a"), model("b")), Slow()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(replies.listing, taken, dialect, ANONYMOUS, EVERYTHING, gzipped=False)
+        begun.wait(10)
+        replies.listing(taken, dialect, ANONYMOUS, Window(limit=1), gzipped=False)
+        made.set()
+
+    assert [True] == waited
+    assert ["a", "b"] == dialect.entries
+
+
 def test_the_cache_is_bounded_by_bytes(clock, dialect):
     """The least recently used reply is removed first, and the newest one always stays."""
     one = len(dialect.entry(model("a")))

@@ -108,6 +108,51 @@ def test_a_loaded_snapshot_is_frozen(loaded, app):
     assert gc.isenabled()
 
 
+@pytest.fixture
+def endless(monkeypatch):
+    """Return an event that ends the pauses while a list is made; there is one after each batch."""
+    end = threading.Event()
+    monkeypatch.setattr("app.replies.time", SimpleNamespace(sleep=lambda _: end.wait()))
+    yield end
+    end.set()
+
+
+def test_the_first_worker_makes_the_list_while_it_serves(loaded, app, stocked, endless):
+    """It accepts connections as soon as its snapshot is loaded, and the list is made once."""
+    assert loaded(app) > 0
+    replies = app.extensions["roster"].replies
+    assert 0 == replies.misses
+    [maker] = [thread for thread in threading.enumerate() if thread.name == "first list"]
+    assert maker.daemon  # it does not hold up a stop
+    endless.set()
+    assert len(stocked) == len(app.test_client().get("/v1/models").json["data"])
+    maker.join()
+
+    assert (1, 1) == (replies.misses, replies.hits)
+
+
+def test_a_worker_beside_others_makes_the_list_first(loaded, worker, app):
+    """Nobody waits for a list when it takes over from others."""
+    generations = worker.roster_generations
+    generations.serve(generations.take(), worker.roster_generation)
+    loaded(app)
+
+    assert 1 == app.extensions["roster"].replies.misses
+
+
+def test_a_first_list_that_fails_is_logged(loaded, app, caplog, monkeypatch):
+    """The worker serves, and the next request makes the list."""
+    logged = threading.Event()
+    monkeypatch.setattr("app.services._log.exception", lambda *_: logged.set())
+    dialect = app.extensions["roster"].dialects.default
+    with monkeypatch.context() as patch:
+        patch.setattr(dialect, "listing", None)
+        loaded(app)
+        assert logged.wait(10)
+
+    assert 200 == app.test_client().get("/v1/models").status_code
+
+
 def test_what_a_failure_leaves_is_not_frozen(loaded, unopened_app):
     """A worker may try for hours, and the garbage collector frees what each try leaves."""
     assert 0 == loaded(unopened_app)
