@@ -238,6 +238,20 @@ def _spread() -> list[Goal]:
     return goals
 
 
+def _start() -> list[Goal]:
+    return [
+        Goal(
+            17,
+            f"s to the first {what} of 100,000, {workers}",
+            f"start.first.largest.{workers}.{what}",
+            "≤",
+            limit,
+        )
+        for workers in (2, 1)
+        for what, limit in (("model", 2), ("page", 2), ("list", 5))
+    ]
+
+
 GOALS = (
     *_reads(),
     *_one_worker(),
@@ -259,6 +273,7 @@ GOALS = (
     Goal(7, "MiB of a worker over bare Flask, 300", "start.over.largest_of", "≤", 25),
     *_bounds(),
     *_imports(),
+    *_start(),
     Goal(16, "a page of the log, anywhere over newest", "history.page", "≤", 1.5),
     Goal(16, "ms of the entries 1,000 revisions ago", "history.as_of.1000", "≤", 50),
     Goal(16, "ms of the entries 1,000,000 revisions ago", "history.as_of.all", "≤", 5_000),

@@ -1,4 +1,4 @@
-"""What 100,000 entries cost: the first image, the list after a write, a page."""
+"""What 100,000 entries cost: the first image, the list after a write, a page; and memory."""
 
 import json
 import subprocess
@@ -13,21 +13,52 @@ from bench.findings import Findings, Table
 from bench.lanes import connections_to_each
 from bench.load import Run, Target, measure
 from bench.plan import ROOT, Plan
+from bench.processes import memory
 from bench.servers import roster
 
 NAME = "growth"
 
 SMALL = 300
+#: Of the catalogue that many audiences share.
+MIDDLE = 2_500
 
 
 def run(plan: Plan, catalogues: Catalogues) -> Findings:
-    """Measure the three."""
+    """Measure one after the other."""
     found = Findings(NAME)
     catalogue = catalogues.of(plan.largest)
     _first_image(found, plan, catalogue)
     _next_list(found, plan, catalogue)
     _pages(found, plan, catalogue, catalogues.of(SMALL))
+    _memory(found, plan, catalogues)
     return found
+
+
+def _memory(found: Findings, plan: Plan, catalogues: Catalogues) -> None:
+    """Weigh a worker that has answered the list, to one caller and to many audiences."""
+    table = Table(
+        "Memory of one worker after its lists", ("entries, audiences", "RSS", "PSS", "USS MiB")
+    )
+    for size in (SMALL, MIDDLE, plan.times(20_000), plan.largest):
+        _weigh(found, table, catalogues.of(size))
+    for audiences in (1, 100, plan.times(2_000)):
+        _weigh(found, table, catalogues.of(MIDDLE + audiences, organizations=audiences))
+    found.tables.append(table)
+
+
+def _weigh(found: Findings, table: Table, catalogue: Catalogue) -> None:
+    audiences = len(catalogue.organization_keys)
+    callers = [{}, *map(catalogue.read_as, range(audiences))]
+    with roster(catalogue.instance) as server, Connection(server.port) as connection:
+        for _ in range(2):
+            for headers in callers:
+                connection.get("/v1/models", headers)
+        [worker] = server.workers()
+        taken = {part: spread([mib]) for part, mib in memory(worker).items()}
+    name = f"{catalogue.size - audiences}.{audiences}"
+    found.data |= {f"growth.memory.{name}.{part}": mib for part, mib in taken.items()}
+    shown = f"{catalogue.size - audiences:,}, {audiences:,}"
+    table.rows.append((shown, *map(str, taken.values())))
 
 
 def _first_image(found: Findings, plan: Plan, catalogue: Catalogue) -> None:
