@@ -1,11 +1,15 @@
-"""Statements run in a database as another program may run them."""
+"""Statements run in a database as another program may run them, and those of our writes."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
 from app.settings import Settings
 from app.store.sqlite.connection import sqlite
+from app.store.transaction import Prepared
 
 
 def run_sql(settings: Settings, statement: str, **values: Any) -> list[Any]:
@@ -22,3 +26,17 @@ def run_sql(settings: Settings, statement: str, **values: Any) -> list[Any]:
     with engine.begin() as connection:
         result = connection.execute(sa.text(statement), values)
         return list(result.all()) if result.returns_rows else []
+
+
+@contextmanager
+def before_statements(call: Callable[[str], None]) -> Iterator[None]:
+    """Call `call` with the text of each statement of a write, before it runs."""
+    run = Prepared.run
+
+    def called(statement: Prepared, connection: sa.Connection, parameters: Any) -> list[Any]:
+        call(statement.text(connection.dialect))
+        return run(statement, connection, parameters)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Prepared, "run", called)
+        yield

@@ -21,6 +21,8 @@ READ_TIMEOUT = 0.25
 #: How long a start waits for another process that checks, restores or prepares the same database,
 #: in seconds.
 OPEN_TIMEOUT = 60.0
+#: The SQLSTATE of a write to a server that has become a standby since we connected to it.
+READ_ONLY = "25006"
 #: The most sources of imports that the metrics have.
 MAX_MEASURED = 100
 

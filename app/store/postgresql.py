@@ -20,7 +20,7 @@ from psycopg.pq import Conninfo
 
 from app.catalog.errors import ChangeLost, ChangeUncertain, StoreRefused, StoreUnavailable
 from app.catalog.ports import Position
-from app.store.backend import WRITE_TIMEOUT, Backend
+from app.store.backend import READ_ONLY, WRITE_TIMEOUT, Backend
 from app.store.tables import changes
 
 _log = logging.getLogger(__name__)
@@ -58,8 +58,6 @@ _PREPARING = int.from_bytes(b"roster")
 
 # Undefined table, undefined column, insufficient privilege.
 _NOT_OURS = {"42P01", "42703", "42501"}
-#: Read-only transaction: the server has become a standby since we connected to it.
-_READ_ONLY = "25006"
 #: A parameter of a URL; behind an @ it may be a part of a password.
 _PARAMETER = re.compile(r"[?&](\w+)=(?!.*@)", re.ASCII)
 #: What libpq says of one of several servers, and where it begins another sentence.
@@ -257,7 +255,7 @@ class PostgreSQL(Backend):
 
         @sa.event.listens_for(engine, "handle_error")
         def _handle(context: sa.engine.ExceptionContext) -> None:
-            if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
+            if getattr(context.original_exception, "sqlstate", None) == READ_ONLY:
                 context.is_disconnect = True  # the pool drops all its connections
 
         return engine

@@ -20,6 +20,7 @@ from app.catalog.errors import (
 from app.catalog.lifecycle import boundaries_of, rfc3339
 from app.catalog.visibility import ANONYMOUS, is_visible
 from tests.administration.conftest import ANNA, Roster
+from tests.sql import before_statements
 
 #: A day, and a moment (Unix seconds) one second after its end.
 ENDS, BEGINS = "2028-01-14", 1_831_507_201
@@ -133,8 +134,7 @@ def test_a_failure_of_any_statement_changes_nothing(roster, log, monkeypatch):
 
     @contextmanager
     def failing(**given):
-        with open_transaction(**given) as transaction:
-            sa.event.listen(transaction.connection, "before_cursor_execute", fail)
+        with open_transaction(**given) as transaction, before_statements(fail):
             yield transaction
 
     monkeypatch.setattr(roster.store, "transaction", failing)

@@ -4,7 +4,6 @@ import random
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import pytest
 import sqlalchemy as sa
@@ -18,6 +17,7 @@ from app.store.backend import WRITE_TIMEOUT
 from app.store.documents import read_key, read_model, write_key, write_model
 from app.store.sqlite.connection import sqlite, wait_for_others
 from app.store.store import Store
+from tests.sql import before_statements
 from tests.writing import write
 
 pytestmark = pytest.mark.databases("sqlite", "postgresql")
@@ -172,19 +172,11 @@ def test_a_failure_of_any_statement_leaves_nothing(store, number):
     with (
         pytest.raises(RuntimeError),
         store.transaction(actor=Actor("test"), now=NOW) as transaction,
-        events(transaction.connection, "before_cursor_execute", fail),
+        before_statements(fail),
     ):
         transaction.write(changes)
 
     assert before == store.load()
-
-
-@contextmanager
-def events(connection, name, listener):
-    """Call `listener` before each statement of the connection."""
-    sa.event.listen(connection, name, listener)
-    yield
-    sa.event.remove(connection, name, listener)
 
 
 def test_a_write_that_changes_nothing_takes_no_revision(store):

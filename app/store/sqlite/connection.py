@@ -70,6 +70,7 @@ def create_engine(path: Path, enter: Callable[[], None] = lambda: None) -> sa.En
         "sqlite://",
         module=sqlite,
         creator=connect,
+        paramstyle="named",  # as PostgreSQL's driver takes them, for `Prepared`
         poolclass=sa.QueuePool,
         max_overflow=-1,  # the server limits the threads
         hide_parameters=True,  # errors are logged
