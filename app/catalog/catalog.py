@@ -172,7 +172,7 @@ class Catalog:
             # To apply changes of half the entries takes as long as to load all of them.
             # A store at an earlier revision, or with another change at this one, has lost ours.
             if 0 < behind <= (len(last.models) + len(last.keys_by_digest) + 1) // 2:
-                changes = self._feed.changes_since(last.position)
+                changes = self._feed.changes_since(last.position, position)
                 if changes is not None:
                     return last.apply(changes, self._clock())
         return Snapshot.of(self._feed.load(), self._clock())

@@ -100,8 +100,10 @@ class Feed(Protocol):
         """
         ...
 
-    def changes_since(self, position: Position) -> Changes | None:
+    def changes_since(self, position: Position, newest: Position | None = None) -> Changes | None:
         """Return what changed after `position`, read in one transaction.
+
+        `newest` is the last change if the caller has just read it, which may save the reading.
 
         None if the log cannot answer: it lacks a revision, or `position` is not in it, because
         that change was lost or was not logged.

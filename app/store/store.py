@@ -200,28 +200,34 @@ class Store:
             _catalogue(connection)
             connection.execute(_RECORD_RUN[type(run)], row)
 
-    def changes_since(self, position: Position) -> Changes | None:
+    def changes_since(self, position: Position, newest: Position | None = None) -> Changes | None:
         """Return what changed after `position`, by one statement, which sees one state.
 
-        The document of an entry or key that changed several times is read once.
+        The document of an entry or key that changed several times is read once. What this process
+        has just written is not read at all.
         """
+        own = self.writer.own
+        if own is not None and newest is not None:
+            before, changed = own
+            if before == position and newest == (changed.revision, changed.mark):
+                return changed
         after = {"after": position.revision, "mark": position.mark}
-        newest, count, last = position.revision, 0, position
-        changed: dict[str, Model | None] = {}
+        highest, count, last = position.revision, 0, position
+        changed_models: dict[str, Model | None] = {}
         changed_keys: dict[str, ApiKey] = {}
         with self._opening.reading() as connection:
             for row in connection.execute(_CHANGES, after):
-                newest, count = max(newest, row.newest), count + row.changes
+                highest, count = max(highest, row.newest), count + row.changes
                 last = Position(row.last_revision, row.last_mark)
                 if row.kid is not None:
                     changed_keys[row.kid] = read_key(row.kid, row.digest, row.key_document)
                 elif row.document is None:
-                    changed[row.model_id] = None
+                    changed_models[row.model_id] = None
                 else:
-                    changed[row.model_id] = read_model(row.document, row.model_revision)
-        if not count or newest - position.revision != count or newest != last.revision:
+                    changed_models[row.model_id] = read_model(row.document, row.model_revision)
+        if not count or highest - position.revision != count or highest != last.revision:
             return None
-        return Changes(newest, changed, changed_keys, last.mark)
+        return Changes(highest, changed_models, changed_keys, last.mark)
 
     def copy_to(self, url: str) -> Contents:
         """Copy everything into the empty database `url`, as one transaction saw it.

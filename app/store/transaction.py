@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 from app.catalog.errors import StoreUnavailable
 from app.catalog.keys import ADMIN, ApiKey
 from app.catalog.model import Model
-from app.catalog.ports import Actor, Change, Position
+from app.catalog.ports import Actor, Change, Changes, Position
 from app.store.backend import READ_ONLY, Backend
 from app.store.documents import read_key, read_model, write_key, write_model
 from app.store.schema import HEAD, new_mark, newer_schema
@@ -114,15 +115,20 @@ _STEP = (
     .returning(catalogue.c.revision)
 )
 _NEXT = Prepared(_STEP)
+# Written out: SQLAlchemy would leave out the table, and mean the other revision.
+_MARK_BEFORE: sa.ColumnClause[str] = sa.literal_column(
+    "(SELECT mark FROM changes WHERE changes.revision = catalogue.revision - 1)"
+)
 
 
 @cache
 def _first_statement(transaction_id: sa.ColumnElement[Any]) -> Prepared:
     """Return the first statement of a transaction that writes.
 
-    On PostgreSQL its row lock makes revisions commit in order.
+    On PostgreSQL its row lock makes revisions commit in order. There it does not see the mark of
+    a change that it has waited for.
     """
-    return Prepared(_STEP.returning(catalogue.c.oldest_schema, transaction_id))
+    return Prepared(_STEP.returning(catalogue.c.oldest_schema, transaction_id, _MARK_BEFORE))
 
 
 @cache
@@ -190,13 +196,16 @@ class SqlTransaction:
         mark = new_mark()
         first_statement = _first_statement(transaction_id)
         [row] = first_statement.run(connection, {"steps": 1, "fresh_mark": mark})
-        revision, oldest_schema, self.transaction_id = row
+        revision, oldest_schema, self.transaction_id, self._mark_before = row
         if oldest_schema > HEAD:
             raise newer_schema(oldest_schema)
         #: The first change of this transaction, if it makes any; it has the id `transaction_id`.
         self.first = Position(revision, mark)
         #: Whether there is anything to commit.
         self.changed = False
+        #: The last change before this transaction, and all that it has changed; None unless that
+        #: is known and is one entry.
+        self.own: tuple[Position, Changes] | None = None
 
     def models_of(self, ids: Sequence[str]) -> dict[str, Model]:
         """Return the entries that have one of `ids` as id or alias now."""
@@ -205,8 +214,9 @@ class SqlTransaction:
     @property
     def base(self) -> Position:
         """Return the last change before this transaction; its mark is empty if no line has it."""
-        revision = self.first.revision - 1
-        [[mark]] = _MARK.run(self.connection, {"which": revision}) or [[None]]
+        revision, mark = self.first.revision - 1, self._mark_before
+        if mark is None:
+            [[mark]] = _MARK.run(self.connection, {"which": revision}) or [[None]]
         return Position(revision, mark or "")
 
     def write(self, changes: Sequence[Change], action: str | None = None) -> int:
@@ -216,7 +226,17 @@ class SqlTransaction:
             part = slice(first, first + _BATCH)
             self._write_rows(changes[part], positions[part], action)
         self._index_aliases(changes)
+        self.own = self._own(changes, positions)
         return positions[-1].revision
+
+    def _own(
+        self, changes: Sequence[Change], positions: Sequence[Position]
+    ) -> tuple[Position, Changes] | None:
+        if self._mark_before is None or len(changes) != 1 or positions[0] is not self.first:
+            return None
+        [(old, new)], (revision, mark) = changes, self.first
+        written = {(new or old).id: new and replace(new, revision=revision)}  # type: ignore[union-attr]
+        return Position(revision - 1, self._mark_before), Changes(revision, written, {}, mark)
 
     def _write_rows(
         self, changes: Sequence[Change], positions: Sequence[Position], action: str | None
@@ -283,7 +303,7 @@ class SqlTransaction:
             parameters = {"steps": steps, "fresh_mark": marks[-1]}
             [[last]] = _NEXT.run(self.connection, parameters)
             taken += map(Position, range(last - steps + 1, last + 1), marks)
-        self.changed = True
+        self.changed, self.own = True, None
         return taken
 
     def _execute(self, statement: Prepared, rows: Sequence[Mapping[str, Any]]) -> None:

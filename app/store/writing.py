@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import sqlalchemy as sa
 
 from app.catalog.errors import StoreUnavailable
-from app.catalog.ports import Actor
+from app.catalog.ports import Actor, Changes, Position
 from app.store.backend import WRITE_TIMEOUT, Backend
 from app.store.opening import Opening
 from app.store.transaction import SqlTransaction, transaction, write_connection
@@ -70,6 +70,8 @@ class Writer:
         #: its time on the monotonic clock.
         self.writes = "unknown"
         self.wrote_at = 0.0
+        #: What this process was the last to change: see `SqlTransaction.own`.
+        self.own: tuple[Position, Changes] | None = None
 
     @contextmanager
     def transaction(self, *, actor: Actor, now: int) -> Iterator[SqlTransaction]:
@@ -80,6 +82,7 @@ class Writer:
         ):
             yield opened
         if opened.changed:
+            self.own = opened.own
             self.writes, self.wrote_at = "ok", time.monotonic()
 
     @contextmanager

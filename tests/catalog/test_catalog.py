@@ -100,7 +100,7 @@ class MemoryFeed:
             self.number, list(self.models.values()), list(self.keys.values()), mark
         )
 
-    def changes_since(self, position):
+    def changes_since(self, position, newest=None):
         self.reads.append("changes")
         self._fail("changes_since")
         news = range(position.revision + 1, self.number + 1)

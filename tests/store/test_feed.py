@@ -142,14 +142,44 @@ def test_any_history_is_followed_from_anywhere(store, writes):
         catalogs.append(store.load())
     last = catalogs[-1]
     for catalog in catalogs:
-        changes = store.changes_since(Position(catalog.revision, catalog.mark))
-        if catalog.revision == last.revision:
-            assert changes is None
-            continue
-        entries = {**{model.id: model for model in catalog.models}, **changes.models}
-        api_keys = {**{key.kid: key for key in catalog.keys}, **changes.keys}
+        position = Position(catalog.revision, catalog.mark)
+        for newest in (None, store.position()):
+            changes = store.changes_since(position, newest)
+            if catalog.revision == last.revision:
+                assert changes is None
+                continue
+            entries = {**{model.id: model for model in catalog.models}, **changes.models}
+            api_keys = {**{key.kid: key for key in catalog.keys}, **changes.keys}
 
-        assert last.revision == changes.revision
-        assert contents(last.models, last.keys) == contents(
-            filter(None, entries.values()), api_keys.values()
-        )
+            assert last.revision == changes.revision
+            assert contents(last.models, last.keys) == contents(
+                filter(None, entries.values()), api_keys.values()
+            )
+
+
+def test_what_a_process_has_written_is_not_read_back(store, settings, clock):
+    """Its own last change costs no statement, unless others have written before or after it."""
+    other = Store(settings, clock)
+    statements = []
+    sa.event.listen(
+        store.backend.reading, "before_cursor_execute", lambda *args: statements.append(args[2])
+    )
+
+    def follow(writers):
+        """Return which ids have changed after each of them has put one, and what was read."""
+        before = store.position()
+        for number, writer in enumerate(writers):
+            with writer.transaction(actor=Actor("test"), now=NOW) as transaction:
+                put(transaction, f"m{number}", "x")
+        newest = store.position()
+        statements.clear()
+        changes = store.changes_since(before, newest)
+
+        assert newest == (changes.revision, changes.mark)
+        return list(changes.models), any("changes" in text for text in statements)
+
+    assert (["m0"], False) == follow([store])
+    assert (["m0", "m1"], True) == follow([store, other])
+    assert (["m0", "m1"], True) == follow([other, store])
+    assert (["m0"], True) == follow([other])
+    other.close()
