@@ -49,7 +49,7 @@ class Prepared:
                 cursor.executemany(text, parameters)
             return [] if cursor.description is None else [*cursor.fetchall()]
         except connection.dialect.loaded_dbapi.Error as error:
-            raise _failure(connection, error) from error
+            raise _failure(connection, text, error) from error
         finally:
             cursor.close()
 
@@ -61,7 +61,7 @@ class Prepared:
         return self._texts[dialect.name]
 
 
-def _failure(connection: sa.Connection, error: Any) -> Any:
+def _failure(connection: sa.Connection, text: str, error: Any) -> Any:
     """Return what SQLAlchemy would raise for an error of the driver.
 
     After one that ends connections, all that are idle are closed as well.
@@ -74,7 +74,7 @@ def _failure(connection: sa.Connection, error: Any) -> Any:
         connection.invalidate(error)
         connection.engine.dispose()
     return sa.exc.DBAPIError.instance(
-        None,
+        text,
         None,
         error,
         dialect.loaded_dbapi.Error,
@@ -133,7 +133,7 @@ def _first_statement(transaction_id: sa.ColumnElement[Any]) -> Prepared:
 
 @cache
 def _holders(number: int) -> Prepared:
-    """Return the statement for the entries that have one of so many names, 0 to 17."""
+    """Return the statement for the entries that have one of so many names, 1 to 17."""
     ids = [sa.bindparam(f"id_{n}", type_=sa.Text) for n in range(number)]
     return Prepared(
         sa.union_all(
@@ -340,6 +340,8 @@ def find_models(connection: sa.Connection, ids: Sequence[str]) -> dict[str, Mode
     # No id has a NUL, and psycopg refuses to send it.
     possible = [model_id for model_id in ids if "\0" not in model_id]
     found: dict[str, Model] = {}
+    if not possible:
+        return found
     names = {f"id_{n}": name for n, name in enumerate(possible)}
     for model_id, *stored in _holders(len(possible)).run(connection, names):
         model = read_model(*stored)
