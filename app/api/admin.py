@@ -223,10 +223,8 @@ def _page(schema: Schema, items: Sequence[object], *, has_more: bool) -> Respons
     return json_reply({"object": "list", "data": data, **ends})
 
 
-def _entry(model: Model, shown: dict[str, Any], status: int = 200) -> Response:
-    response = json_reply(shown, status)
-    response.headers["ETag"] = _etag(model)
-    return response
+def _entry(model: Model, shown: dict[str, Any]) -> Response:
+    return json_reply(shown, 200, [("ETag", _etag(model))])
 
 
 def _written(written: Written) -> Response:
@@ -235,9 +233,8 @@ def _written(written: Written) -> Response:
         shown["warnings"] = written.warnings
     if not written.is_new:
         return _entry(model, shown)
-    response = _entry(model, shown, 201)
-    response.headers["Location"] = f"/admin/models/{percent_encode(model.id, safe='')}"
-    return response
+    location = f"/admin/models/{percent_encode(model.id, safe='')}"
+    return json_reply(shown, 201, [("ETag", _etag(model)), ("Location", location)])
 
 
 def _etag(model: Model) -> str:

@@ -7,6 +7,7 @@ Flask's `get_json` accepts what is no JSON, and can fail with a RecursionError: 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from flask import Response, request
@@ -39,7 +40,7 @@ _TAGS = re.compile(rf"[\s,]*{_TAG.pattern}(?:\s*,[\s,]*{_TAG.pattern})*[\s,]*")
 _PARTS = frozenset(vars(Response()))
 #: Header fields: names and values.
 Fields = Sequence[tuple[str, str]]
-_STATUS_LINES = {200: "200 OK", 304: "304 NOT MODIFIED"}
+_STATUS_LINES = {status.value: f"{status.value} {status.phrase.upper()}" for status in HTTPStatus}
 
 
 class InvalidBody(RosterError):
@@ -211,9 +212,11 @@ def reply(
     return LazyResponse(body.content, 200, fields)
 
 
-def json_reply(value: object, status: int = 200) -> Response:
-    """Return `value` as compact JSON, its keys in their own order."""
-    return Response(dump(value), status, mimetype="application/json")
+def json_reply(value: object, status: int = 200, others: Fields = ()) -> Response:
+    """Return `value` as compact JSON, its keys in their own order, with `others` as headers."""
+    content = dump(value).encode()
+    length = ("Content-Length", str(len(content)))
+    return LazyResponse(content, status, [("Content-Type", "application/json"), length, *others])
 
 
 def empty_reply(status: int) -> Response:
