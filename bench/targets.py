@@ -263,6 +263,7 @@ GOALS = (
     Goal(5, "p50 of a POST over the raw transaction", "writes.one.over_raw", "≤", 6.5),
     Goal(5, "p99 over p50, 8 clients, 1 worker", "writes.eight, 1 worker.tail", "≤", 3),
     Goal(5, "p99 over p50, 8 clients, 2 workers", "writes.eight, 2 workers.tail", "≤", 3),
+    Goal(5, "p50 of a POST on PostgreSQL over raw", "writes.postgresql.over_raw", "≤", 3),
     Goal(6, "first image, 100,000, s", "growth.image_seconds", "≤", 6),
     Goal(6, "next list after a write, 100,000, ms", "growth.next_list", "≤", 250),
     Goal(6, "CPU of a page of 100, 100,000 over 300", "growth.page", "≤", 2),
