@@ -143,6 +143,9 @@ class Backend(ABC):
         """
         return nullcontext()
 
+    def distrust(self) -> None:  # noqa: B027 - a file does not go away
+        """Use no idle connection any more, because another one has failed."""
+
     def standby(self) -> sa.Connection:
         """Return a connection to any server, which may be a standby."""
         raise StoreUnavailable("There is no standby.")

@@ -182,6 +182,7 @@ class Opening:
         """
         found, self._threads.revision = self._threads.revision, None
         found.connection.invalidate()
+        self.backend.distrust()
         if self.backend.is_busy(error):
             self._timeouts += 1
             raise StoreUnavailable(self.backend.reason(error)) from error

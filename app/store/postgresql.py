@@ -4,6 +4,7 @@ Imported only where it is asked for: psycopg is an extra.
 """
 
 import logging
+import math
 import os
 import re
 import threading
@@ -34,6 +35,9 @@ _LOAD_TIMEOUT = 3.0
 _WRITE_TIMEOUT = WRITE_TIMEOUT + 3
 #: How long no thread connects again after a failure, in seconds.
 _PAUSE = 1.0
+#: How long a connection is idle before it is tested, in seconds. Within that time the revision is
+#: read on another one, before a write and before a load: see `distrust`.
+_TESTED = 1.0
 
 #: Parameters that the URL may override. Without them, readers wait minutes for a lost host.
 _DEFAULTS = {
@@ -106,7 +110,7 @@ class PostgreSQL(Backend):
         self._connecting = threading.Lock()
         self._lost: str | None = None
         self._closed_until = 0.0
-        engine = self._engine(partial(self._connect, WRITE_TIMEOUT), pool_pre_ping=True)
+        engine = self._engine(partial(self._connect, WRITE_TIMEOUT))
         self.reading = engine.execution_options(
             isolation_level="REPEATABLE READ", patience=_LOAD_TIMEOUT
         )
@@ -194,6 +198,10 @@ class PostgreSQL(Backend):
             time.sleep(_OUTCOME_PAUSE)
         return None
 
+    def distrust(self) -> None:
+        """Close all idle connections."""
+        self.reading.dispose()
+
     def standby(self) -> sa.Connection:
         """Return a connection to any server that can be reached."""
         return self._standby.connect()
@@ -249,9 +257,18 @@ class PostgreSQL(Backend):
                 session.patience = patience
 
         @sa.event.listens_for(engine, "checkin")
-        def _check_in(session: Any, record: object) -> None:  # noqa: ARG001 - SQLAlchemy's
+        def _check_in(session: Any, record: sa.pool.ConnectionPoolEntry) -> None:
+            record.info["used"] = time.monotonic()
             if session is not None:
                 session.patience = _Session.patience
+
+        @sa.event.listens_for(engine, "checkout")
+        def _check_out(session: Any, record: sa.pool.ConnectionPoolEntry, _: object) -> None:
+            if time.monotonic() > record.info.get("used", math.inf) + _TESTED:
+                try:
+                    engine.dialect.do_ping(session)
+                except psycopg.Error as error:
+                    raise sa.exc.InvalidatePoolError from error  # the pool connects again
 
         @sa.event.listens_for(engine, "handle_error")
         def _handle(context: sa.engine.ExceptionContext) -> None:

@@ -99,7 +99,7 @@ def test_a_follower_searches_and_never_scans(store):
         store.backend.reading, "before_cursor_execute", lambda *args: executed.append(args[2:4])
     )
     store.changes_since(position)
-    [_begin, (statement, parameters)] = executed
+    [(statement, parameters)] = executed
     with store.backend.reading.connect() as connection:
         rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
         steps = [row.detail.split(" (")[0] for row in rows]

@@ -80,17 +80,16 @@ def create_engine(path: Path, enter: Callable[[], None] = lambda: None) -> sa.En
     def _begin(connection: sa.Connection) -> None:
         deadline = connection.get_execution_options().get("write_until")
         if deadline is None:
-            wait_for_others(connection, READ_TIMEOUT)
-            connection.exec_driver_sql("BEGIN")
+            wait_for_others(connection, READ_TIMEOUT, "BEGIN")
         else:
-            wait_for_others(connection, max(0.0, deadline - time.monotonic()))
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            wait_for_others(connection, max(0.0, deadline - time.monotonic()), "BEGIN IMMEDIATE")
 
     return engine
 
 
-def wait_for_others(connection: sa.Connection, seconds: float) -> None:
-    """Set how long `connection` waits for locks that others hold."""
+def wait_for_others(connection: sa.Connection, seconds: float, then: str = "") -> None:
+    """Set how long `connection` waits for locks that others hold; run the statement `then`."""
     cursor = connection.connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout={seconds * 1000:.0f}")
+    cursor.execute(then)
     cursor.close()
