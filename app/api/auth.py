@@ -95,7 +95,7 @@ def _read_key(current: RequestContext, *, public: bool) -> None:
     if not presented:
         return
     try:
-        rows = current.snapshot.keys_by_digest
+        rows = current.keys
     except StoreUnavailable:
         current.kid = next(filter(None, map(parse_kid, presented)), None)
         raise

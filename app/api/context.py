@@ -114,6 +114,17 @@ class RequestContext:
         return self._snapshot
 
     @property
+    def keys(self) -> Mapping[str, ApiKey]:
+        """Return all keys by digest; a change does not wait for entries that were just written."""
+        if self.area is not Area.ADMIN or self.environ["REQUEST_METHOD"] in ("GET", "HEAD"):
+            return self.snapshot.keys_by_digest
+        catalog = self.services.catalog
+        snapshot, is_stale = catalog.current_or_stale(keys_only=True)
+        if is_stale:
+            self.stale = int(catalog.age)
+        return snapshot.keys_by_digest
+
+    @property
     def actor(self) -> Actor:
         """Return the holder of the admin key, for the log of changes."""
         assert self.key is not None, "no change is made without a key"  # noqa: S101

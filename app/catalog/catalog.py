@@ -65,17 +65,17 @@ class Catalog:
         """Return the snapshot to answer from; see `current_or_stale`."""
         return self.current_or_stale()[0]
 
-    def current_or_stale(self) -> tuple[Snapshot, bool]:
+    def current_or_stale(self, *, keys_only: bool = False) -> tuple[Snapshot, bool]:
         """Return the snapshot at the store's revision and False, or the last one and True.
 
         It reads the revision, and nothing else unless that changed. While the store cannot be
         read, the last snapshot serves and `outage` gives the reason; one thread at a time tries
         again, a `PAUSE` after the last failure. `StoreUnavailable` is raised only if there is no
-        snapshot yet, or if it is too old.
+        snapshot yet, or if it is too old. With `keys_only` its entries may be older.
         """
         outage = self.outage
         if outage is None:
-            snapshot, is_stale = self._read()
+            snapshot, is_stale = self._read(keys_only=keys_only)
         elif self._monotonic() < self._retry_at or not self._retry_lock.acquire(blocking=False):
             snapshot, is_stale = self._stale(outage)
         else:
@@ -88,7 +88,7 @@ class Catalog:
             snapshot = self._last_at(now)
         return snapshot, is_stale
 
-    def _read(self) -> tuple[Snapshot, bool]:
+    def _read(self, *, keys_only: bool = False) -> tuple[Snapshot, bool]:
         """Read the store now; return the snapshot as of its own date, and whether it is stale."""
         snapshot, failures = self.last, self._failures
         started = self._monotonic()
@@ -101,6 +101,8 @@ class Catalog:
                 self._load_from_standby()
             return self._stale(error.reason)
         if snapshot is None or snapshot.position != position:
+            if keys_only and snapshot and self._feed.has_same_keys(snapshot.position, position):
+                return snapshot, False
             try:
                 snapshot = self._update(snapshot, position, failures)
             except StoreUnavailable as error:

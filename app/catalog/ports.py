@@ -110,6 +110,10 @@ class Feed(Protocol):
         """
         ...
 
+    def has_same_keys(self, position: Position, newest: Position) -> bool:
+        """Return whether it is known, without reading, that both positions have the same keys."""
+        ...
+
 
 class Transaction(Protocol):
     """One write: when the block ends, all of it is durable, or none of it is stored.

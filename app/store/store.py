@@ -207,10 +207,8 @@ class Store:
         has just written is not read at all.
         """
         own = self.writer.own
-        if own is not None and newest is not None:
-            before, changed = own
-            if before == position and newest == (changed.revision, changed.mark):
-                return changed
+        if newest and own and (written := own.between(position, newest)):
+            return written
         after = {"after": position.revision, "mark": position.mark}
         highest, count, last = position.revision, 0, position
         changed_models: dict[str, Model | None] = {}
@@ -228,6 +226,11 @@ class Store:
         if not count or highest - position.revision != count or highest != last.revision:
             return None
         return Changes(highest, changed_models, changed_keys, last.mark)
+
+    def has_same_keys(self, position: Position, newest: Position) -> bool:
+        """Return whether all changes between the two are this process's, and of entries."""
+        own = self.writer.own
+        return own is not None and own.between(position, newest) is not None
 
     def copy_to(self, url: str) -> Contents:
         """Copy everything into the empty database `url`, as one transaction saw it.

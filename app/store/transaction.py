@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -19,6 +19,8 @@ from app.store.tables import aliases, catalogue, changes, keys, models
 
 #: How many entries have their documents, twice, in memory at a time.
 _BATCH = 1_000
+#: The most changes of a process that its next read need not read from the database.
+_OWN = 100
 
 
 class Prepared:
@@ -121,6 +123,32 @@ _MARK_BEFORE: sa.ColumnClause[str] = sa.literal_column(
 )
 
 
+class OwnChanges(NamedTuple):
+    """Changes that this process has made one after another, and nobody else in between."""
+
+    #: The positions before each of them, and after the last one.
+    positions: tuple[Position, ...]
+    #: Of each the id of its entry, and the entry, None if it was removed.
+    written: tuple[tuple[str, Model | None], ...]
+
+    def after(self, earlier: "OwnChanges | None") -> "OwnChanges":
+        """Return these changes with `earlier` ones, if those came directly before."""
+        if (
+            earlier is None
+            or len(earlier.written) >= _OWN
+            or self.positions[0] != earlier.positions[-1]
+        ):
+            return self
+        return OwnChanges(earlier.positions[:-1] + self.positions, earlier.written + self.written)
+
+    def between(self, position: Position, newest: Position) -> Changes | None:
+        """Return the changes between two positions, None if others may have made any."""
+        if newest != self.positions[-1] or position not in self.positions[:-1]:
+            return None
+        written = self.written[self.positions.index(position) :]
+        return Changes(newest.revision, dict(written), {}, newest.mark)
+
+
 @cache
 def _first_statement(transaction_id: sa.ColumnElement[Any]) -> Prepared:
     """Return the first statement of a transaction that writes.
@@ -203,9 +231,8 @@ class SqlTransaction:
         self.first = Position(revision, mark)
         #: Whether there is anything to commit.
         self.changed = False
-        #: The last change before this transaction, and all that it has changed; None unless that
-        #: is known and is one entry.
-        self.own: tuple[Position, Changes] | None = None
+        #: What it has changed; None unless that is one entry, and the change before it is known.
+        self.own: OwnChanges | None = None
 
     def models_of(self, ids: Sequence[str]) -> dict[str, Model]:
         """Return the entries that have one of `ids` as id or alias now."""
@@ -231,12 +258,14 @@ class SqlTransaction:
 
     def _own(
         self, changes: Sequence[Change], positions: Sequence[Position]
-    ) -> tuple[Position, Changes] | None:
+    ) -> "OwnChanges | None":
         if self._mark_before is None or len(changes) != 1 or positions[0] is not self.first:
             return None
-        [(old, new)], (revision, mark) = changes, self.first
-        written = {(new or old).id: new and replace(new, revision=revision)}  # type: ignore[union-attr]
-        return Position(revision - 1, self._mark_before), Changes(revision, written, {}, mark)
+        [(old, new)] = changes
+        before = Position(self.first.revision - 1, self._mark_before)
+        stored = new and replace(new, revision=self.first.revision)
+        written = (new or old).id, stored  # type: ignore[union-attr]
+        return OwnChanges((before, self.first), (written,))
 
     def _write_rows(
         self, changes: Sequence[Change], positions: Sequence[Position], action: str | None

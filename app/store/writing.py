@@ -8,10 +8,10 @@ from contextlib import contextmanager
 import sqlalchemy as sa
 
 from app.catalog.errors import StoreUnavailable
-from app.catalog.ports import Actor, Changes, Position
+from app.catalog.ports import Actor
 from app.store.backend import WRITE_TIMEOUT, Backend
 from app.store.opening import Opening
-from app.store.transaction import SqlTransaction, transaction, write_connection
+from app.store.transaction import OwnChanges, SqlTransaction, transaction, write_connection
 
 #: After how many seconds without progress of any writer further ones are refused at once.
 _STUCK = 1.0
@@ -70,19 +70,18 @@ class Writer:
         #: its time on the monotonic clock.
         self.writes = "unknown"
         self.wrote_at = 0.0
-        #: What this process was the last to change: see `SqlTransaction.own`.
-        self.own: tuple[Position, Changes] | None = None
+        #: The last changes of this process; None unless they are known and of entries alone.
+        self.own: OwnChanges | None = None
 
     @contextmanager
     def transaction(self, *, actor: Actor, now: int) -> Iterator[SqlTransaction]:
         """Open a transaction for `actor` at `now`, after all others."""
-        with (
-            self._alone() as (backend, deadline),
-            transaction(backend, deadline, actor=actor, now=now) as opened,
-        ):
-            yield opened
+        with self._alone() as (backend, deadline):
+            with transaction(backend, deadline, actor=actor, now=now) as opened:
+                yield opened
+            if opened.changed:
+                self.own = opened.own and opened.own.after(self.own)
         if opened.changed:
-            self.own = opened.own
             self.writes, self.wrote_at = "ok", time.monotonic()
 
     @contextmanager

@@ -911,3 +911,24 @@ def test_a_key_in_the_place_of_its_id_is_not_repeated(admin, call):
         answer.status_code,
         answer.json["error"]["message"],
     )
+
+
+def test_a_change_reads_the_keys_and_not_the_entries(app, client, admin):
+    """Changes wait for no snapshot, and a key that is made or revoked counts at once."""
+    client.get("/v1/models")
+    catalog = app.extensions["roster"].catalog
+    before = catalog.rebuilds
+    statuses = [admin("POST", "/admin/models", {"id": name}).status_code for name in "abc"]
+
+    assert [201] * 3 == statuses
+    assert before == catalog.rebuilds
+    assert ["a", "b", "c"] == [item["id"] for item in client.get("/v1/models").json["data"]]
+    assert before + 1 == catalog.rebuilds
+    made = admin("POST", "/admin/keys", {"name": "second", "scopes": ["admin"]}).json
+    headers = {"Authorization": f"Bearer {made['key']}"}
+    new = client.post("/admin/models", json={"id": "d"}, headers=headers)
+    admin("POST", "/admin/models", {"id": "e"})
+    revoked = admin("DELETE", f"/admin/keys/{made['id']}")
+    refused = client.post("/admin/models", json={"id": "f"}, headers=headers)
+
+    assert [201, 204, 401] == [answer.status_code for answer in (new, revoked, refused)]

@@ -179,6 +179,7 @@ def test_what_a_process_has_written_is_not_read_back(store, settings, clock):
         return list(changes.models), any("changes" in text for text in statements)
 
     assert (["m0"], False) == follow([store])
+    assert (["m0", "m1"], False) == follow([store, store])
     assert (["m0", "m1"], True) == follow([store, other])
     assert (["m0", "m1"], True) == follow([other, store])
     assert (["m0"], True) == follow([other])
