@@ -495,9 +495,9 @@ def test_waiting_in_the_queue_is_taken_off_the_wait_for_sqlite(store, monkeypatc
     """A writer has one deadline: what it waited for our writers, it waits less for others."""
     waits = []
 
-    def noted(connection, seconds):
+    def noted(connection, seconds, then):
         waits.append(seconds)
-        wait_for_others(connection, seconds)
+        wait_for_others(connection, seconds, then)
 
     monkeypatch.setattr("app.store.sqlite.connection.wait_for_others", noted)
     arriving = threading.Event()
