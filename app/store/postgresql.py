@@ -54,6 +54,7 @@ _DEFAULTS = {
 # is idle, too, while its rows are read: some seconds for 100,000 entries.
 _SESSION = (
     "SET synchronous_commit = on;"
+    "SET default_transaction_isolation = 'read committed';"  # of writers, which set none
     f"SET lock_timeout = '{WRITE_TIMEOUT:.0f}s';"
     "SET idle_in_transaction_session_timeout = '30s'"
 )
@@ -114,9 +115,7 @@ class PostgreSQL(Backend):
         self.reading = engine.execution_options(
             isolation_level="REPEATABLE READ", patience=_LOAD_TIMEOUT
         )
-        self.writing = engine.execution_options(
-            isolation_level="READ COMMITTED", patience=_WRITE_TIMEOUT
-        )
+        self.writing = engine.execution_options(patience=_WRITE_TIMEOUT)
         self._autocommit = self._engine(
             partial(self._connect, _REVISION_TIMEOUT),
             poolclass=sa.NullPool,
