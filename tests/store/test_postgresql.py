@@ -222,6 +222,21 @@ def test_a_restart_costs_one_retried_read(open_store, fragile, own):
     assert ["after", "before"] == sorted(model.id for model in store.load().models)
 
 
+def test_sessions_that_all_end_cost_no_write(open_store, fragile, own):
+    """Right after a write, too: the read of the revision before the next one closes idle ones."""
+    store = open_store(own)
+    store.open(create=True)
+    store.position()
+    put(store, "x")
+    fragile.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+    )
+
+    assert 2 == store.position().revision
+    assert 3 == put(store, "y").revision
+
+
 @contextmanager
 def standing_still(server):
     """Stop every process of `server`: its host still accepts connections, and nobody answers."""
