@@ -26,6 +26,8 @@ from app.store.transaction import has_keys, transaction, write_connection
 
 #: How often the identity of the database is checked, in seconds.
 CHECK_INTERVAL = 1.0
+#: After so many slow answers in a row the database is slow.
+_SLOW = 20
 #: The actor of a server's start, for the log.
 START = Actor("start")
 
@@ -39,6 +41,34 @@ class RevisionConnection:
     #: Process, identity of the database, and number of timeouts, when the connection was made.
     made_in: tuple[int, Hashable, int]
     row: tuple[Any, ...] = (-1, "")
+
+
+class Pace:
+    """Lets other requests go on before the database is asked, while it is slow to answer.
+
+    That takes about as long as a fast answer. So `_SLOW` answers in a row that took more than
+    `fast` seconds are needed, and it is done for a second: then the next answers show whether the
+    database is still slow.
+    """
+
+    def __init__(self, opening: "Opening", fast: float) -> None:
+        self._opening = opening
+        self._fast = fast
+        self._slow, self._slow_until = 0, 0.0
+
+    def before(self) -> float:
+        """Let others go on if the database is slow; return the time, for `after`."""
+        now = self._opening.monotonic()
+        if now < self._slow_until:
+            self._opening.before_waiting()
+        return now
+
+    def after(self, began: float) -> None:
+        """Note an answer to what began at a time of `before`."""
+        now = self._opening.monotonic()
+        self._slow = self._slow + 1 if now - began > self._fast else 0
+        if self._slow == _SLOW:
+            self._slow, self._slow_until = 0, now + CHECK_INTERVAL
 
 
 class Opening:
@@ -65,14 +95,14 @@ class Opening:
         self.identity: Hashable | None = None
         self.checked_until = 0.0
         #: Called in a thread that is about to wait for the database.
-        self.before_waiting: Callable[[], None] = lambda: None
+        self.call_before_waiting: Callable[[], None] = lambda: None
 
     @cached_property
     def backend(self) -> Backend:
         """SQLite or PostgreSQL; nothing is opened."""
         path = self._settings.database_path
         if path is not None:
-            return SQLite(path)
+            return SQLite(path, self.before_waiting)
         try:
             from app.store.postgresql import PostgreSQL  # noqa: PLC0415 - psycopg is an extra
         except ImportError as error:
@@ -81,6 +111,10 @@ class Opening:
                 "pip install 'psycopg[binary]'"
             ) from error
         return PostgreSQL(str(self._settings.database_url))
+
+    def before_waiting(self) -> None:
+        """Let other requests go on: this thread is about to wait for the database."""
+        self.call_before_waiting()
 
     def open(self, *, create: bool = False) -> Hashable:
         """Prepare the database for this process, unless that was done; return its identity.

@@ -6,12 +6,10 @@ from typing import NamedTuple
 
 from app.catalog.errors import StoreUnavailable
 from app.catalog.ports import Position
-from app.store.opening import CHECK_INTERVAL, Opening, RevisionConnection
+from app.store.opening import Opening, Pace, RevisionConnection
 
-#: A read of so many seconds is not worth another thread: to let that on takes as long.
+#: A read of so many seconds is fast.
 _FAST = 0.0005
-#: After so many slower ones in a row others are let on for a while.
-_SLOW = 20
 
 
 class _CachedPosition(NamedTuple):
@@ -38,8 +36,7 @@ class RevisionReader:
     def __init__(self, opening: Opening) -> None:
         self._opening = opening
         self._cached: _CachedPosition | None = None
-        #: How many reads in a row were slow, and until when another thread is let on before each.
-        self._slow, self._slow_until = 0, 0.0
+        self._pace = Pace(opening, _FAST)
 
     def position(self) -> Position:
         """Return the last committed change; `StoreUnavailable` when it cannot be read."""
@@ -62,9 +59,7 @@ class RevisionReader:
     def _read(self, connection: RevisionConnection) -> Position:
         backend = self._opening.backend
         write_state, until = backend.write_state(), self._opening.checked_until
-        started = self._opening.monotonic()
-        if started < self._slow_until:
-            self._opening.before_waiting()
+        began = self._pace.before()
         # All rows are fetched: an unfinished cursor would go on seeing an old state. The row is
         # given back as the plain tuple that it came as: of a subclass, the driver takes a µs more.
         try:
@@ -73,10 +68,7 @@ class RevisionReader:
         except backend.driver_error as error:
             self._opening.discard_revision_connection(error)
             raise
-        now = self._opening.monotonic()
-        self._slow = self._slow + 1 if now - started > _FAST else 0
-        if self._slow == _SLOW:
-            self._slow, self._slow_until = 0, now + CHECK_INTERVAL
+        self._pace.after(began)
         if connection.row[0] < 0:
             raise StoreUnavailable("The database has lost its revision.")
         position = Position(*connection.row)

@@ -126,7 +126,7 @@ class Store:
 
     def call_before_waiting(self, call: Callable[[], None]) -> None:
         """Let `call` be called in each thread that is about to wait for the database."""
-        self._opening.before_waiting = call
+        self._opening.call_before_waiting = call
 
     def add_given_key(self) -> None:
         """Add the key of ``ROSTER_ADMIN_KEY_FILE``, as a server does when it starts."""

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import sqlalchemy as sa
@@ -10,11 +10,13 @@ import sqlalchemy as sa
 from app.catalog.errors import StoreUnavailable
 from app.catalog.ports import Actor
 from app.store.backend import WRITE_TIMEOUT, Backend
-from app.store.opening import Opening
+from app.store.opening import Opening, Pace
 from app.store.transaction import OwnChanges, SqlTransaction, transaction, write_connection
 
 #: After how many seconds without progress of any writer further ones are refused at once.
 _STUCK = 1.0
+#: A write of so many seconds is fast, from the lock to the end of the commit.
+_FAST = 0.002
 
 
 class WriterSlots:
@@ -24,8 +26,9 @@ class WriterSlots:
     holds the lock, others are refused after a second.
     """
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, before_waiting: Callable[[], None]) -> None:
         self._number = number
+        self._before_waiting = before_waiting
         self.in_use = 0
         self._changed = threading.Condition()
         #: When a writer last ended, or began to wait alone.
@@ -37,6 +40,8 @@ class WriterSlots:
 
         The deadline is a time of `time.monotonic`.
         """
+        if self.in_use >= self._number:
+            self._before_waiting()
         with self._changed:
             if not self.in_use:
                 self._progress = time.monotonic()
@@ -65,7 +70,8 @@ class Writer:
 
     def __init__(self, opening: Opening, threads: int) -> None:
         self._opening = opening
-        self.slots = WriterSlots(max(1, threads - 1))
+        self.slots = WriterSlots(max(1, threads - 1), opening.before_waiting)
+        self._pace = Pace(opening, _FAST)
         #: The result of the last write of this process, ``ok``, ``failing`` or ``unknown``, and
         #: its time on the monotonic clock.
         self.writes = "unknown"
@@ -101,7 +107,7 @@ class Writer:
         It waits until one deadline for its slot, for the writers' lock and for SQLite's lock.
         """
         deadline = time.monotonic() + WRITE_TIMEOUT
-        self._opening.before_waiting()  # for other writers, and for the disk
+        self._pace.before()
         try:
             self._opening.open()
             backend = self._opening.backend
@@ -110,7 +116,9 @@ class Writer:
                 self._opening.outages(),
                 backend.writer_lock(deadline),
             ):
+                began = self._opening.monotonic()
                 yield backend, deadline
+                self._pace.after(began)
         except StoreUnavailable:
             self.writes, self.wrote_at = "failing", time.monotonic()
             raise

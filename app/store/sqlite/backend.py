@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
@@ -46,8 +46,9 @@ class SQLite(Backend):
     # interpreter, which costs more than the step.
     moved = "SELECT revision, mark FROM catalogue WHERE revision <> ? OR mark <> ?"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, before_waiting: Callable[[], None] = lambda: None) -> None:
         self._path = path
+        self._before_waiting = before_waiting
         self._writer_lock = WriterLock(path.with_name(path.name + ".lock"))
         self._counter = WriteCounter(path.with_name(path.name + ".writes"))
         # A method of this class that only calls this one would cost each request a call.
@@ -125,7 +126,7 @@ class SQLite(Backend):
     @contextmanager
     def writer_lock(self, deadline: float) -> Iterator[None]:
         """Hold the lock of `WriterLock`, and count the write."""
-        with self._writer_lock.held(deadline), self._counter.counted():
+        with self._writer_lock.held(deadline, self._before_waiting), self._counter.counted():
             yield
 
     def commit(self, connection: sa.Connection, *_: object) -> None:

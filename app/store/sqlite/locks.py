@@ -34,23 +34,30 @@ class WriterLock:
         self._threads = threading.Lock()
 
     @contextmanager
-    def held(self, deadline: float) -> Iterator[None]:
+    def held(
+        self, deadline: float, before_waiting: Callable[[], None] = lambda: None
+    ) -> Iterator[None]:
         """Hold the lock; raise `StoreUnavailable` at `deadline`, a time of `time.monotonic`."""
         began = time.monotonic()
-        if not self._threads.acquire(timeout=max(0.0, deadline - began)):
-            raise self._busy(began)
+        if not self._threads.acquire(blocking=False):
+            before_waiting()
+            if not self._threads.acquire(timeout=max(0.0, deadline - began)):
+                raise self._busy(began)
         try:
             # A descriptor of its own for each holder: closing it is what unlocks.
             with own_file(self._next) as next_in_line, own_file(self.path) as lock:
-                self._wait(next_in_line, began, deadline)
-                self._wait(lock, began, deadline)
+                self._wait(next_in_line, began, deadline, before_waiting)
+                self._wait(lock, began, deadline, before_waiting)
                 fcntl.flock(next_in_line, fcntl.LOCK_UN)
                 yield
         finally:
             self._threads.release()
 
-    def _wait(self, descriptor: int, began: float, deadline: float) -> None:
+    def _wait(
+        self, descriptor: int, began: float, deadline: float, before_waiting: Callable[[], None]
+    ) -> None:
         while not try_lock(descriptor, fcntl.LOCK_EX):
+            before_waiting()
             if time.monotonic() > deadline:
                 raise self._busy(began)
             time.sleep(POLL)
