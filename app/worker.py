@@ -32,8 +32,6 @@ LONG = 0.005
 MAX_ACCEPTED = 16
 #: For how many seconds a new connection is left to workers that hold fewer.
 PAUSE = 0.001
-#: For how many seconds nothing is left to them when they have not taken it.
-UNSHARED = 0.01
 #: For how many seconds the end of a connection is awaited from the client.
 LINGER = 2.0
 #: How many bytes it may still send meanwhile.
@@ -148,11 +146,12 @@ class LeaderWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         self.quits = False
         #: Connections that await the end from the client.
         self._lingering: deque[TConn] = deque()
-        # Times on the monotonic clock.
+        #: Nothing is accepted before this time of the monotonic clock.
         self._accept_from = 0.0
-        self._unshared_until = 0.0
         #: What other workers held when a connection was left to them.
         self._left_at: list[int] | None = None
+        #: How many more connections to accept whatever others hold.
+        self._unshared = 0
         self._most_keepalived = self.max_keepalived
         self._has_surplus = False
 
@@ -261,18 +260,19 @@ class LeaderWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def _leaves(self, now: float) -> bool:
         """Return whether to leave the next connection to others."""
-        if now < self._unshared_until:
+        if self._unshared:
+            self._unshared -= 1
             return False
         others = self.roster_generations.others(self.roster_slot, now)
-        if not others or self.nr_conns <= min(others) + self.nr_conns // 8:
-            self._left_at = None
-            return False
-        if others == self._left_at:
-            self._unshared_until = now + UNSHARED
-            return False
-        self._left_at, self._accept_from = others, now + PAUSE
-        self.set_accept_enabled(False)
-        return True
+        if others and self.nr_conns > min(others) + self.nr_conns // 8:
+            if others != self._left_at:
+                self._left_at, self._accept_from = others, now + PAUSE
+                self.set_accept_enabled(False)
+                return True
+            # Nobody has taken it. Of a burst, which they may have no time for, some more.
+            self._unshared = self.nr_conns // 4
+        self._left_at = None
+        return False
 
     def _shed(self) -> None:
         """Let connections end with their next answer if this worker has long had too many.
