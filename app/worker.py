@@ -38,21 +38,10 @@ LINGER = 2.0
 MAX_DRAINED = 64 << 10
 
 
-class _Done:
-    """What gunicorn takes as the `Future` of a request: one costs a tenth of an answer."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: object) -> None:
-        self._value = value
-
-    def result(self) -> object:
-        """Return whether the connection stays open."""
-        return self._value
-
-    def cancelled(self) -> bool:
-        """Return False."""
-        return False
+#: What gunicorn takes as the result of a request: whether its connection stays open.
+_RESULTS: dict[bool, Future[bool]] = {True: Future(), False: Future()}
+for _stays, _result in _RESULTS.items():
+    _result.set_result(_stays)
 
 
 class Client(socket.socket):
@@ -129,15 +118,15 @@ class LeaderWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         self._lock = threading.Lock()
         #: The identity of the leader; None while the main thread handles connections.
         self._leader: object | None = None
-        #: The connection that the leader is answering, and whether it is at the poller; None while
-        #: it receives events.
-        self._request: tuple[TConn, bool] | None = None
+        #: The connection that the leader is answering, whether it is at the poller, and the thread
+        #: of the leader; None while that receives events.
+        self._request: tuple[TConn, bool, int] | None = None
+        #: Connections of which the next request was received with the one before it.
+        self._ready: deque[TConn] = deque()
         #: The last call of `_serve`, which may wait for a thread.
         self._call: Future[None]
         #: What ended it, if it has failed.
         self._failure: BaseException | None = None
-        #: For each thread, `_leader` when it became the leader.
-        self._own = threading.local()
         #: Whether the leader is to end, and to let the main thread handle connections.
         self._is_wanted = False
         #: Whether the next request has to wake the main thread.
@@ -182,7 +171,7 @@ class LeaderWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             self._leader = None
         elif not self._is_wanted:
             self._is_wanted = True
-            self.method_queue.defer(_do_nothing)  # an event
+            self.method_queue.defer(lambda: None)  # an event
 
     def _watch(self, patience: float) -> None:
         """Sleep for `patience` seconds at most; replace a leader that answers for long."""
@@ -194,7 +183,7 @@ class LeaderWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             os.read(self.PIPE[0], 4096)
         with self._lock:
             if request is not None and self._request is request:
-                self._demote()
+                self._demote(request)
                 if not self._is_wanted:
                     self._promote()
 
@@ -206,10 +195,10 @@ class LeaderWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def follow(self) -> None:
         """Make another thread the leader if it is this one, which is about to wait."""
-        leader = getattr(self._own, "leader", None)
         with self._lock:
-            if leader is not None and self._leader is leader:
-                self._demote()
+            request = self._request
+            if request is not None and request[-1] == threading.get_ident():
+                self._demote(request)
                 self._promote()
 
     def _promote(self) -> None:
@@ -218,9 +207,8 @@ class LeaderWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def _serve(self, leader: object) -> None:
         """Receive events and answer requests while this thread is the leader."""
-        self._own.leader = leader
         try:
-            while self._leader is leader and self._dispatch(leader):
+            while self._dispatch(leader):
                 pass
         except BaseException as error:  # noqa: BLE001 - raised in the main thread
             self._failure = error
@@ -231,17 +219,23 @@ class LeaderWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         self._wake()
 
     def _dispatch(self, leader: object) -> bool:
-        """Handle the next events; return whether there is time for more."""
+        """Handle the next events; return whether this thread goes on as the leader.
+
+        No callback of `method_queue` answers a request: gunicorn runs several of them in a row,
+        and after an answer the thread may not be the leader.
+        """
         now = time.monotonic()
         self.roster_generations.hold(self.roster_slot, self.nr_conns, now)
         left = self._accept_from - now
         may_accept = self.alive and left <= 0 and self.nr_conns < self.worker_connections
         self.set_accept_enabled(may_accept)
-        for key, _ in self.poller.select(left if left > 0 else None):
+        for key, _ in self.poller.select(0 if self._ready else max(left, 0) or None):
             key.data(key.fileobj)
             if self._leader is not leader or self._is_wanted:
                 return False
-        return bool(self.alive)
+        if self._ready:
+            self._answer(self._ready.popleft(), at_poller=False)
+        return self._leader is leader and bool(self.alive)
 
     def accept(self, listener: Any) -> None:
         """Accept some connections, or leave them for a moment to workers that hold fewer.
@@ -302,37 +296,35 @@ class LeaderWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         self._answer(conn, at_poller=True)
 
     def _answer(self, conn: TConn, *, at_poller: bool) -> None:
-        leader = self._leader
-        self._request = (conn, at_poller)
+        self._request = request = (conn, at_poller, threading.get_ident())
         if self._is_asleep:
             self._is_asleep = False
             self._wake()
-        done = _Done(self.handle(conn))
+        stays = bool(self.handle(conn))
         with self._lock:
-            leads = self._leader is leader
+            leads = self._request is request
             if leads:
                 self._request = None
         if not leads:
-            self.method_queue.defer(self.finish_request, conn, done)
+            self.method_queue.defer(self.finish_request, conn, _RESULTS[stays])
         elif not at_poller:
-            self.finish_request(conn, done)
-        elif done.result() and not conn.parser.unreader.buf.getvalue():
+            self.finish_request(conn, _RESULTS[stays])
+        elif stays and not conn.parser.unreader.buf.getvalue():
             conn.set_timeout()
             self.keepalived_conns.remove(conn)
             self.keepalived_conns.append(conn)
         else:
             self._remove(conn)
-            self.finish_request(conn, done)
+            self.finish_request(conn, _RESULTS[stays])
 
     def _remove(self, conn: TConn) -> None:
         """Remove a connection from the poller."""
         self.poller.unregister(conn.sock)
         self.keepalived_conns.remove(conn)
 
-    def _demote(self) -> None:
-        """Let the leader, which is answering, lead no more; the caller holds the lock."""
-        assert self._request is not None, "the thread answers one"  # noqa: S101
-        conn, at_poller = self._request
+    def _demote(self, request: tuple[TConn, bool, int]) -> None:
+        """Let the leader, which answers `request`, lead no more; the caller holds the lock."""
+        conn, at_poller, _ = request
         if at_poller:
             self._remove(conn)
         self._request = self._leader = None
@@ -344,7 +336,7 @@ class LeaderWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         """
         if fs.result():
             if conn.parser.unreader.buf.getvalue():  # the next request is there already
-                self.method_queue.defer(self.enqueue_req, conn)
+                self._ready.append(conn)
             else:
                 super().finish_request(conn, fs)
             return
@@ -385,7 +377,3 @@ class LeaderWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         super().murder_pending()
         while self._lingering and self._lingering[0].timeout <= now:
             self._end(self._lingering.popleft())
-
-
-def _do_nothing() -> None:
-    """Do nothing."""

@@ -4,9 +4,11 @@ import gc
 import logging
 import os
 import runpy
+import selectors
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +17,7 @@ from gunicorn import util
 from gunicorn.config import Config
 
 from app.generations import Generations, new_memory
+from tests.postgresql import wait_until
 
 CONF = Path(__file__).parents[1] / "gunicorn.conf.py"
 
@@ -85,6 +88,52 @@ def test_a_worker_can_quit_while_it_accepts(worker):
 
     assert not waits
     assert worker.quits
+
+
+@pytest.fixture
+def serving(worker):
+    """Return what lets the threads of a worker serve, with `handle` in place of gunicorn's."""
+    worker.PIPE = os.pipe()
+    worker.poller = selectors.DefaultSelector()
+    worker.tpool = ThreadPoolExecutor(2)
+    queue = worker.method_queue
+    worker.poller.register(queue.fileno(), selectors.EVENT_READ, queue.run_callbacks)
+
+    def serve(handle):
+        worker.handle = handle
+        worker._promote()
+
+    yield serve
+    worker.alive = False
+    queue.defer(int)  # an event
+    worker.tpool.shutdown()
+    worker.poller.close()
+    for end in worker.PIPE:
+        os.close(end)
+
+
+def test_a_request_that_was_sent_with_another_waits_for_no_other_client(worker, serving):
+    """The thread that has begun to wait for the database leaves all other requests to others."""
+    received = SimpleNamespace(unreader=SimpleNamespace(buf=BytesIO(b"GET /")))
+    first, second = (SimpleNamespace(initialized=True, parser=received) for _ in range(2))
+    done, answered = SimpleNamespace(result=lambda: True), threading.Event()
+    waited = []
+
+    def handle(conn):
+        received.unreader.buf = BytesIO()
+        if conn is second:
+            answered.set()
+        else:
+            worker.follow()
+            waited.append(answered.wait(5))
+
+    for conn in (first, second):
+        worker.finish_request(conn, done)
+    serving(handle)
+    answered.wait(10)
+
+    wait_until(lambda: waited)
+    assert [True] == waited
 
 
 @pytest.fixture
