@@ -317,7 +317,7 @@ def on_reload(server):
     """
     _warn_of_unknown_variables(server)
     server.num_workers += len(server.WORKERS)
-    generations = _generations["Generations"](server.roster_generations)
+    generations = _generations_of(server)
     generations.begin(server.cfg.workers)
     serving = 0
     for pid, worker in list(server.WORKERS.items()):  # the oldest first
@@ -328,6 +328,13 @@ def on_reload(server):
             serving += 1
         else:  # else each reload would add workers while one of the new ones does not serve
             server.kill_worker(pid, signal.SIGTERM)
+
+
+def _generations_of(server):
+    """Return the generations of a server; an older program may have started it."""
+    if not hasattr(server, "roster_connections"):
+        server.roster_connections = _generations["new_connections"]()
+    return _generations["Generations"](server.roster_generations, server.roster_connections)
 
 
 def _warn_of_unknown_variables(server):
@@ -399,7 +406,7 @@ def pre_fork(server, worker):
     Block the signals that stop it until `init_signals` has set their handlers: Python drops a
     signal that arrives while it forks, and gunicorn sends each only once.
     """
-    worker.roster_generations = _generations["Generations"](server.roster_generations)
+    worker.roster_generations = _generations_of(server)
     worker.roster_generation = worker.roster_generations.newest
     worker.roster_slot = worker.roster_generations.take()
     worker.roster_memory = server.roster_memory

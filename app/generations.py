@@ -14,12 +14,12 @@ import mmap
 SLOTS = 1000
 #: Bytes of a number. It is written in one step, so that nobody reads half of it.
 _NUMBER = 4
-#: Indexes of the newest generation, of the number of workers that it needs, of the end of the
-#: slots that were ever taken, of the first slot.
-_NEWEST, _NEEDED, _END, _FIRST = range(4)
-#: So many numbers after its slot a worker has the number of its connections, and the second of the
-#: monotonic clock when it last received events.
-_HELD, _SEEN = SLOTS, 2 * SLOTS
+#: Indexes of the newest generation, of the number of workers that it needs, of the first slot.
+_NEWEST, _NEEDED, _FIRST = range(3)
+#: Indexes in a memory of its own: of the end of the slots that were ever taken; at a slot, of the
+#: number of connections of its worker; and, so many numbers after that, of the second of the
+#: monotonic clock when the worker last received events.
+_END, _SEEN = 0, _FIRST + SLOTS
 #: After how many seconds without events a worker counts as stuck.
 _STUCK = 3
 #: Values of a slot: no worker has it, or its worker accepts no connections. Any other value is the
@@ -29,16 +29,28 @@ _FREE, _IDLE = range(2)
 
 def new_memory() -> mmap.mmap:
     """Return memory that this process and its children will share, with the first generation."""
-    memory = mmap.mmap(-1, _NUMBER * (_FIRST + 3 * SLOTS))
+    memory = mmap.mmap(-1, _NUMBER * (_FIRST + SLOTS))
     memoryview(memory).cast("I")[_NEWEST] = _IDLE + 1
     return memory
 
 
-class Generations:
-    """The slots in `memory`. Only the master begins generations, takes slots and frees them."""
+def new_connections() -> mmap.mmap:
+    """Return memory in which workers note how many connections they hold.
 
-    def __init__(self, memory: mmap.mmap) -> None:
+    It is no part of the other memory: a master that an older program has started has only that.
+    """
+    return mmap.mmap(-1, _NUMBER * 2 * _SEEN)
+
+
+class Generations:
+    """The slots in `memory`, and their numbers of connections.
+
+    Only the master begins generations, takes slots and frees them.
+    """
+
+    def __init__(self, memory: mmap.mmap, connections: mmap.mmap) -> None:
         self._numbers = memoryview(memory).cast("I")
+        self._held = memoryview(connections).cast("I")
 
     @property
     def newest(self) -> int:
@@ -52,10 +64,10 @@ class Generations:
 
     def take(self) -> int:
         """Return a free slot for a worker that is about to start."""
-        slot = _FIRST + self._numbers[_FIRST : _FIRST + SLOTS].tolist().index(_FREE)
+        slot = _FIRST + self._numbers[_FIRST:].tolist().index(_FREE)
         self._numbers[slot] = _IDLE
-        self._numbers[slot + _HELD] = self._numbers[slot + _SEEN] = 0
-        self._numbers[_END] = max(self._numbers[_END], slot + 1)
+        self._held[slot] = self._held[slot + _SEEN] = 0
+        self._held[_END] = max(self._held[_END], slot + 1)
         return slot
 
     def free(self, slot: int) -> None:
@@ -76,20 +88,20 @@ class Generations:
 
     def any_serves(self, up_to: int) -> bool:
         """Return whether any worker of the generation `up_to`, or of an older one, serves."""
-        return any(_IDLE < number <= up_to for number in self._numbers[_FIRST : _FIRST + SLOTS])
+        return any(_IDLE < number <= up_to for number in self._numbers[_FIRST:])
 
     def hold(self, slot: int, connections: int, now: float) -> None:
         """Note that the worker with this slot receives events `now`, and how many it holds."""
-        self._numbers[slot + _HELD] = connections
-        self._numbers[slot + _SEEN] = int(now)
+        self._held[slot] = connections
+        self._held[slot + _SEEN] = int(now)
 
     def others(self, slot: int, now: float) -> list[int]:
         """Return how many connections each other worker holds that serves and is not stuck."""
-        numbers = self._numbers
+        held = self._held
         return [
-            numbers[other + _HELD]
-            for other in range(_FIRST, numbers[_END])
-            if other != slot and numbers[other] > _IDLE and numbers[other + _SEEN] >= now - _STUCK
+            held[other]
+            for other in range(_FIRST, held[_END])
+            if other != slot and self.serves(other) and held[other + _SEEN] >= now - _STUCK
         ]
 
     def is_replaced(self, generation: int) -> bool:
@@ -97,5 +109,5 @@ class Generations:
         newest = self.newest
         if newest == generation:
             return False
-        serving = self._numbers[_FIRST : _FIRST + SLOTS].tolist().count(newest)
+        serving = self._numbers[_FIRST:].tolist().count(newest)
         return serving >= self._numbers[_NEEDED]

@@ -1,11 +1,11 @@
 """Which workers accept connections, as master and workers read it in shared memory."""
 
-from app.generations import Generations, new_memory
+from app.generations import Generations, new_connections, new_memory
 
 
 def test_nobody_serves_at_first():
     """Neither in new memory, nor with a worker that starts."""
-    generations = Generations(new_memory())
+    generations = Generations(new_memory(), new_connections())
     slot = generations.take()
 
     assert not generations.serves(slot)
@@ -15,8 +15,8 @@ def test_nobody_serves_at_first():
 
 def test_a_worker_serves_until_it_stops_or_ends():
     """Others see it in the same memory; the slot of one that has ended is taken again."""
-    memory = new_memory()
-    generations, others = Generations(memory), Generations(memory)
+    shared = new_memory(), new_connections()
+    generations, others = Generations(*shared), Generations(*shared)
     slots = [generations.take(), generations.take()]
     generations.serve(slots[0], generations.newest)
 
@@ -32,7 +32,7 @@ def test_a_worker_serves_until_it_stops_or_ends():
 
 def test_a_generation_is_replaced_when_enough_newer_workers_serve():
     """Those of its own do not count, nor those that a third generation has replaced itself."""
-    generations = Generations(new_memory())
+    generations = Generations(new_memory(), new_connections())
     first = generations.newest
     for _ in range(2):
         generations.serve(generations.take(), first)
@@ -54,7 +54,7 @@ def test_a_generation_is_replaced_when_enough_newer_workers_serve():
 
 def test_a_worker_sees_what_others_hold():
     """Only of those that serve, and that receive events: others take no connection."""
-    generations = Generations(new_memory())
+    generations = Generations(new_memory(), new_connections())
     own, other, idle, stuck = (generations.take() for _ in range(4))
     for slot in (own, other, stuck):
         generations.serve(slot, generations.newest)

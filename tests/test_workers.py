@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import mmap
 import os
 import runpy
 import selectors
@@ -16,7 +17,7 @@ import pytest
 from gunicorn import util
 from gunicorn.config import Config
 
-from app.generations import Generations, new_memory
+from app.generations import Generations, new_connections, new_memory
 from tests.postgresql import wait_until
 
 CONF = Path(__file__).parents[1] / "gunicorn.conf.py"
@@ -32,7 +33,7 @@ def conf(monkeypatch):
 def worker(conf):
     """Give a worker that is about to accept connections."""
     worker = conf["ReplaceableWorker"](1, os.getppid(), [], None, 15, Config(), logging.root)
-    worker.roster_generations = Generations(new_memory())
+    worker.roster_generations = Generations(new_memory(), new_connections())
     worker.roster_generation = worker.roster_generations.newest
     worker.roster_slot = worker.roster_generations.take()
     worker.method_queue.init()
@@ -88,6 +89,25 @@ def test_a_worker_can_quit_while_it_accepts(worker):
 
     assert not waits
     assert worker.quits
+
+
+def test_a_reload_finds_what_an_older_program_has_made(conf):
+    """Its master has memory for generations alone, and its workers go on reading that."""
+    older, earlier = mmap.mmap(-1, 4 * 1002), SimpleNamespace(roster_slot=2)
+    numbers = memoryview(older).cast("I")
+    numbers[0] = numbers[2] = 2  # one worker serves, of the first generation
+    server = SimpleNamespace(
+        cfg=SimpleNamespace(workers=1), num_workers=1, worker_age=1, WORKERS={1: earlier}
+    )
+    server.roster_generations, server.roster_memory = older, conf["_shared_pages"]["new_memory"]()
+    new = SimpleNamespace()
+    conf["on_reload"](server)
+    conf["pre_fork"](server, new)
+    conf["_unblock"]()
+    new.roster_generations.serve(new.roster_slot, new.roster_generation)
+
+    assert [3, 1, 2, 3] == numbers[:4].tolist()
+    assert [] == new.roster_generations.others(new.roster_slot, 1000.0)
 
 
 @pytest.fixture
