@@ -33,9 +33,10 @@ def before_statements(call: Callable[[str], None]) -> Iterator[None]:
     """Call `call` with the text of each statement of a write, before it runs."""
     run = Prepared.run
 
-    def called(statement: Prepared, connection: sa.Connection, parameters: Any) -> list[Any]:
-        call(statement.text(connection.dialect))
-        return run(statement, connection, parameters)
+    def called(statement: Prepared, connection: sa.Connection, *rows: Any) -> list[Any]:
+        if rows:
+            call(statement.text(connection.dialect))
+        return run(statement, connection, *rows)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Prepared, "run", called)

@@ -35,20 +35,20 @@ class Prepared:
         self._columns = columns
         self._texts: dict[str, str] = {}
 
-    def run(
-        self, connection: sa.Connection, parameters: Mapping[str, Any] | Sequence[Any]
-    ) -> list[Any]:
-        """Run it with `parameters` by name, or with each of several; return all rows.
+    def run(self, connection: sa.Connection, *rows: Mapping[str, Any]) -> list[Any]:
+        """Run it with the parameters of each of `rows`, by name; return the rows of the answer.
 
         Errors of the driver are raised as SQLAlchemy raises them.
         """
+        if not rows:
+            return []
         text = self.text(connection.dialect)
         cursor = connection.connection.cursor()
         try:
-            if isinstance(parameters, Mapping):
-                cursor.execute(text, parameters)
+            if len(rows) == 1:
+                cursor.execute(text, rows[0])
             else:
-                cursor.executemany(text, parameters)
+                cursor.executemany(text, rows)
             return [] if cursor.description is None else [*cursor.fetchall()]
         except connection.dialect.loaded_dbapi.Error as error:
             raise _failure(connection, text, error) from error
@@ -282,8 +282,8 @@ class SqlTransaction:
             what = {"model_id": model.id, "before": old, "after": new}
             lines.append(self._line(position, action or _WRITES[kind][0], **what))
         for kind, (_, statement) in _WRITES.items():
-            self._execute(statement, rows[kind])
-        self._execute(_ADD_LINE, lines)
+            statement.run(self.connection, *rows[kind])
+        _ADD_LINE.run(self.connection, *lines)
 
     def key(self, kid: str) -> ApiKey | None:
         """Return the key as it is now."""
@@ -319,8 +319,8 @@ class SqlTransaction:
             # An added one may have a row that an older program has left.
             removed += [{"which": alias} for alias in had ^ has]
             added += [{"alias": alias, "model_id": after.id} for alias in has - had if after]
-        self._execute(_REMOVE_ALIAS, removed)
-        self._execute(_ADD_ALIAS, added)
+        _REMOVE_ALIAS.run(self.connection, *removed)
+        _ADD_ALIAS.run(self.connection, *added)
 
     def _next_positions(self, number: int) -> Sequence[Position]:
         """Take the next revisions; the first statement has taken the first one."""
@@ -334,10 +334,6 @@ class SqlTransaction:
             taken += map(Position, range(last - steps + 1, last + 1), marks)
         self.changed, self.own = True, None
         return taken
-
-    def _execute(self, statement: Prepared, rows: Sequence[Mapping[str, Any]]) -> None:
-        if rows:
-            statement.run(self.connection, rows if len(rows) > 1 else rows[0])
 
     def _line(
         self,
