@@ -251,18 +251,21 @@ class ReplyCache:
     ) -> list[bytes]:
         """Return the fragments of `models`; only entries that changed are encoded anew.
 
-        After a batch with such entries this waits for a moment: other threads, which have requests
+        After a `BATCH` of such entries this waits for a moment: other threads, which have requests
         to answer, get the interpreter and the lock.
         """
         lock = self._fragment_locks.setdefault(dialect.name, threading.Lock())
         items: list[bytes] = []
+        fresh = 0
         for start in range(0, len(models), BATCH):
             batch = models[start : start + BATCH]
             with lock:
-                encoded, is_new = self._encode_batch(snapshot, dialect, batch, excerpt)
+                encoded, number = self._encode_batch(snapshot, dialect, batch, excerpt)
             items += encoded
-            if is_new and len(items) < len(models):
+            fresh += number
+            if fresh >= BATCH and len(items) < len(models):
                 time.sleep(BREATH)
+                fresh = 0
         return items
 
     def _encode_batch(
@@ -271,8 +274,8 @@ class ReplyCache:
         dialect: Dialect,
         models: Sequence[Model],
         excerpt: Excerpt | None,
-    ) -> tuple[list[bytes], bool]:
-        """Return the fragments of `models`, and whether one of them was encoded anew.
+    ) -> tuple[list[bytes], int]:
+        """Return the fragments of `models`, and how many of them were encoded anew.
 
         Fragments of whole entries are removed last. Those of excerpts, which may be many, are
         removed as replies are. One thread of each dialect is here at a time.
@@ -298,7 +301,7 @@ class ReplyCache:
             fragments.update(fresh)
             own = 0 if excerpt is None or slot.size else RULE_OVERHEAD
             self._grow(key, slot, own + _weight(fresh.values()) - _weight(old))
-        return [fragments[model.id][1] for model in models], bool(fresh)
+        return [fragments[model.id][1] for model in models], len(fresh)
 
 
 def _weight(fragments: Iterable[_Fragment]) -> int:

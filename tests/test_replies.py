@@ -10,6 +10,7 @@ import time
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 
@@ -25,7 +26,7 @@ from app.compression import BURST, SHARE
 from app.dialects.anthropic import Anthropic
 from app.dialects.gemini import Gemini
 from app.dialects.openai import OpenAI
-from app.replies import FRAGMENT_OVERHEAD, GZIP_PAUSE, OVERHEAD, ReplyCache
+from app.replies import BATCH, FRAGMENT_OVERHEAD, GZIP_PAUSE, OVERHEAD, ReplyCache
 from app.settings import Settings
 
 ACME = Viewer("acme")
@@ -284,6 +285,22 @@ def test_a_whole_list_holds_up_no_page_of_its_dialect(replies):
 
     assert [True] == waited
     assert ["a", "b"] == dialect.entries
+
+
+def test_a_list_pauses_after_so_many_new_entries(replies, monkeypatch):
+    """Other threads get the interpreter in a first list; after one change nobody has to wait."""
+    pauses = []
+    monkeypatch.setattr("app.replies.time", SimpleNamespace(sleep=pauses.append))
+    entries = [model(f"m{number:03}") for number in range(3 * BATCH)]
+
+    def made(taken):
+        pauses.clear()
+        replies.listing(taken, Counting(), ANONYMOUS, EVERYTHING, gzipped=False)
+        return len(pauses)
+
+    assert 2 == made(snapshot(*entries))
+    entries[0] = model("m000", owned_by="other")
+    assert 0 == made(snapshot(*entries))
 
 
 def test_the_cache_is_bounded_by_bytes(clock, dialect):
