@@ -101,7 +101,7 @@ class Catalog:
                 self._load_from_standby()
             return self._stale(error.reason)
         if snapshot is None or snapshot.position != position:
-            if keys_only and snapshot and self._feed.has_same_keys(snapshot.position, position):
+            if keys_only and snapshot and self._feed.own_changes(snapshot.position, position):
                 return snapshot, False
             try:
                 snapshot = self._update(snapshot, position, failures)
@@ -174,7 +174,8 @@ class Catalog:
             # To apply changes of half the entries takes as long as to load all of them.
             # A store at an earlier revision, or with another change at this one, has lost ours.
             if 0 < behind <= (len(last.models) + len(last.keys_by_digest) + 1) // 2:
-                changes = self._feed.changes_since(last.position, position)
+                changes = self._feed.own_changes(last.position, position)
+                changes = changes or self._feed.changes_since(last.position)
                 if changes is not None:
                     return last.apply(changes, self._clock())
         return Snapshot.of(self._feed.load(), self._clock())

@@ -100,18 +100,19 @@ class Feed(Protocol):
         """
         ...
 
-    def changes_since(self, position: Position, newest: Position | None = None) -> Changes | None:
+    def changes_since(self, position: Position) -> Changes | None:
         """Return what changed after `position`, read in one transaction.
-
-        `newest` is the last change if the caller has just read it, which may save the reading.
 
         None if the log cannot answer: it lacks a revision, or `position` is not in it, because
         that change was lost or was not logged.
         """
         ...
 
-    def has_same_keys(self, position: Position, newest: Position) -> bool:
-        """Return whether it is known, without reading, that both positions have the same keys."""
+    def own_changes(self, position: Position, newest: Position) -> Changes | None:
+        """Return what changed between two positions, without reading; no key is among that.
+
+        None unless it is known that this process has made all of these changes.
+        """
         ...
 
 

@@ -200,37 +200,33 @@ class Store:
             _catalogue(connection)
             connection.execute(_RECORD_RUN[type(run)], row)
 
-    def changes_since(self, position: Position, newest: Position | None = None) -> Changes | None:
+    def changes_since(self, position: Position) -> Changes | None:
         """Return what changed after `position`, by one statement, which sees one state.
 
-        The document of an entry or key that changed several times is read once. What this process
-        has just written is not read at all.
+        The document of an entry or key that changed several times is read once.
         """
-        own = self.writer.own
-        if newest and own and (written := own.between(position, newest)):
-            return written
         after = {"after": position.revision, "mark": position.mark}
-        highest, count, last = position.revision, 0, position
-        changed_models: dict[str, Model | None] = {}
+        newest, count, last = position.revision, 0, position
+        changed: dict[str, Model | None] = {}
         changed_keys: dict[str, ApiKey] = {}
         with self._opening.reading() as connection:
             for row in connection.execute(_CHANGES, after):
-                highest, count = max(highest, row.newest), count + row.changes
+                newest, count = max(newest, row.newest), count + row.changes
                 last = Position(row.last_revision, row.last_mark)
                 if row.kid is not None:
                     changed_keys[row.kid] = read_key(row.kid, row.digest, row.key_document)
                 elif row.document is None:
-                    changed_models[row.model_id] = None
+                    changed[row.model_id] = None
                 else:
-                    changed_models[row.model_id] = read_model(row.document, row.model_revision)
-        if not count or highest - position.revision != count or highest != last.revision:
+                    changed[row.model_id] = read_model(row.document, row.model_revision)
+        if not count or newest - position.revision != count or newest != last.revision:
             return None
-        return Changes(highest, changed_models, changed_keys, last.mark)
+        return Changes(newest, changed, changed_keys, last.mark)
 
-    def has_same_keys(self, position: Position, newest: Position) -> bool:
-        """Return whether all changes between the two are this process's, and of entries."""
+    def own_changes(self, position: Position, newest: Position) -> Changes | None:
+        """Return what this process has written between the two positions, without reading."""
         own = self.writer.own
-        return own is not None and own.between(position, newest) is not None
+        return own and own.between(position, newest)
 
     def copy_to(self, url: str) -> Contents:
         """Copy everything into the empty database `url`, as one transaction saw it.

@@ -100,10 +100,10 @@ class MemoryFeed:
             self.number, list(self.models.values()), list(self.keys.values()), mark
         )
 
-    def has_same_keys(self, *_):
-        return False
+    def own_changes(self, *_):
+        return None
 
-    def changes_since(self, position, newest=None):
+    def changes_since(self, position):
         self.reads.append("changes")
         self._fail("changes_since")
         news = range(position.revision + 1, self.number + 1)
