@@ -133,8 +133,6 @@ class LeaderWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         self._is_asleep = False
         #: Whether to end without waiting for requests.
         self.quits = False
-        #: Connections that await the end from the client.
-        self._lingering: deque[TConn] = deque()
         #: Nothing is accepted before this time of the monotonic clock.
         self._accept_from = 0.0
         #: What other workers held when a connection was left to them.
@@ -353,7 +351,7 @@ class LeaderWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             conn.close()
             return
         conn.drained, conn.timeout = 0, time.monotonic() + LINGER
-        self._lingering.append(conn)
+        self.pending_conns.append(conn)
 
     def _drain(self, conn: TConn, client: socket.socket) -> None:
         try:
@@ -364,10 +362,10 @@ class LeaderWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             received = 0
         conn.drained += received
         if not received or conn.drained > MAX_DRAINED:
-            self._lingering.remove(conn)
             self._end(conn)
 
     def _end(self, conn: TConn) -> None:
+        self.pending_conns.remove(conn)
         self.poller.unregister(conn.sock)
         self.nr_conns -= 1
         conn.close()
@@ -375,9 +373,8 @@ class LeaderWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     def murder_pending(self) -> None:
         """End connections that have sent no request, or no end, in time."""
         now = time.monotonic()
-        if not self.alive:  # a client may be sending its first request
-            for conn in self.pending_conns:
+        for conn in list(self.pending_conns):  # not in the order of these times
+            if not self.alive:  # a client may be sending its first request
                 conn.timeout = min(conn.timeout, now + LINGER)
-        super().murder_pending()
-        while self._lingering and self._lingering[0].timeout <= now:
-            self._end(self._lingering.popleft())
+            if conn.timeout <= now:
+                self._end(conn)
