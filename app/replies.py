@@ -83,8 +83,6 @@ class ReplyCache:
         # processor to others. The first list of 100,000 entries takes a second or more: no other
         # dialect waits for it, and no page.
         self._list_locks: dict[Hashable, threading.Lock] = {}
-        # By dialect, held while some fragments are made.
-        self._fragment_locks: dict[str, threading.Lock] = {}
 
     def listing(
         self,
@@ -251,34 +249,9 @@ class ReplyCache:
     ) -> list[bytes]:
         """Return the fragments of `models`; only entries that changed are encoded anew.
 
-        After a `BATCH` of such entries this waits for a moment: other threads, which have requests
-        to answer, get the interpreter and the lock.
-        """
-        lock = self._fragment_locks.setdefault(dialect.name, threading.Lock())
-        items: list[bytes] = []
-        fresh = 0
-        for start in range(0, len(models), BATCH):
-            batch = models[start : start + BATCH]
-            with lock:
-                encoded, number = self._encode_batch(snapshot, dialect, batch, excerpt)
-            items += encoded
-            fresh += number
-            if fresh >= BATCH and len(items) < len(models):
-                time.sleep(BREATH)
-                fresh = 0
-        return items
-
-    def _encode_batch(
-        self,
-        snapshot: Snapshot,
-        dialect: Dialect,
-        models: Sequence[Model],
-        excerpt: Excerpt | None,
-    ) -> tuple[list[bytes], int]:
-        """Return the fragments of `models`, and how many of them were encoded anew.
-
+        After a `BATCH` of such entries this waits for a moment, without a lock that others need.
         Fragments of whole entries are removed last. Those of excerpts, which may be many, are
-        removed as replies are. One thread of each dialect is here at a time.
+        removed as replies are.
         """
         key = (dialect.name, excerpt)
         slots = self._fragments if excerpt is None else self._slots
@@ -287,21 +260,27 @@ class ReplyCache:
             slots.move_to_end(key)
         slot.used = True
         fragments: dict[str, _Fragment] = slot.value
-        removed: Iterable[str] = ()
+        fresh: dict[str, _Fragment] = {}
+        items: list[bytes] = []
+        for model in models:
+            fragment = fragments.get(model.id)
+            if fragment is None or fragment[0] != model.identity:
+                if fresh and len(fresh) % BATCH == 0:
+                    time.sleep(BREATH)
+                fragment = model.identity, dialect.item(apply_excerpt(model, excerpt))
+                fresh[model.id] = fragment
+            items.append(fragment[1])
         live = snapshot.audiences.live
-        if len(fragments) > 2 * len(live) + 1000:
-            removed = fragments.keys() - {model.id for model in live}
-        fresh = {
-            model.id: (model.identity, dialect.item(apply_excerpt(model, excerpt)))
-            for model in models
-            if (fragment := fragments.get(model.id)) is None or fragment[0] != model.identity
-        }
-        if fresh or removed:
+        with self._lock:
+            removed: Iterable[str] = ()
+            if len(fragments) > 2 * len(live) + 1000:
+                removed = fragments.keys() - {model.id for model in live}
             old = [fragments.pop(i) for i in (*fresh, *removed) if i in fragments]
             fragments.update(fresh)
+        if fresh or old:
             own = 0 if excerpt is None or slot.size else RULE_OVERHEAD
             self._grow(key, slot, own + _weight(fresh.values()) - _weight(old))
-        return [fragments[model.id][1] for model in models], len(fresh)
+        return items
 
 
 def _weight(fragments: Iterable[_Fragment]) -> int:
