@@ -18,11 +18,10 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
@@ -71,12 +70,11 @@ class Client(socket.socket):
         """Set whether to wait for the client."""
         self._patience = None if flag else 0.0
 
-    @contextmanager
-    def _waiting(self) -> Iterator[None]:
+    def _wait(self, call: Callable[..., Any], *args: Any) -> Any:
         self._before_waiting()
         super().settimeout(self._patience)
         try:
-            yield
+            return call(*args)
         finally:
             super().settimeout(None)
 
@@ -87,8 +85,7 @@ class Client(socket.socket):
         except BlockingIOError:
             if self._patience == 0:
                 raise
-        with self._waiting():
-            return super().recv(bufsize, flags)
+        return cast("bytes", self._wait(super().recv, bufsize, flags))
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
         """Send all of `data`; wait where the client does not take it at once."""
@@ -97,8 +94,7 @@ class Client(socket.socket):
         except BlockingIOError:
             sent = 0
         if sent < len(data):
-            with self._waiting():
-                super().sendall(memoryview(data)[sent:], flags)
+            self._wait(super().sendall, memoryview(data)[sent:], flags)
 
 
 class LeaderWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
@@ -189,10 +185,6 @@ class LeaderWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
                 if not self._is_wanted:
                     self._promote()
 
-    def _wake(self) -> None:
-        """Wake the main thread as a signal does."""
-        os.write(self.PIPE[1], b"\0")
-
     # In a thread of the pool.
 
     def follow(self) -> None:
@@ -218,7 +210,7 @@ class LeaderWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             if self._leader is not leader:
                 return
             self._leader = None
-        self._wake()
+        os.write(self.PIPE[1], b"\0")  # wakes the main thread, as a signal does
 
     def _dispatch(self, leader: object) -> bool:
         """Handle the next events; return whether this thread goes on as the leader.
@@ -301,7 +293,7 @@ class LeaderWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         self._request = request = (conn, at_poller, threading.get_ident())
         if self._is_asleep:
             self._is_asleep = False
-            self._wake()
+            os.write(self.PIPE[1], b"\0")
         stays = bool(self.handle(conn))
         with self._lock:
             leads = self._request is request
