@@ -260,10 +260,7 @@ class Model:
 
 def _draft_of(kind: type[Any]) -> Any:
     """Return the dataclass `kind` without `frozen`: each object of it can become one of `kind`."""
-    same = [
-        (f.name, f.type, field(init=f.init, default=f.default, default_factory=f.default_factory))
-        for f in fields_of(kind)
-    ]
+    same = [(known.name, known.type, known) for known in fields_of(kind)]
     own = {name: found for name, found in vars(kind).items() if name == "__post_init__"}
     return make_dataclass(kind.__name__, same, namespace=own, kw_only=True, slots=True)
 
