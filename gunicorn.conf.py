@@ -202,8 +202,7 @@ class ReplaceableWorker(_worker["LeaderWorker"]):
     def notify(self):
         """Publish that this worker accepts connections, or stop if newer workers accept them.
 
-        gunicorn calls this first when the worker begins to accept, then at each event and once a
-        second.
+        gunicorn calls this first when the worker begins to accept, then once a second.
         """
         super().notify()
         if self.alive and self.roster_generations.is_replaced(self.roster_generation):

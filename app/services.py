@@ -58,8 +58,8 @@ class Services:
         """Load the first snapshot, and cache the list of the default dialect.
 
         Unless it is to `wait`, a thread makes the list: of 100,000 entries that takes a second. A
-        request for the list waits for that, and other requests do not. The lists of other dialects
-        are made when somebody requests them.
+        request for the list waits for that, in its thread; others are answered by the threads that
+        are left. The lists of other dialects are made when somebody requests them.
         """
         snapshot = self.catalog.current()
         if wait:
