@@ -3,14 +3,22 @@
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 from app import replies
 from wsgi import app
 
 _folder = Path(os.environ["ROSTER_INSTANCE_PATH"])
 _join = app.extensions["roster"].dialects.default.listing
+
+
+def _pause(_seconds):
+    (_folder / "begun").touch()
+    time.sleep(600)
+
+
 if (_folder / "slow").exists():
-    replies.BREATH = 600  # seconds between two batches of entries
+    replies.time = SimpleNamespace(sleep=_pause)  # between two batches of entries
 
 
 def _held(*arguments):
