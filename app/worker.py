@@ -140,6 +140,14 @@ class LeaderWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     # In the main thread.
 
+    def init_process(self) -> None:
+        """Start with settings that are attributes: gunicorn reads 20 of them in each request.
+
+        To find them where they are takes a twelfth of an answer.
+        """
+        self.cfg.__dict__.update({name: each.get() for name, each in self.cfg.settings.items()})
+        super().init_process()
+
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """Let threads of the pool serve for a second at most, or until the worker is stopped.
 

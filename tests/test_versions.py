@@ -287,6 +287,8 @@ USES = [
     Use("gunicorn.workers.base.Worker.PIPE", [], WORKER, "self.PIPE[", value),
     Use("gunicorn.workers.gthread.PollableMethodQueue.defer", "self, callback", WORKER,
         "self.method_queue.defer(", first_two_parameters),
+    Use("gunicorn.config.Config.__getattr__", "(self, name)", WORKER,
+        "self.cfg.__dict__.update("),
     Use("gunicorn.workers.base.Worker.__init__", "alive", CONF, "self.alive", assigned("alive")),
     Use("gunicorn.workers.base.Worker.__init__", "log", CONF, "self.log.", assigned("log")),
     Use("gunicorn.workers.base.Worker.load_wsgi", "wsgi", CONF, "worker.wsgi.", assigned("wsgi")),
