@@ -21,6 +21,7 @@ import stat
 import sys
 import threading
 import time
+from email.utils import formatdate
 from http import HTTPStatus
 from pathlib import Path
 from random import getrandbits
@@ -252,6 +253,19 @@ def _refuse(connection, status, reason, _message):
 
 
 util.write_error = _refuse
+
+
+@functools.lru_cache(maxsize=1)
+def _date(second):
+    return formatdate(second, usegmt=True)
+
+
+def _http_date(timestamp=None):
+    """Return a date for a header; it is made once a second, and not for each answer."""
+    return _date(int(time.time() if timestamp is None else timestamp))
+
+
+util.http_date = _http_date
 
 #: File descriptors that a worker needs beside its connections. It has 17 for itself; a thread has
 #: up to 6 for the database and for a lock, and 1 while it waits for a request.

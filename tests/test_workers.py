@@ -25,7 +25,8 @@ CONF = Path(__file__).parents[1] / "gunicorn.conf.py"
 
 @pytest.fixture
 def conf(monkeypatch):
-    monkeypatch.setattr(util, "write_error", util.write_error)  # the configuration replaces it
+    for name in ("write_error", "http_date"):  # the configuration replaces them
+        monkeypatch.setattr(util, name, getattr(util, name))
     return runpy.run_path(str(CONF))
 
 
@@ -237,3 +238,13 @@ def test_what_a_failure_leaves_is_not_frozen(loaded, unopened_app):
     """A worker may try for hours, and the garbage collector frees what each try leaves."""
     assert 0 == loaded(unopened_app)
     assert gc.isenabled()
+
+
+def test_the_date_is_that_of_the_answer(conf):
+    """It is another one in another second."""
+    dates = [util.http_date(seconds) for seconds in (0.0, 0.9, 1.0, 1e9)]
+
+    assert dates == ["Thu, 01 Jan 1970 00:00:00 GMT"] * 2 + [
+        "Thu, 01 Jan 1970 00:00:01 GMT",
+        "Sun, 09 Sep 2001 01:46:40 GMT",
+    ]
