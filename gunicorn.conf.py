@@ -134,6 +134,16 @@ class CountedRequest(Request):
             raise LimitRequestHeaders("limit request headers fields")
         return super().parse_headers(data, from_trailer)
 
+    def _peer_is_trusted_proxy(self):
+        """Return whether the peer may say that its clients use https.
+
+        It is the same for all requests of a connection, which have one `unreader`.
+        """
+        connection = self.unreader
+        if not hasattr(connection, "roster_trusts_peer"):
+            connection.roster_trusts_peer = super()._peer_is_trusted_proxy()
+        return connection.roster_trusts_peer
+
 
 RequestParser.mesg_class = CountedRequest
 # What the application has not read of a body, because the key is wrong for example, gunicorn

@@ -340,6 +340,8 @@ USES = [
         "RequestParser.mesg_class", lambda name: resolve_name(name).__mro__[-2].__name__),
     Use("gunicorn.http.parser.Parser.finish_body", "(self, deadline=None, max_bytes=None)", CONF,
         "RequestParser.finish_body ="),
+    Use("gunicorn.http.message.HeaderPolicy._peer_is_trusted_proxy", "(self)", CONF,
+        "def _peer_is_trusted_proxy("),
     Use("gunicorn.util.http_date", "(timestamp=None)", CONF, "def _http_date("),
     Use("gunicorn.http.errors.ParseException",
         ["ParseException", "Exception", "BaseException", "object"], HTTP,

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import pytest
 from gunicorn import util
 from gunicorn.config import Config
+from gunicorn.http.parser import RequestParser
 
 from app.generations import Generations, new_connections, new_memory
 from tests.postgresql import wait_until
@@ -248,3 +249,17 @@ def test_the_date_is_that_of_the_answer(conf):
         "Thu, 01 Jan 1970 00:00:01 GMT",
         "Sun, 09 Sep 2001 01:46:40 GMT",
     ]
+
+
+HTTPS = b"GET / HTTP/1.1\r\nHost: x\r\nX-Forwarded-Proto: https\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("peer", "scheme"),
+    [(("127.0.0.1", 1), "https"), (("10.0.0.1", 1), "http"), ("", "https"), (b"\0x", "https")],
+)
+def test_only_a_trusted_peer_says_that_clients_use_https(conf, peer, scheme):
+    """It is one on this host, at a port or at a Unix socket."""
+    parser = RequestParser(Config(), [HTTPS, HTTPS], peer)
+
+    assert [scheme] * 2 == [next(parser).scheme, next(parser).scheme]
