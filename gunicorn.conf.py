@@ -145,11 +145,22 @@ class CountedRequest(Request):
         return connection.roster_trusts_peer
 
 
+def _finish_body(parser, deadline=None):
+    """Read what is left of a body; return whether that was all of it.
+
+    What the application has not read, because the key is wrong for example, gunicorn reads after
+    the answer, for 5 seconds at most. Beyond 64 KiB it would close the connection: while nginx
+    still sends an import, that is a 502 in place of the answer. Most requests have no body, and
+    gunicorn asks twice.
+    """
+    body = parser.mesg and parser.mesg.body
+    if body and not body.failed and getattr(body.reader, "length", None) == 0:
+        return True
+    return Parser.finish_body(parser, deadline, 64 << 20)
+
+
 RequestParser.mesg_class = CountedRequest
-# What the application has not read of a body, because the key is wrong for example, gunicorn
-# reads after the answer, for 5 seconds at most. Beyond 64 KiB it would close the connection: while
-# nginx still sends an import, that is a 502 in place of the answer.
-RequestParser.finish_body = functools.partialmethod(Parser.finish_body, max_bytes=64 << 20)
+RequestParser.finish_body = _finish_body
 
 
 class ReplaceableWorker(_worker["LeaderWorker"]):

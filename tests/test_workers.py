@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import pytest
 from gunicorn import util
 from gunicorn.config import Config
+from gunicorn.http.errors import ParseException
 from gunicorn.http.parser import RequestParser
 
 from app.generations import Generations, new_connections, new_memory
@@ -263,3 +264,32 @@ def test_only_a_trusted_peer_says_that_clients_use_https(conf, peer, scheme):
     parser = RequestParser(Config(), [HTTPS, HTTPS], peer)
 
     assert [scheme] * 2 == [next(parser).scheme, next(parser).scheme]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Content-Length: 5\r\n\r\nhello",
+        b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    ],
+)
+@pytest.mark.parametrize("read", [0, 1, 5])
+def test_the_next_request_begins_behind_a_body(conf, head, read):
+    """So it does where the application has read no body, a part of it or all."""
+    start = b"POST / HTTP/1.1\r\nHost: x\r\n"
+    parser = RequestParser(Config(), [start + head + HTTPS], ("127.0.0.1", 1))
+    next(parser).body.read(read)
+
+    assert parser.finish_body()
+    assert next(parser).method == "GET"
+    assert parser.finish_body()
+
+
+def test_a_connection_ends_with_a_body_that_cannot_be_read(conf):
+    """Where the next request would begin is unknown."""
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n"
+    parser = RequestParser(Config(), [head], ("127.0.0.1", 1))
+    with pytest.raises(ParseException):
+        next(parser).body.read()
+
+    assert not parser.finish_body()
