@@ -18,11 +18,12 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Any, cast
 
+from gunicorn.http import wsgi
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 #: After how many seconds in one request another thread becomes the leader.
@@ -96,6 +97,42 @@ class Client(socket.socket):
         if sent < len(data):
             self._wait(super().sendall, memoryview(data)[sent:], flags)
 
+    def send_together(self, pieces: Sequence[bytes]) -> None:
+        """Send all `pieces` as `sendall` does, by one call where the client takes them at once."""
+        try:
+            sent = super().sendmsg(pieces, (), socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            sent = 0
+        for piece in pieces:
+            if sent < len(piece):
+                self.sendall(memoryview(piece)[sent:])
+            sent = max(0, sent - len(piece))
+
+
+class _Pieces(list[bytes]):
+    """In place of a socket: what would be sent."""
+
+    sendall = list.append
+
+
+class Response(wsgi.Response):  # type: ignore[misc]  # gunicorn has no types
+    """A response whose head is sent together with the beginning of its body."""
+
+    sock: Any
+
+    def write(self, arg: bytes) -> None:
+        """Send a piece of the body, and before the first one the head."""
+        client = self.sock
+        if self.headers_sent or not isinstance(client, Client):  # with TLS it is another
+            super().write(arg)
+            return
+        pieces = self.sock = _Pieces()
+        try:
+            super().write(arg)
+        finally:
+            self.sock = client
+            client.send_together(pieces)
+
 
 class LeaderWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     """A worker of which one thread at a time receives events and answers requests.
@@ -146,6 +183,7 @@ class LeaderWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         To find them where they are takes a twelfth of an answer.
         """
         self.cfg.__dict__.update({name: each.get() for name, each in self.cfg.settings.items()})
+        wsgi.Response = Response
         super().init_process()
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:

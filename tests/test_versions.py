@@ -221,6 +221,7 @@ SERVING = [
     "while self.nr_conns > 0:",
     "self.tpool.shutdown(wait=False)",
 ]
+RESPONDING = ["response_class = Response", "resp = response_class(req, sock, cfg"]
 FORKING = ["self.cfg.pre_fork(self, worker)", "os.fork()", "worker.init_process()"]
 ENDING = ["sorted(workers, key=lambda w: w[1].age)", "workers.pop(0)", "self.kill_worker("]
 REAPING = ["self.WORKERS.pop(", "self.cfg.child_exit(self, worker)"]
@@ -287,6 +288,13 @@ USES = [
     Use("gunicorn.workers.base.Worker.PIPE", [], WORKER, "self.PIPE[", value),
     Use("gunicorn.workers.gthread.PollableMethodQueue.defer", "self, callback", WORKER,
         "self.method_queue.defer(", first_two_parameters),
+    Use("gunicorn.http.wsgi.create", RESPONDING, WORKER, "wsgi.Response = Response",
+        in_order(*RESPONDING)),
+    Use("gunicorn.http.wsgi.Response.write", "(self, arg)", WORKER, "def write("),
+    Use("gunicorn.http.wsgi.Response.__init__", "headers_sent", WORKER, "self.headers_sent",
+        assigned("headers_sent")),
+    Use("gunicorn.util.write", ["sock.sendall(data)"], WORKER, "sendall = list.append",
+        in_order("sock.sendall(data)")),
     Use("gunicorn.config.Config.__getattr__", "(self, name)", WORKER,
         "self.cfg.__dict__.update("),
     Use("gunicorn.workers.base.Worker.__init__", "alive", CONF, "self.alive", assigned("alive")),

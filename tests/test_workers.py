@@ -7,8 +7,10 @@ import os
 import runpy
 import selectors
 import signal
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -293,3 +295,58 @@ def test_a_connection_ends_with_a_body_that_cannot_be_read(conf):
         next(parser).body.read()
 
     assert not parser.finish_body()
+
+
+@pytest.fixture
+def send(conf):
+    """Return what sends the pieces of a body to a socket, as a response with this method."""
+    ours = conf["_worker"]
+
+    def send(sock, *pieces, method="GET", length=None):
+        client = ours["Client"](sock, lambda: None)
+        request = SimpleNamespace(method=method, version=(1, 1), should_close=lambda: False)
+        response = ours["Response"](request, client, Config())
+        headers = [] if length is None else [("Content-Length", str(length))]
+        response.start_response("200 OK", headers)
+        for piece in pieces:
+            response.write(piece)
+        response.close()
+        client.close()
+
+    return send
+
+
+@pytest.mark.parametrize(
+    ("body", "options", "sent"),
+    [
+        ([b"ab", b"c"], {"length": 3}, [b"ab", b"c"]),
+        ([b"ab", b"c"], {}, [b"2\r\nab\r\n", b"1\r\nc\r\n", b"0\r\n\r\n"]),
+        ([b"", b"ab"], {"length": 2}, [b"", b"ab"]),
+        ([b"ab"], {"length": 1}, [b"a"]),
+        ([b"ab"], {"length": 0}, [b""]),
+        ([b"ab"], {"length": 2, "method": "HEAD"}, [b""]),
+        ([], {"length": 0}, [b""]),
+    ],
+)
+def test_the_head_is_sent_with_the_first_piece(send, body, options, sent):
+    """Later pieces are sent alone, and an answer without a body is its head."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    send(ours, *body, **options)
+    with theirs:
+        [first, *others] = iter(partial(theirs.recv, 4096), b"")
+
+    assert sent == [first.partition(b"\r\n\r\n")[2], *others]
+    assert first.startswith(b"HTTP/1.1 200 OK\r\nServer: ")
+
+
+def test_a_client_that_reads_slowly_gets_everything(send):
+    """The kernel takes a part of the body, and the rest as the client reads."""
+    body = os.urandom(1 << 20) * 4
+    ours, theirs = socket.socketpair()
+    sender = threading.Thread(target=send, args=(ours, body), kwargs={"length": len(body)})
+    sender.start()
+    with theirs:
+        received = b"".join(iter(partial(theirs.recv, 65536), b""))
+    sender.join()
+
+    assert body == received.partition(b"\r\n\r\n")[2]
