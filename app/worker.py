@@ -20,7 +20,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from functools import partial
+from functools import cache, partial
 from typing import Any, cast
 
 from gunicorn.http import wsgi
@@ -183,6 +183,8 @@ class LeaderWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         To find them where they are takes a twelfth of an answer.
         """
         self.cfg.__dict__.update({name: each.get() for name, each in self.cfg.settings.items()})
+        # gunicorn makes one in each request, which takes a thirtieth of an answer.
+        wsgi.WSGIErrorsWrapper = cache(wsgi.WSGIErrorsWrapper)
         wsgi.Response = Response
         super().init_process()
 

@@ -222,6 +222,7 @@ SERVING = [
     "self.tpool.shutdown(wait=False)",
 ]
 RESPONDING = ["response_class = Response", "resp = response_class(req, sock, cfg"]
+ERRORS = ['"wsgi.errors": WSGIErrorsWrapper(cfg)']
 FORKING = ["self.cfg.pre_fork(self, worker)", "os.fork()", "worker.init_process()"]
 ENDING = ["sorted(workers, key=lambda w: w[1].age)", "workers.pop(0)", "self.kill_worker("]
 REAPING = ["self.WORKERS.pop(", "self.cfg.child_exit(self, worker)"]
@@ -290,6 +291,8 @@ USES = [
         "self.method_queue.defer(", first_two_parameters),
     Use("gunicorn.http.wsgi.create", RESPONDING, WORKER, "wsgi.Response = Response",
         in_order(*RESPONDING)),
+    Use("gunicorn.http.wsgi.base_environ", ERRORS, WORKER, "cache(wsgi.WSGIErrorsWrapper)",
+        in_order(*ERRORS)),
     Use("gunicorn.http.wsgi.Response.write", "(self, arg)", WORKER, "def write("),
     Use("gunicorn.http.wsgi.Response.__init__", "headers_sent", WORKER, "self.headers_sent",
         assigned("headers_sent")),
