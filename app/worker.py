@@ -353,8 +353,6 @@ class LeaderWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             self.finish_request(conn, _RESULTS[stays])
         elif stays and not conn.parser.unreader.buf.getvalue():
             conn.set_timeout()
-            self.keepalived_conns.remove(conn)
-            self.keepalived_conns.append(conn)
         else:
             self._remove(conn)
             self.finish_request(conn, _RESULTS[stays])
@@ -410,11 +408,31 @@ class LeaderWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         self.nr_conns -= 1
         conn.close()
 
+    def murder_keepalived(self, force: bool = False) -> None:  # noqa: FBT001, FBT002 - gunicorn's
+        """End connections that have sent no next request in time; all with `force`."""
+        now = time.monotonic()
+        for conn in list(self.keepalived_conns):  # not in the order of these times
+            if force or (self._is_due(conn, now) and not _has_sent(conn)):
+                self._remove(conn)
+                self.nr_conns -= 1
+                conn.close()
+
     def murder_pending(self) -> None:
         """End connections that have sent no request, or no end, in time."""
         now = time.monotonic()
         for conn in list(self.pending_conns):  # not in the order of these times
-            if not self.alive:  # a client may be sending its first request
-                conn.timeout = min(conn.timeout, now + LINGER)
-            if conn.timeout <= now:
+            if self._is_due(conn, now) and (conn.initialized or not _has_sent(conn)):
                 self._end(conn)
+
+    def _is_due(self, conn: TConn, now: float) -> bool:
+        if not self.alive:  # a client may be sending a request
+            conn.timeout = min(conn.timeout, now + LINGER)
+        return bool(conn.timeout <= now)
+
+
+def _has_sent(conn: TConn) -> bool:
+    """Return whether the client has sent what no thread was free to read."""
+    try:
+        return bool(socket.socket.recv(conn.sock, 1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except OSError:
+        return False

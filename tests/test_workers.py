@@ -9,7 +9,9 @@ import selectors
 import signal
 import socket
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -20,6 +22,7 @@ from gunicorn import util
 from gunicorn.config import Config
 from gunicorn.http.errors import ParseException
 from gunicorn.http.parser import RequestParser
+from gunicorn.workers.gthread import TConn
 
 from app.generations import Generations, new_connections, new_memory
 from tests.postgresql import wait_until
@@ -80,6 +83,40 @@ def test_a_worker_that_has_answered_its_last_request_serves_no_more(worker):
     worker.notify()
 
     assert not worker.roster_generations.serves(worker.roster_slot)
+
+
+@pytest.fixture
+def kept(worker):
+    """Return what gives `worker` a connection whose time is over, and the client's end of it."""
+    with ExitStack() as stack:
+        worker.poller = stack.enter_context(selectors.DefaultSelector())
+
+        def keep(connections):
+            client, server = (stack.enter_context(end) for end in socket.socketpair())
+            conn = TConn(Config(), server, "", "")
+            conn.timeout = time.monotonic()
+            worker.poller.register(server, selectors.EVENT_READ)
+            worker.nr_conns += 1
+            connections.append(conn)
+            return client
+
+        yield keep
+
+
+@pytest.mark.parametrize("which", ["pending", "keepalived"])
+@pytest.mark.parametrize("alive", [True, False])
+def test_a_request_that_waits_for_a_thread_is_not_lost(worker, kept, which, alive):
+    """Its connection does not end while all threads are taken; one without a request does."""
+    worker.alive = alive
+    connections = getattr(worker, f"{which}_conns")
+    requesting, idle = kept(connections), kept(connections)
+    requesting.sendall(b"GET / HTTP/1.1\r\n\r\n")
+    getattr(worker, f"murder_{which}")()
+
+    assert 1 == len(connections) == worker.nr_conns
+    assert b"" == idle.recv(1)
+    with pytest.raises(BlockingIOError):
+        requesting.recv(1, socket.MSG_DONTWAIT)
 
 
 def test_a_worker_can_quit_while_it_accepts(worker):
