@@ -174,6 +174,8 @@ class LeaderWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         self._unshared = 0
         self._most_keepalived = self.max_keepalived
         self._has_surplus = False
+        #: How many more connections to end, for others to accept their clients.
+        self._surplus = 0
 
     # In the main thread.
 
@@ -320,6 +322,7 @@ class LeaderWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         share = (sum(others) + self.nr_conns) // (len(others) + 1)
         had_surplus, self._has_surplus = self._has_surplus, self.nr_conns > share + share // 8 + 2
         sheds = had_surplus and self._has_surplus
+        self._surplus = self.nr_conns - share if sheds else 0
         self.max_keepalived = share if sheds else self._most_keepalived
 
     def enqueue_req(self, conn: TConn) -> None:
@@ -380,6 +383,9 @@ class LeaderWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             else:
                 super().finish_request(conn, fs)
             return
+        self._surplus -= 1
+        if self._surplus == 0:  # without other workers, the clients have come back to this one
+            self.max_keepalived = self._most_keepalived
         try:
             conn.sock.shutdown(socket.SHUT_WR)
             conn.sock.settimeout(0)

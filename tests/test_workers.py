@@ -119,6 +119,26 @@ def test_a_request_that_waits_for_a_thread_is_not_lost(worker, kept, which, aliv
         requesting.recv(1, socket.MSG_DONTWAIT)
 
 
+def test_a_worker_ends_no_more_connections_than_it_has_too_many(worker, kept):
+    """If no other worker takes them, their clients come back to it, and it keeps them."""
+    generations = worker.roster_generations
+    other = generations.take()
+    generations.serve(other, worker.roster_generation)
+    generations.hold(other, 0, time.monotonic())
+    most = worker.max_keepalived
+    clients = [kept(worker.keepalived_conns) for _ in range(8)]
+    for _ in range(2):
+        worker._shed()
+    ended = 0
+    while worker.max_keepalived != most and worker.keepalived_conns:
+        conn = worker.keepalived_conns.popleft()
+        worker.poller.unregister(conn.sock)
+        worker.finish_request(conn, SimpleNamespace(result=lambda: False))
+        ended += 1
+
+    assert len(clients) // 2 == ended
+
+
 def test_a_worker_can_quit_while_it_accepts(worker):
     """SIGQUIT waits for no lock of the thread pool, which the interrupted code may hold."""
     worker.alive = True
