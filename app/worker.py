@@ -191,13 +191,9 @@ class LeaderWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         super().init_process()
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
-        """Let threads of the pool serve for a second at most, or until the worker is stopped.
-
-        A worker that stops calls this with all the time that is left for it (gunicorn 26). But the
-        master awaits a sign of life, and connections have to be ended in time.
-        """
+        """Let threads of the pool serve for `timeout` seconds, or until the worker is stopped."""
         self._shed()
-        until, alive = time.monotonic() + min(timeout, 1.0), self.alive
+        until, alive = time.monotonic() + timeout, self.alive
         self._is_wanted = False
         self._promote()
         try:

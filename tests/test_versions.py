@@ -260,9 +260,7 @@ USES = [
     # Of its workers and loggers, gunicorn documents only the settings that name another class.
     Use("gunicorn.workers.gthread.ThreadWorker.handle_quit", "(self, sig, frame)", CONF,
         "def handle_quit("),
-    Use(f"{GTHREAD}.murder_keepalived",
-        "(self)" if version("gunicorn").startswith("26.") else "(self, force=False)", WORKER,
-        "def murder_keepalived("),
+    Use(f"{GTHREAD}.murder_keepalived", "(self, force=False)", WORKER, "def murder_keepalived("),
     Use(f"{GTHREAD}.run", SERVING, WORKER, "def wait_for_and_dispatch_events(",
         in_order(*SERVING)),
     *(

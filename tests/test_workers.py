@@ -218,17 +218,6 @@ def test_a_request_that_was_sent_with_another_waits_for_no_other_client(worker, 
     assert [True] == waited
 
 
-@pytest.mark.slow
-def test_a_worker_that_stops_looks_after_its_connections(worker, serving):
-    """Each second it can end some, and give a sign of life, however long it may take to stop."""
-    worker.alive = False
-    loop = threading.Thread(target=worker.wait_for_and_dispatch_events, args=(600,), daemon=True)
-    loop.start()
-    loop.join(10)
-
-    assert not loop.is_alive()
-
-
 @pytest.fixture
 def loaded(conf, worker):
     """Return what loads the snapshot of an application, and counts the objects then frozen."""
