@@ -165,7 +165,7 @@ def test_a_key_in_the_place_of_a_value_is_masked(variable: str, before: str, cut
         Settings.from_environment({variable: before + key[: len(key) - cut] + "\n"})
 
     assert f"{key[:12]}***" in str(refusal.value)
-    assert key[12:15] not in str(refusal.value)
+    assert key[:13] not in str(refusal.value)
     if variable == "ROSTER_ADMIN_KEY_FILE":
         assert str(refusal.value).endswith(": must be a file with the key, not the key itself")
 
