@@ -27,9 +27,9 @@ FRAGMENT_OVERHEAD = 200
 RULE_OVERHEAD = 400
 #: How many entries are encoded before other threads get the interpreter: for a millisecond or two.
 BATCH = 100
-#: How long it is left to them at least, in seconds. Without a pause the thread that gives the
-#: interpreter up has it again before a thread that waits for it wakes up.
-BREATH = 0.0001
+#: How long they have it at least, in seconds. Without a pause the thread that gives it up has it
+#: again before a thread that waits for it wakes up.
+BATCH_PAUSE = 0.0001
 #: A list that changes all the time is compressed at most once in so many seconds.
 GZIP_PAUSE = 1.0
 
@@ -266,7 +266,7 @@ class ReplyCache:
             fragment = fragments.get(model.id)
             if fragment is None or fragment[0] != model.identity:
                 if fresh and len(fresh) % BATCH == 0:
-                    time.sleep(BREATH)
+                    time.sleep(BATCH_PAUSE)
                 fragment = model.identity, dialect.item(apply_excerpt(model, excerpt))
                 fresh[model.id] = fragment
             items.append(fragment[1])
