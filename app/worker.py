@@ -303,7 +303,7 @@ class LeaderWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
                 self._left_at, self._accept_from = others, now + PAUSE
                 self.set_accept_enabled(False)
                 return True
-            # Nobody has taken it. Of a burst, which they may have no time for, some more.
+            # Nobody has taken it. If many come at once, the last would wait for too long.
             self._unshared = self.nr_conns // 4
         self._left_at = None
         return False

@@ -194,6 +194,39 @@ def serving(worker):
         os.close(end)
 
 
+@pytest.mark.usefixtures("serving")
+def test_what_fails_in_a_thread_ends_the_worker(worker):
+    """As in gunicorn's own main thread: the master starts another worker."""
+
+    def fail(_):
+        raise OSError("out of descriptors")
+
+    worker.poller.register(worker.PIPE[0], selectors.EVENT_READ, fail)
+    os.write(worker.PIPE[1], b"\0")
+
+    with pytest.raises(OSError, match="out of descriptors"):
+        worker.wait_for_and_dispatch_events(5)
+
+
+@pytest.mark.parametrize("siblings", [1, 3])
+def test_a_burst_is_accepted_beside_workers_that_hang(worker, siblings):
+    """Of 2,000 connections each waits for a millisecond 40 times at most, and not 2,000 times."""
+    generations = worker.roster_generations
+    for _ in range(siblings):
+        slot = generations.take()
+        generations.serve(slot, generations.newest)
+        generations.hold(slot, 0, time.monotonic())
+    worker.worker_connections = 3000
+    pauses = 0
+    while worker.nr_conns < 2000:
+        if worker._leaves(time.monotonic()):
+            pauses += 1
+        else:
+            worker.nr_conns += 1
+
+    assert 0 < pauses <= 40
+
+
 def test_a_request_that_was_sent_with_another_waits_for_no_other_client(worker, serving):
     """The thread that has begun to wait for the database leaves all other requests to others."""
     received = SimpleNamespace(unreader=SimpleNamespace(buf=BytesIO(b"GET /")))
